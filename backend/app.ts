@@ -1,0 +1,112 @@
+import { cors } from '@elysiajs/cors'
+import { Elysia } from 'elysia'
+import type { Logger } from 'pino'
+import { createAuthenticate } from './auth/current-user.ts'
+import type { VerifyToken } from './auth/tokens.ts'
+import type { Database } from './db/connect.ts'
+import { docs } from './docs.ts'
+import { ApiError, errors } from './errors.ts'
+import { health } from './health.ts'
+import { requestLog } from './logging.ts'
+import { requestId } from './request-id.ts'
+import { taskRoutes } from './tasks/routes.ts'
+import { createTaskStore } from './tasks/store.ts'
+
+export type AppParts = {
+  database: Database
+  verifyToken: VerifyToken
+  corsOrigins: string[]
+  log: Logger
+}
+
+/** The whole HTTP surface. A request goes through it from the top to the bottom. */
+export function createApp({ database, verifyToken, corsOrigins, log }: AppParts) {
+  const authenticate = createAuthenticate(verifyToken)
+  const store = createTaskStore(database)
+
+  const app = new Elysia({
+    // One router for every path: the runtime's own treats a trailing slash and HEAD differently.
+    systemRouter: false,
+    serve: {
+      // By default a second server on the same port starts silently and takes half the requests.
+      reusePort: false,
+      // What is too large is answered by json-body.ts; the runtime's own 413 is empty, without CORS.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    },
+  })
+    .use(requestId())
+    .use(
+      errors(
+        ({ requestId: request_id, route, error }) =>
+          log.error({ request_id, route, err: error }, 'request failed'),
+        explainUnknownRoute,
+      ),
+    )
+    .use(requestLog(log))
+    .use(
+      cors({
+        origin: corsOrigins,
+        credentials: true,
+        methods: ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'],
+        allowedHeaders: [...allowedHeaders],
+        exposeHeaders: [...exposedHeaders],
+        maxAge: 600,
+      }),
+    )
+    .use(health(database.query))
+    .use(docs())
+    .group('/api', (api) => api.use(taskRoutes(store, authenticate)))
+    // The same routes under the user's id, as some front ends call them.
+    .group('/api/:user_id', (api) => api.use(taskRoutes(store, authenticate)))
+
+  async function explainUnknownRoute({ headers }: Request, path: string): Promise<ApiError> {
+    if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
+    const methods = app.routes
+      .filter(({ path: pattern }) => matches(pattern, path))
+      .map(({ method }) => method)
+    if (methods.length === 0) return new ApiError('route_not_found')
+    const allow = ['OPTIONS', ...(methods.includes('GET') ? ['HEAD'] : []), ...methods]
+    return new ApiError('method_not_allowed', {
+      headers: { allow: [...new Set(allow)].toSorted().join(', ') },
+    })
+  }
+
+  return app
+}
+
+/** The type that Eden clients use: `treaty<App>('http://localhost:8000')`. */
+export type App = ReturnType<typeof createApp>
+
+const allowedHeaders = [
+  'Authorization',
+  'Content-Type',
+  'If-Match',
+  'If-None-Match',
+  'Idempotency-Key',
+  'Last-Event-ID',
+  'X-Request-Id',
+]
+
+const exposedHeaders = [
+  'ETag',
+  'Link',
+  'Location',
+  'X-Total-Count',
+  'Sync-Token',
+  'Retry-After',
+  'RateLimit',
+  'RateLimit-Policy',
+  'Idempotent-Replayed',
+  'WWW-Authenticate',
+  'X-Request-Id',
+]
+
+function matches(pattern: string, path: string): boolean {
+  const wanted = pattern.split('/').filter(Boolean)
+  const given = path.split('/').filter(Boolean)
+  return (
+    !pattern.includes('*') &&
+    wanted.length === given.length &&
+    wanted.every((segment, index) => segment.startsWith(':') || segment === given[index])
+  )
+}

@@ -1,0 +1,40 @@
+import { Elysia } from 'elysia'
+import { ApiError } from '../errors.ts'
+import { TokenError, type VerifyToken } from './tokens.ts'
+
+/** Gives the user's id from a request's `Authorization` header (RFC 6750), or refuses with 401. */
+export type Authenticate = (authorization: string | null | undefined) => Promise<string>
+
+export function createAuthenticate(verifyToken: VerifyToken): Authenticate {
+  return async function authenticate(authorization) {
+    const [, token] = /^bearer +(.+)$/i.exec(authorization ?? '') ?? []
+    if (token === undefined)
+      throw new ApiError('token_missing', { headers: { 'www-authenticate': 'Bearer' } })
+    try {
+      return await verifyToken(token)
+    } catch (error) {
+      if (!(error instanceof TokenError)) throw error
+      throw new ApiError(error.reason === 'expired' ? 'token_expired' : 'token_invalid', {
+        headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
+      })
+    }
+  }
+}
+
+/**
+ * Resolves `userId` from the bearer token, before anything about the body. It is `derive`, not
+ * `resolve`: that one runs after validation, and a stranger would be told about the body first.
+ * A path that names a user must name the token's.
+ */
+export function currentUser(authenticate: Authenticate) {
+  return new Elysia({ name: 'current-user' }).derive(
+    { as: 'scoped' },
+    async function resolveCurrentUser({ headers, params }) {
+      const userId = await authenticate(headers['authorization'])
+      // Where the path has no parameters Elysia gives none, whatever its types say.
+      const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }
+      if (named !== userId) throw new ApiError('wrong_user')
+      return { userId }
+    },
+  )
+}

@@ -1,0 +1,143 @@
+import { parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+const environments = ['development', 'test', 'production'] as const
+
+export type Config = {
+  environment: (typeof environments)[number]
+  host: string
+  port: number
+  logLevel: (typeof logLevels)[number]
+  corsOrigins: string[]
+  /** Absent: the embedded database. */
+  database?: DatabaseAddress
+  /** The HS256 secret, at least 32 characters. Absent: HS256 tokens are refused. */
+  secret?: string
+  /** Absent: only HS256 tokens are accepted. */
+  authServer?: AuthServer
+}
+
+export type AuthServer = {
+  /** Where the auth server publishes its public keys. */
+  keySetUrl: URL
+  /** What a token's `iss` must be. */
+  issuer: string
+  /** What a token's `aud` must be or contain. */
+  audience: string
+}
+
+/** Every problem with the settings, each a sentence that names the setting and never its value. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(`The settings have problems:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+const minimumSecretLength = 32
+const minimumDistinctCharacters = 8
+
+/**
+ * Reads the settings from environment variables. An empty variable counts as absent.
+ *
+ * @throws ConfigError with all problems at once
+ */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const problems: string[] = []
+
+  function read<Value>(name: string, parse: (text: string) => Value): Value | undefined {
+    const text = env[name]?.trim()
+    if (text === undefined || text === '') return undefined
+    try {
+      return parse(text)
+    } catch (problem) {
+      problems.push(`${name} ${problem instanceof Error ? problem.message : 'is not valid'}`)
+      return undefined
+    }
+  }
+
+  const environment =
+    read('NODE_ENV', (text) => parseOneOf(text, environments)) ??
+    (env['NODE_ENV'] ? 'production' : 'development')
+  const database = read('DATABASE_URL', parseDatabaseUrl)
+  const secret = read('BETTER_AUTH_SECRET', parseSecret)
+  const authUrl = read('BETTER_AUTH_URL', parseHttpUrl)
+  const issuer = read('BETTER_AUTH_ISSUER', String)
+  const audience = read('BETTER_AUTH_AUDIENCE', String)
+  const config: Config = {
+    environment,
+    host: read('HOST', String) ?? '0.0.0.0',
+    port: read('PORT', parsePort) ?? 8000,
+    logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
+    corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
+    ...(database && { database }),
+    ...(secret !== undefined && { secret }),
+    ...(authUrl && {
+      authServer: {
+        keySetUrl: new URL(`${authUrl.href.replace(/\/$/, '')}/api/auth/jwks`),
+        issuer: issuer ?? authUrl.origin,
+        audience: audience ?? authUrl.origin,
+      },
+    }),
+  }
+
+  if (environment === 'production') {
+    if (!env['DATABASE_URL']?.trim())
+      problems.push(
+        'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
+      )
+    if (!env['BETTER_AUTH_SECRET']?.trim() && !env['BETTER_AUTH_URL']?.trim())
+      problems.push(
+        'BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified',
+      )
+  }
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config
+}
+
+function parseOneOf<const Choice extends string>(text: string, choices: readonly Choice[]): Choice {
+  const choice = choices.find((candidate) => candidate === text)
+  if (choice === undefined) throw new Error(`must be one of ${choices.join(', ')}`)
+  return choice
+}
+
+function parsePort(text: string): number {
+  const port = Number(text)
+  if (!/^\d{1,5}$/.test(text) || port > 65_535)
+    throw new Error('must be a whole number from 0 to 65535')
+  return port
+}
+
+function parseHttpUrl(text: string): URL {
+  const url = URL.parse(text)
+  if (url === null || !['http:', 'https:'].includes(url.protocol) || url.username || url.search)
+    throw new Error('must be an http or https address such as https://app.example.com')
+  return url
+}
+
+function parseOrigins(text: string): string[] {
+  return text
+    .split(',')
+    .map((origin) => origin.trim().replace(/\/$/, ''))
+    .filter((origin) => origin !== '')
+    .map((origin) => {
+      if (URL.parse(origin)?.origin !== origin)
+        throw new Error(
+          'must be exact origins such as https://app.example.com, separated by commas; * is not one',
+        )
+      return origin
+    })
+}
+
+function parseSecret(text: string): string {
+  if (text.length < minimumSecretLength)
+    throw new Error(
+      `must have at least ${minimumSecretLength} characters; make one with: openssl rand -base64 32`,
+    )
+  if (new Set(text).size < minimumDistinctCharacters)
+    throw new Error('is too easy to guess; make one with: openssl rand -base64 32')
+  return text
+}

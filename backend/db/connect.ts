@@ -1,0 +1,185 @@
+import postgres from 'postgres'
+import type { DatabaseAddress } from './address.ts'
+
+/** Runs one SQL statement with its parameters bound, and gives its rows. */
+export type Query = <Row extends object>(
+  strings: TemplateStringsArray,
+  ...parameters: Parameter[]
+) => Promise<Row[]>
+
+/** A value for a placeholder, or a piece of SQL made by `Database.fragment`. */
+export type Parameter = postgres.SerializableParameter | postgres.PendingQuery<postgres.Row[]>
+
+export type Database = {
+  /**
+   * Past the deadline the statement is cancelled and the caller gets `DatabaseUnavailable`.
+   *
+   * @throws DatabaseUnavailable where asking again may help, StatementFailed where it will not
+   */
+  query: Query
+  /** A piece of SQL to be put into a query. It runs nothing by itself. */
+  fragment: (
+    strings: TemplateStringsArray,
+    ...parameters: Parameter[]
+  ) => postgres.PendingQuery<postgres.Row[]>
+  /**
+   * Runs a script of several statements as the one transaction that PostgreSQL makes of a simple
+   * query. It is one message, so that it works through a transaction pooler and cannot be applied
+   * by half when the connection is lost.
+   */
+  script: (sql: string, deadline: number) => Promise<void>
+  /** Waits for running statements, at most as long as the deadline for one, and disconnects. */
+  close: () => Promise<void>
+}
+
+/** The database cannot be reached, or not in time, or it is going down. */
+export class DatabaseUnavailable extends Error {
+  override readonly name = 'DatabaseUnavailable'
+}
+
+/** PostgreSQL refused a statement. Says where and why, and nothing of the values in it. */
+export class StatementFailed extends Error {
+  override readonly name = 'StatementFailed'
+  readonly sqlState: string
+
+  constructor(sqlState: string, message: string) {
+    super(message)
+    this.sqlState = sqlState
+  }
+}
+
+export type ConnectOptions = {
+  /** How long a statement may take, waiting for a connection included, in milliseconds. */
+  deadline: number
+}
+
+export const defaultDeadline = 5_000
+const longestWaitBetweenAttempts = 1 // s; postgres.js's own backoff made requests wait 11.8 s
+const idleSeconds = 60
+const lifetimeSeconds = 30 * 60
+
+const int8 = 20
+
+/** Opens a pool of connections. None is made before the first statement. */
+export function connect(
+  address: DatabaseAddress | { socket: string },
+  { deadline }: ConnectOptions = { deadline: defaultDeadline },
+): Database {
+  const sql = postgres({
+    ...placeOf(address),
+    connect_timeout: deadline / 1000,
+    idle_timeout: idleSeconds,
+    max_lifetime: lifetimeSeconds,
+    backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, longestWaitBetweenAttempts),
+    // Array types would be looked up with a query of its own on every new connection.
+    fetch_types: false,
+    onnotice: () => {},
+    types: {
+      // Ids and counts stay below 2^53, where a number is exact.
+      bigint: { to: int8, from: [int8], serialize: String, parse: Number },
+    },
+  })
+
+  return {
+    async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
+      return within(sql<Row[]>(strings, ...parameters), deadline, sayPlace)
+    },
+    fragment: sql,
+    async script(text, milliseconds) {
+      await within(sql.unsafe(text).simple(), milliseconds, sayAll)
+    },
+    async close() {
+      await sql.end({ timeout: deadline / 1000 })
+    },
+  }
+}
+
+async function within<Result>(
+  running: Promise<Result> & { cancel: () => unknown },
+  milliseconds: number,
+  describe: Describe,
+): Promise<Result> {
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => {
+    reject(new DatabaseUnavailable(`No answer within ${milliseconds} ms`))
+    cancel(running)
+  }, milliseconds)
+  try {
+    return await Promise.race([running, late])
+  } catch (error) {
+    throw translate(error, describe)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function placeOf(address: DatabaseAddress | { socket: string }) {
+  if ('socket' in address)
+    return {
+      path: address.socket,
+      username: 'postgres',
+      database: 'postgres',
+      // One session serves all connections of the embedded database.
+      max: 1,
+    }
+  return {
+    host: address.host,
+    port: address.port,
+    database: address.database,
+    username: address.username,
+    password: address.password,
+    ssl: address.tls,
+    prepare: address.prepare,
+    max: address.maxConnections,
+    connection: address.startup,
+  }
+}
+
+/** Takes a statement out of the queue, or asks the server to stop it: it must not happen later. */
+function cancel(running: Promise<unknown> & { cancel: () => unknown }): void {
+  running.catch(() => {})
+  // What postgres.js returns here is a promise that its types do not mention; where the server is
+  // gone it rejects.
+  void Promise.resolve(running.cancel()).catch(() => {})
+}
+
+/**
+ * SQLSTATEs after which the same request may succeed later (PostgreSQL, appendix A): the connection
+ * (08), the credentials (28, while they are being changed), the database (3D), a serialization
+ * failure or deadlock (40), resources (53), the server stopping (57P, 58), a statement cancelled
+ * (57014), a lock (55P03), and a server that only reads, which a failover leaves behind (25006).
+ */
+const passing = /^(08...|28...|3D...|40...|53...|57P..|57014|58...|55P03|25006)$/
+
+const sqlStateShape = /^[0-9A-Z]{5}$/
+
+type Describe = (error: postgres.PostgresError) => string
+
+/** PostgreSQL's own message may repeat a user's text, so of a query only the place is told. */
+function sayPlace({ code, routine, constraint_name: constraint }: postgres.PostgresError): string {
+  return [`SQLSTATE ${code}`, routine && `in ${routine}`, constraint && `on ${constraint}`]
+    .filter(Boolean)
+    .join(' ')
+}
+
+/** A script is this program's own text: its message may be told whole. */
+function sayAll({ code, message }: postgres.PostgresError): string {
+  return `${message} (SQLSTATE ${code})`
+}
+
+function translate(error: unknown, describe: Describe): Error {
+  if (error instanceof DatabaseUnavailable) return error
+  if (!(error instanceof Error)) return new DatabaseUnavailable(String(error))
+  const code = 'code' in error ? String(error.code) : ''
+  if (error instanceof postgres.PostgresError) {
+    const message = describe(error)
+    return passing.test(code)
+      ? new DatabaseUnavailable(message)
+      : new StatementFailed(code, message)
+  }
+  // What the driver and the socket say of themselves: ECONNREFUSED, CONNECTION_CLOSED, a certificate
+  // that does not verify. A TypeError and its like are faults of this program.
+  if (code !== '' && !sqlStateShape.test(code) && !code.startsWith('UNSUPPORTED'))
+    return new DatabaseUnavailable(`${code}: ${error.message}`)
+  return error
+}

@@ -1,0 +1,158 @@
+import { Elysia, NotFoundError, ValidationError, t } from 'elysia'
+import { AuthUnavailable } from './auth/tokens.ts'
+import { DatabaseUnavailable } from './db/connect.ts'
+import { describeExpectation } from './validation.ts'
+
+/** Every way in which a request can fail: its code, its status and what a person is told. */
+export const failures = {
+  token_missing: {
+    status: 401,
+    detail: 'Send your token in the header Authorization: Bearer <token>',
+  },
+  token_invalid: { status: 401, detail: 'The token is not valid; sign in again to get a new one' },
+  token_expired: { status: 401, detail: 'The token has expired; sign in again to get a new one' },
+  not_owner: { status: 403, detail: 'You do not own this task' },
+  wrong_user: { status: 403, detail: 'The path names another user than the token' },
+  task_not_found: { status: 404, detail: 'There is no task with this id' },
+  route_not_found: {
+    status: 404,
+    detail: 'There is nothing at this path; /docs lists every route',
+  },
+  method_not_allowed: {
+    status: 405,
+    detail: 'This path does not take this method; see the Allow header',
+  },
+  body_too_large: { status: 413, detail: 'The body is larger than 64 KiB' },
+  unsupported_media_type: {
+    status: 415,
+    detail: 'Send the body as Content-Type: application/json, in UTF-8 and not compressed',
+  },
+  malformed_json: { status: 422, detail: 'The body is not valid JSON' },
+  validation_failed: {
+    status: 422,
+    detail: 'The request is not what this route takes; see errors',
+  },
+  internal_error: {
+    status: 500,
+    detail: 'Something went wrong on our side; tell us the request_id',
+  },
+  database_unavailable: {
+    status: 503,
+    detail: 'The database cannot be reached right now; try again shortly',
+  },
+  auth_unavailable: {
+    status: 503,
+    detail: 'The sign-in server cannot be reached right now; try again shortly',
+  },
+} as const satisfies Record<string, { status: number; detail: string }>
+
+export type FailureCode = keyof typeof failures
+
+const retryAfterSeconds = 1
+
+/** A request that fails in one of the known ways. The answer says no more than what is given here. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError'
+  readonly code: FailureCode
+  readonly headers: Record<string, string>
+  readonly errors: FieldError[] | undefined
+
+  constructor(
+    code: FailureCode,
+    extra: { headers?: Record<string, string>; errors?: FieldError[] } = {},
+  ) {
+    super(failures[code].detail)
+    this.code = code
+    this.headers = {
+      ...(failures[code].status === 503 && { 'retry-after': String(retryAfterSeconds) }),
+      ...extra.headers,
+    }
+    this.errors = extra.errors
+  }
+}
+
+export const FieldError = t.Object({
+  field: t.String({ description: 'The field, parameter or header; `body` for the whole body' }),
+  detail: t.String({ description: 'What is wrong with it, for a person' }),
+})
+export type FieldError = typeof FieldError.static
+
+/** What a request that failed in one of these ways is answered with. */
+export function Failure<const Codes extends [FailureCode, ...FailureCode[]]>(...codes: Codes) {
+  return t.Object({
+    detail: t.String({ description: 'What went wrong, a sentence for a person' }),
+    code: t.UnionEnum(codes, {
+      description: 'What went wrong, stable, for a program',
+      // Elysia makes the first choice the default, and would fill it in.
+      default: undefined,
+    }),
+    request_id: t.String({ description: 'Also in X-Request-Id and in our log' }),
+  })
+}
+
+/** A 422 says what to mend, too. */
+export function Invalid<const Codes extends [FailureCode, ...FailureCode[]]>(...codes: Codes) {
+  return t.Composite([Failure(...codes), t.Object({ errors: t.Array(FieldError) })])
+}
+
+type ErrorBody = { detail: string; code: FailureCode; request_id: string; errors?: FieldError[] }
+
+/** Tells the log of a failure of ours, under the id that the client is given. */
+export type Report = (failure: {
+  requestId: string
+  route: string | undefined
+  error: unknown
+}) => void
+
+/**
+ * The one place where a failure becomes a response. Use it before anything else: registered last,
+ * Elysia asks it for unknown routes only.
+ *
+ * @param explainUnknownRoute what to answer where no route takes the request: 401, 404 or 405
+ */
+export function errors(
+  report: Report,
+  explainUnknownRoute: (request: Request, path: string) => Promise<Error>,
+) {
+  return new Elysia({ name: 'errors' }).onError(
+    { as: 'global' },
+    async function answerFailure({ error, set, request, route, path }): Promise<ErrorBody> {
+      const cause: unknown =
+        error instanceof NotFoundError
+          ? await explainUnknownRoute(request, path).catch((thrown: unknown) => thrown)
+          : error
+      const failure = translate(cause)
+      const requestId = String(set.headers['x-request-id'])
+      const { status } = failures[failure.code]
+      if (status >= 500) report({ requestId, route, error: cause })
+      set.status = status
+      Object.assign(set.headers, failure.headers, { 'content-type': 'application/json' })
+      return {
+        detail: failure.message,
+        code: failure.code,
+        request_id: requestId,
+        ...(failure.errors && { errors: failure.errors }),
+      }
+    },
+  )
+}
+
+function translate(error: unknown): ApiError {
+  if (error instanceof ApiError) return error
+  if (error instanceof DatabaseUnavailable) return new ApiError('database_unavailable')
+  if (error instanceof AuthUnavailable) return new ApiError('auth_unavailable')
+  // An answer that breaks its own schema is a ValidationError too, and our fault.
+  if (error instanceof ValidationError && error.type !== 'response')
+    return new ApiError('validation_failed', { errors: fieldErrors(error) })
+  return new ApiError('internal_error')
+}
+
+function fieldErrors({ all, type }: ValidationError): FieldError[] {
+  const byField = new Map<string, string>()
+  for (const problem of all) {
+    if (!('path' in problem) || !('schema' in problem)) continue
+    const field = problem.path.slice(1).replaceAll('/', '.') || type
+    if (!byField.has(field)) byField.set(field, describeExpectation(problem))
+  }
+  return [...byField].map(([field, detail]) => ({ field, detail }))
+}

@@ -1,0 +1,67 @@
+import { resolve } from 'node:path'
+import { createApp } from './app.ts'
+import { developmentSecret } from './auth/development-secret.ts'
+import { createTokenVerifier } from './auth/tokens.ts'
+import { ConfigError, readConfig, type Config } from './config.ts'
+import { DatabaseUnavailable } from './db/connect.ts'
+import { DirectoryInUse } from './db/embedded.ts'
+import { MigrationFailed } from './db/migrate.ts'
+import { openDatabase } from './db/open.ts'
+import { createLogger } from './logging.ts'
+import { PortTaken, serve } from './server.ts'
+
+const dataDirectory = resolve('.data')
+
+async function start(): Promise<void> {
+  const config = await withSecret(readConfig(process.env))
+  const log = createLogger(config)
+  const database = await openDatabase(config.database, dataDirectory, (problem) =>
+    log.warn(`The database does not answer yet, trying again: ${problem}`),
+  )
+  const app = createApp({
+    database,
+    verifyToken: createTokenVerifier(config),
+    corsOrigins: config.corsOrigins,
+    log,
+  })
+  const server = serve(app, config)
+  if (config.environment === 'production') log.info({ url: server.url.href }, 'listening')
+  else process.stdout.write(welcome(config, server.url))
+
+  let stopping = false
+  async function stop(signal: string): Promise<void> {
+    if (stopping) return
+    stopping = true
+    log.info(`${signal}: finishing what runs`)
+    await server.stop()
+    await database.close()
+    process.exit(0)
+  }
+  process.on('SIGTERM', (signal) => void stop(signal))
+  process.on('SIGINT', (signal) => void stop(signal))
+}
+
+async function withSecret(config: Config): Promise<Config> {
+  if (config.secret !== undefined || config.environment === 'production') return config
+  return { ...config, secret: await developmentSecret(dataDirectory) }
+}
+
+function welcome({ database, host }: Config, { port }: URL): string {
+  const base = `http://${host === '0.0.0.0' ? 'localhost' : host}:${port}`
+  return `
+  Todo API   ${base}/api/tasks
+  Docs       ${base}/docs
+  Data       ${database ? `PostgreSQL at ${database.host}` : `${dataDirectory} (embedded; set DATABASE_URL for your own PostgreSQL)`}
+  Token      bun run token
+
+`
+}
+
+try {
+  await start()
+} catch (error) {
+  const isExpected = [ConfigError, DatabaseUnavailable, DirectoryInUse, MigrationFailed, PortTaken]
+  if (!isExpected.some((kind) => error instanceof kind)) throw error
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exit(1)
+}

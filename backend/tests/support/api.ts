@@ -1,0 +1,137 @@
+import { randomUUID } from 'node:crypto'
+import { SignJWT, type JWTPayload } from 'jose'
+import { pino } from 'pino'
+import { createApp } from '../../app.ts'
+import { createTokenVerifier } from '../../auth/tokens.ts'
+import { readConfig, type Config } from '../../config.ts'
+import { parseDatabaseUrl } from '../../db/address.ts'
+import { connect, type Database } from '../../db/connect.ts'
+import { startEmbedded } from '../../db/embedded.ts'
+import { migrate } from '../../db/migrate.ts'
+import { serve } from '../../server.ts'
+
+export const secret = 'the tests share this secret: 0123456789'
+export const frontEnd = 'http://localhost:3000'
+
+/**
+ * The database that all tests of this run share: the one that TEST_DATABASE_URL names, or else an
+ * embedded one in memory. Tests keep apart by being different users.
+ */
+export const database = await openTestDatabase()
+
+async function openTestDatabase(): Promise<Database> {
+  const url = process.env['TEST_DATABASE_URL']
+  const opened = url
+    ? connect(parseDatabaseUrl(url))
+    : connect({ socket: (await startEmbedded('memory://')).socket })
+  await migrate(opened)
+  return opened
+}
+
+export type Answer<Body = unknown> = {
+  status: number
+  headers: Headers
+  body: Body
+  text: string
+}
+
+export type RequestOptions = {
+  token?: string
+  /** Sent as JSON. */
+  json?: unknown
+  /** Sent as it is. */
+  body?: Bun.BodyInit
+  headers?: Record<string, string>
+}
+
+export type TaskBody = {
+  id: number
+  title: string
+  description: string | null
+  completed: boolean
+  created_at: string
+  updated_at: string
+}
+
+/** The real app on a real port, logging into `lines`. */
+export function startApi({
+  settings = {},
+  over = database,
+  now,
+}: { settings?: Record<string, string>; over?: Database; now?: () => number } = {}) {
+  const config: Config = readConfig({ BETTER_AUTH_SECRET: secret, ...settings })
+  const lines: string[] = []
+  const log = pino({ level: 'info', base: null }, { write: (line: string) => lines.push(line) })
+  const app = createApp({
+    database: over,
+    verifyToken: createTokenVerifier(config, now),
+    corsOrigins: config.corsOrigins,
+    log,
+  })
+  const server = serve(app, { host: '127.0.0.1', port: 0 })
+  const origin = server.url.origin
+
+  async function request<Body = unknown>(
+    method: string,
+    path: string,
+    { token, json, body, headers = {} }: RequestOptions = {},
+  ): Promise<Answer<Body>> {
+    const response = await fetch(`${origin}${path}`, {
+      method,
+      headers: {
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        ...(json !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...((body ?? json) !== undefined && { body: body ?? JSON.stringify(json) }),
+    })
+    const text = await response.text()
+    return { status: response.status, headers: response.headers, body: parse<Body>(text), text }
+  }
+
+  return { origin, app, request, lines, stop: async () => server.stop() }
+}
+
+function parse<Body>(text: string): Body {
+  try {
+    return JSON.parse(text) as Body
+  } catch {
+    return undefined as Body
+  }
+}
+
+/** A token as a front end that shares the secret would make it; `claims` replace its own. */
+export async function tokenFor(
+  user: string,
+  claims: JWTPayload = {},
+  { alg = 'HS256', key = secret }: { alg?: string; key?: string } = {},
+): Promise<string> {
+  const seconds = Math.floor(Date.now() / 1000)
+  return new SignJWT({ sub: user, iat: seconds, exp: seconds + 3600, ...claims })
+    .setProtectedHeader({ alg })
+    .sign(new TextEncoder().encode(key))
+}
+
+/** Somebody whom no other test knows. */
+export async function newUser(): Promise<{ id: string; token: string }> {
+  const id = `user-${randomUUID()}`
+  return { id, token: await tokenFor(id) }
+}
+
+export type Row = {
+  id: number
+  user_id: string
+  title: string
+  description: string | null
+  completed: boolean
+  created_at: string
+  updated_at: string
+}
+
+/** What the database holds of a user, past the API. */
+export async function rowsOf(user: string): Promise<Row[]> {
+  return database.query<Row>`
+    select id, user_id, title, description, completed,
+      created_at::text as created_at, updated_at::text as updated_at
+    from tasks where user_id = ${user} order by id`
+}
