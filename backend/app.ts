@@ -5,7 +5,7 @@ import { createAuthenticate } from './auth/current-user.ts'
 import type { VerifyToken } from './auth/tokens.ts'
 import type { Database } from './db/connect.ts'
 import { docs } from './docs.ts'
-import { ApiError, errors } from './errors.ts'
+import { answerLastResort, ApiError, errors, type Report } from './errors.ts'
 import { health } from './health.ts'
 import { requestLog } from './logging.ts'
 import { requestId } from './request-id.ts'
@@ -23,6 +23,8 @@ export type AppParts = {
 export function createApp({ database, verifyToken, corsOrigins, log }: AppParts) {
   const authenticate = createAuthenticate(verifyToken)
   const store = createTaskStore(database)
+  const report: Report = ({ requestId: request_id, route, error }) =>
+    log.error({ request_id, route, err: error }, 'request failed')
 
   const app = new Elysia({
     // One router for every path: the runtime's own treats a trailing slash and HEAD differently.
@@ -32,16 +34,13 @@ export function createApp({ database, verifyToken, corsOrigins, log }: AppParts)
       reusePort: false,
       // What is too large is answered by json-body.ts; the runtime's own 413 is empty, without CORS.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      // The runtime's own page for what even the error hook cannot catch shows the source.
+      development: false,
+      error: answerLastResort(report),
     },
   })
     .use(requestId())
-    .use(
-      errors(
-        ({ requestId: request_id, route, error }) =>
-          log.error({ request_id, route, err: error }, 'request failed'),
-        explainUnknownRoute,
-      ),
-    )
+    .use(errors(report, explainUnknownRoute))
     .use(requestLog(log))
     .use(
       cors({
@@ -62,7 +61,8 @@ export function createApp({ database, verifyToken, corsOrigins, log }: AppParts)
   async function explainUnknownRoute({ headers }: Request, path: string): Promise<ApiError> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
     const methods = app.routes
-      .filter(({ path: pattern }) => matches(pattern, path))
+      // Not the plugin's OPTIONS, which is there for any path.
+      .filter((route) => route.method !== 'OPTIONS' && matches(route.path, path))
       .map(({ method }) => method)
     if (methods.length === 0) return new ApiError('route_not_found')
     const allow = ['OPTIONS', ...(methods.includes('GET') ? ['HEAD'] : []), ...methods]

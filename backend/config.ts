@@ -124,7 +124,7 @@ function parseOrigins(text: string): string[] {
     .map((origin) => origin.trim().replace(/\/$/, ''))
     .filter((origin) => origin !== '')
     .map((origin) => {
-      if (URL.parse(origin)?.origin !== origin)
+      if (URL.parse(origin)?.origin !== origin || origin.includes('*'))
         throw new Error(
           'must be exact origins such as https://app.example.com, separated by commas; * is not one',
         )

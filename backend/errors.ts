@@ -137,6 +137,19 @@ export function errors(
   )
 }
 
+/** For what fails outside of the app's hooks: in the framework itself, or by throwing `undefined`. */
+export function answerLastResort(report: Report) {
+  return function answerUncaught(error: unknown): Response {
+    const requestId = crypto.randomUUID()
+    report({ requestId, route: undefined, error })
+    const { status, detail } = failures.internal_error
+    return Response.json(
+      { detail, code: 'internal_error', request_id: requestId } satisfies ErrorBody,
+      { status, headers: { 'content-type': 'application/json', 'x-request-id': requestId } },
+    )
+  }
+}
+
 function translate(error: unknown): ApiError {
   if (error instanceof ApiError) return error
   if (error instanceof DatabaseUnavailable) return new ApiError('database_unavailable')

@@ -69,8 +69,8 @@ function isRowId(text: string): boolean {
 }
 
 /** What a value that failed should have been, for a person; it repeats nothing of the value. */
-export function describeExpectation({ type, schema }: Pick<ValueError, 'type' | 'schema'>): string {
-  if (type === ValueErrorType.ObjectRequiredProperty) return 'is required'
+export function describeExpectation({ type, schema, path, value }: ValueError): string {
+  if (value === undefined && path !== '') return 'is required'
   if (type === ValueErrorType.ObjectMinProperties)
     return `must have at least one of ${Object.keys(schema['properties'] ?? {}).join(', ')}`
   return `must be ${describeSchema(schema)}`

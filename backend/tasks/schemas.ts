@@ -1,3 +1,4 @@
+import { Type } from '@sinclair/typebox'
 import { t } from 'elysia'
 import { RowId, Text, TrimmedText } from '../validation.ts'
 
@@ -16,7 +17,8 @@ const instant = (what: string) =>
   t.String({ format: 'date-time', description: what, examples: ['2026-03-01T09:30:00.123Z'] })
 
 export const Task = t.Object({
-  id: t.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, examples: [1] }),
+  // TypeBox's own: Elysia's also takes text, and the documentation would say so.
+  id: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, examples: [1] }),
   title: t.String({ examples: ['Buy milk'] }),
   description: t.Union([t.String(), t.Null()], { examples: ['2 litres, oat'] }),
   completed: t.Boolean({ examples: [false] }),

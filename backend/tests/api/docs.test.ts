@@ -1,0 +1,123 @@
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { failures } from '../../errors.ts'
+import { startApi } from '../support/api.ts'
+
+type Media = {
+  schema: { properties?: Record<string, unknown> }
+  examples?: Record<string, { value: unknown }>
+}
+type Operation = {
+  security?: object[]
+  parameters?: { name: string; in: string; required: boolean; schema: object }[]
+  requestBody?: { required: boolean; content: Record<string, Media> }
+  responses: Record<
+    string,
+    { description: string; headers: object; content?: Record<string, Media> }
+  >
+}
+
+const api = startApi()
+afterAll(api.stop)
+let paths: Record<string, Record<string, Operation>>
+beforeAll(async () => {
+  const { body } = await api.request<{ paths: typeof paths }>('GET', '/docs/json')
+  ;({ paths } = body)
+})
+
+describe('the OpenAPI document', () => {
+  test('has every route with every status, the second mount as a paragraph', async () => {
+    const { body, text } = await api.request<{ openapi: string; info: { description: string } }>(
+      'GET',
+      '/docs/json/',
+    )
+    const table = Object.entries(paths).flatMap(([path, operations]) =>
+      Object.entries(operations).map(
+        ([method, { responses }]) => `${method} ${path} ${Object.keys(responses).join(' ')}`,
+      ),
+    )
+    expect(table.toSorted()).toEqual([
+      'delete /api/tasks/{id} 204 401 403 404 422 500 503',
+      'get /api/tasks 200 401 422 500 503',
+      'get /api/tasks/{id} 200 401 403 404 422 500 503',
+      'get /health 200',
+      'get /ready 200 503',
+      'patch /api/tasks/{id}/complete 200 401 403 404 413 415 422 500 503',
+      'post /api/tasks 201 401 413 415 422 500 503',
+      'put /api/tasks/{id} 200 401 403 404 413 415 422 500 503',
+    ])
+    expect(body.openapi).toBe('3.1.0')
+    expect(body.info.description).toContain('/api/{user_id}/tasks')
+    expect(text).not.toMatch(/https?:\/\//)
+  })
+
+  test('says of an id and of bodies what is checked', () => {
+    const put = paths['/api/tasks/{id}']!['put']!
+    expect(put.security).toEqual([{ bearer: [] }])
+    expect(put.parameters).toEqual([
+      {
+        name: 'id',
+        in: 'path',
+        required: true,
+        description: 'The id of a task',
+        schema: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
+      },
+    ] as never)
+    expect(put.requestBody!.required).toBe(true)
+    expect(Object.keys(put.requestBody!.content)).toEqual(['application/json'])
+    const { schema } = put.requestBody!.content['application/json']!
+    expect(schema.properties).toMatchObject({
+      title: { type: 'string', minLength: 1, maxLength: 200 },
+      description: { anyOf: [{ type: 'string', maxLength: 1000 }, { type: 'null' }] },
+      completed: { type: 'boolean' },
+    })
+    expect(paths['/api/tasks/{id}/complete']!['patch']!.requestBody!.required).toBe(false)
+    expect(
+      paths['/api/tasks/{id}']!['get']!.responses['200']!.content!['application/json']!.schema
+        .properties,
+    ).toMatchObject({
+      id: { type: 'integer' },
+      completed: { type: 'boolean' },
+      created_at: { type: 'string', format: 'date-time' },
+    })
+    expect(paths['/health']!['get']!.security).toBeUndefined()
+  })
+
+  test('gives every error code with its headers and an example that is one of ours', () => {
+    const codes = new Set<string>()
+    for (const operations of Object.values(paths))
+      for (const { responses } of Object.values(operations))
+        for (const [status, { headers, content, description }] of Object.entries(responses)) {
+          expect(description).not.toBe('')
+          expect(headers).toHaveProperty('X-Request-Id')
+          if (status === '401') expect(headers).toHaveProperty('WWW-Authenticate')
+          if (status === '503') expect(headers).toHaveProperty('Retry-After')
+          if (status === '201') expect(headers).toHaveProperty('Location')
+          expect(Object.keys(content ?? {})).toEqual(status === '204' ? [] : ['application/json'])
+          for (const [code, { value }] of Object.entries(
+            content?.['application/json']?.examples ?? {},
+          )) {
+            codes.add(code)
+            const { status: expected, detail } = failures[code as keyof typeof failures]
+            expect(String(expected)).toBe(status)
+            expect(value).toMatchObject({ code, detail, request_id: expect.any(String) })
+          }
+        }
+    const elsewhere = ['wrong_user', 'route_not_found', 'method_not_allowed'] // in the introduction
+    expect([...codes, ...elsewhere].toSorted()).toEqual(Object.keys(failures).toSorted())
+  })
+})
+
+describe('the page', () => {
+  test.each(['/docs', '/docs/'])('%s and every file that it names come from here', async (path) => {
+    const { status, headers, text } = await api.request('GET', path)
+    expect(status).toBe(200)
+    expect(headers.get('content-type')).toBe('text/html; charset=utf-8')
+    const files = [...text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, file]) => file!)
+    expect(files).toHaveLength(4)
+    for (const file of files) {
+      expect(file).toStartWith('/docs/')
+      expect((await api.request('GET', file)).status).toBe(200)
+    }
+    expect(text).not.toContain('//')
+  })
+})

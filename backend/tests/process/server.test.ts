@@ -1,0 +1,187 @@
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { makeDirectory, run, startProcess } from '../support/process.ts'
+
+let directory: Awaited<ReturnType<typeof makeDirectory>>
+beforeAll(async () => {
+  directory = await makeDirectory()
+})
+afterAll(async () => directory.remove())
+
+async function token(user: string, settings = {}): Promise<string> {
+  const { stdout } = await run('backend/auth/print-token.ts', directory.path, settings, [user])
+  return stdout.trim()
+}
+
+describe('a first start with nothing set', () => {
+  test('serves, says where everything is, takes the token that the command prints, and keeps the data', async () => {
+    const first = await startProcess(directory.path)
+    const headers = {
+      authorization: `Bearer ${await token('alice')}`,
+      'content-type': 'application/json',
+    }
+    const created = await fetch(`${first.origin}/api/tasks`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ title: 'Outlives a restart' }),
+    })
+    expect(created.status).toBe(201)
+    const task: unknown = await created.json()
+    first.kill('SIGTERM')
+    expect(await first.exited).toBe(0)
+    const output = await first.output
+    expect(output).toContain(`Todo API   http://127.0.0.1:${first.port}/api/tasks`)
+    expect(output).toContain(`Docs       http://127.0.0.1:${first.port}/docs`)
+    expect(output).toContain(`Data       ${join(directory.path, '.data')} (embedded`)
+    expect(output).toContain('Token      bun run token')
+
+    const second = await startProcess(directory.path)
+    const listed = await fetch(`${second.origin}/api/tasks`, { headers })
+    expect(await listed.json()).toEqual([task])
+    second.kill('SIGINT')
+    expect(await second.exited).toBe(0)
+  })
+
+  test('what it keeps is for its user alone', async () => {
+    await token('anybody')
+    for (const [file, mode] of [
+      ['.data', 0o700],
+      ['.data/secret', 0o600],
+    ] as const)
+      expect((await stat(join(directory.path, file))).mode & 0o777).toBe(mode)
+  })
+
+  test('killed while writing, it has lost nothing that it acknowledged', async () => {
+    const headers = {
+      authorization: `Bearer ${await token('writer')}`,
+      'content-type': 'application/json',
+    }
+    const first = await startProcess(directory.path)
+    const acknowledged: unknown[] = []
+    const writing = (async () => {
+      for (let number = 0; ; number += 1) {
+        const answer = await fetch(`${first.origin}/api/tasks`, {
+          method: 'POST',
+          headers,
+          body: JSON.stringify({ title: `Task ${number}` }),
+        })
+        acknowledged.push(await answer.json())
+      }
+    })().catch(() => {})
+    while (acknowledged.length < 100) await Bun.sleep(5)
+    first.kill('SIGKILL')
+    await Promise.all([first.exited, writing])
+
+    const second = await startProcess(directory.path)
+    const listed = (await (
+      await fetch(`${second.origin}/api/tasks`, { headers })
+    ).json()) as unknown[]
+    expect(listed.slice(0, acknowledged.length)).toEqual(acknowledged)
+    second.kill('SIGTERM')
+    await second.exited
+  })
+})
+
+test('a second server on the same data gets one clear line, and the first goes on', async () => {
+  const first = await startProcess(directory.path)
+  const second = await run('backend/main.ts', directory.path, { PORT: '0' })
+  expect(second.exitCode).toBe(1)
+  expect(second.stderr).toBe(
+    `Another server is using the database in ${join(directory.path, '.data')}. Stop it first, or set DATABASE_URL to a PostgreSQL that several servers can share.\n`,
+  )
+  expect((await fetch(`${first.origin}/ready`)).status).toBe(200)
+  first.kill('SIGTERM')
+  await first.exited
+})
+
+test('a port that is taken gets one clear line', async () => {
+  const other = await makeDirectory()
+  const first = await startProcess(directory.path)
+  const second = await run('backend/main.ts', other.path, {
+    PORT: String(first.port),
+    HOST: '127.0.0.1',
+  })
+  expect(second.exitCode).toBe(1)
+  expect(second.stderr).toBe(
+    `Port ${first.port} is taken by another program. Stop it, or choose another port: PORT=${first.port + 1}\n`,
+  )
+  first.kill('SIGTERM')
+  await first.exited
+  await other.remove()
+})
+
+test('settings that are wrong are reported all at once, and nothing of them is shown', async () => {
+  const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, {
+    NODE_ENV: 'production',
+    PORT: 'eighty',
+    BETTER_AUTH_SECRET: 'hunter2',
+  })
+  expect(exitCode).toBe(1)
+  expect(stdout).toBe('')
+  expect(stderr).toBe(`The settings have problems:
+  - BETTER_AUTH_SECRET must have at least 32 characters; make one with: openssl rand -base64 32
+  - PORT must be a whole number from 0 to 65535
+  - DATABASE_URL is required in production: paste the connection string of your PostgreSQL
+`)
+})
+
+test('SIGTERM lets the requests in flight finish', async () => {
+  const server = await startProcess(directory.path)
+  const headers = {
+    authorization: `Bearer ${await token('patient')}`,
+    'content-type': 'application/json',
+  }
+  const body = JSON.stringify({ title: 'In flight' })
+  let sent: () => void = () => {}
+  const half = new Promise<void>((resolve) => {
+    sent = resolve
+  })
+  // Its headers and half of its body are on the way when the signal comes, the rest after it.
+  const slow = fetch(`${server.origin}/api/tasks`, {
+    method: 'POST',
+    headers,
+    body: (async function* () {
+      yield Buffer.from(body.slice(0, 5))
+      await half
+      yield Buffer.from(body.slice(5))
+    })() as never,
+  })
+  await fetch(`${server.origin}/api/tasks`, { headers })
+  server.kill('SIGTERM')
+  while (
+    await fetch(`${server.origin}/health`).then(
+      () => true,
+      () => false,
+    )
+  )
+    await Bun.sleep(10)
+  sent()
+  expect((await slow).status).toBe(201)
+  expect(await server.exited).toBe(0)
+})
+
+describe('the token command', () => {
+  test('prints a token and nothing else, for whom it is asked', async () => {
+    const { stdout, stderr, exitCode } = await run(
+      'backend/auth/print-token.ts',
+      directory.path,
+      {},
+      ['bob'],
+    )
+    expect({ stderr, exitCode }).toEqual({ stderr: '', exitCode: 0 })
+    expect(stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/)
+    const payload: unknown = JSON.parse(Buffer.from(stdout.split('.')[1]!, 'base64url').toString())
+    expect(payload).toMatchObject({ sub: 'bob' })
+  })
+
+  test('does nothing in production', async () => {
+    const { stdout, stderr, exitCode } = await run('backend/auth/print-token.ts', directory.path, {
+      NODE_ENV: 'production',
+      DATABASE_URL: 'postgres://u:p@127.0.0.1/d',
+      BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv',
+    })
+    expect({ stdout, exitCode }).toEqual({ stdout: '', exitCode: 1 })
+    expect(stderr).toContain('NODE_ENV is production')
+  })
+})

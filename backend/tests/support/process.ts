@@ -1,0 +1,75 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+
+const root = resolve(import.meta.dir, '../../..')
+
+export type Settings = Record<string, string>
+
+/** An empty directory to run the program in, with no settings and no data of its own. */
+export async function makeDirectory(): Promise<{ path: string; remove: () => Promise<void> }> {
+  const path = await mkdtemp(join(tmpdir(), 'todo-api-test-'))
+  return { path, remove: async () => rm(path, { recursive: true, force: true }) }
+}
+
+/** Runs one of the program's files to its end. */
+export async function run(file: string, cwd: string, settings: Settings = {}, args: string[] = []) {
+  const child = spawn(file, cwd, settings, args)
+  const [stdout, stderr, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ])
+  return { stdout, stderr, exitCode }
+}
+
+/** Starts the server as a process of its own and waits until it answers. */
+export async function startProcess(cwd: string, settings: Settings = {}) {
+  const port = freePort()
+  const child = spawn(
+    'backend/main.ts',
+    cwd,
+    { PORT: String(port), HOST: '127.0.0.1', ...settings },
+    [],
+  )
+  const origin = `http://127.0.0.1:${port}`
+  const output = new Response(child.stdout).text()
+  const errors = new Response(child.stderr).text()
+  while (!(await answers(origin))) {
+    if (child.exitCode !== null) throw new Error(`It exited ${child.exitCode}: ${await errors}`)
+    await Bun.sleep(20)
+  }
+  return {
+    origin,
+    port,
+    kill: (signal: NodeJS.Signals) => child.kill(signal),
+    exited: child.exited,
+    /** All it printed, once it has ended. */
+    output,
+    errors,
+  }
+}
+
+function spawn(file: string, cwd: string, settings: Settings, args: string[]) {
+  return Bun.spawn([process.execPath, resolve(root, file), ...args], {
+    cwd,
+    env: { PATH: process.env['PATH'] ?? '', HOME: cwd, ...settings },
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+  })
+}
+
+async function answers(origin: string): Promise<boolean> {
+  return fetch(`${origin}/health`).then(
+    ({ ok }) => ok,
+    () => false,
+  )
+}
+
+export function freePort(): number {
+  const server = Bun.serve({ port: 0, fetch: async () => new Response() })
+  const { port } = server
+  void server.stop(true)
+  return port!
+}

@@ -1,0 +1,115 @@
+import { describe, expect, test } from 'bun:test'
+import { ConfigError, readConfig } from '../../config.ts'
+
+const secret = '0123456789abcdefghijklmnopqrstuv'
+const url = 'postgresql://user:pass@host.example/db'
+
+function problemsOf(env: Record<string, string>): readonly string[] {
+  try {
+    readConfig(env)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+  return []
+}
+
+test('without any setting there is a development server on port 8000', () => {
+  const expected: unknown = {
+    environment: 'development',
+    host: '0.0.0.0',
+    port: 8000,
+    logLevel: 'info',
+    corsOrigins: ['http://localhost:3000'],
+  }
+  expect(readConfig({})).toEqual(expected as never)
+  expect(readConfig({ PORT: '', DATABASE_URL: ' ', BETTER_AUTH_SECRET: '' })).toEqual(
+    expected as never,
+  )
+})
+
+test('every setting is read', () => {
+  const config = readConfig({
+    NODE_ENV: 'production',
+    HOST: '127.0.0.1',
+    PORT: '80',
+    LOG_LEVEL: 'warn',
+    CORS_ORIGINS: 'https://a.example, https://b.example:8443/ ,',
+    DATABASE_URL: url,
+    BETTER_AUTH_SECRET: secret,
+    BETTER_AUTH_URL: 'https://a.example/',
+    BETTER_AUTH_AUDIENCE: 'tasks',
+  })
+  expect(config).toMatchObject({
+    environment: 'production',
+    host: '127.0.0.1',
+    port: 80,
+    logLevel: 'warn',
+    corsOrigins: ['https://a.example', 'https://b.example:8443'],
+    database: { host: 'host.example', database: 'db' },
+    secret,
+  })
+  expect(config.authServer).toEqual({
+    keySetUrl: new URL('https://a.example/api/auth/jwks'),
+    issuer: 'https://a.example',
+    audience: 'tasks',
+  })
+})
+
+test('all problems are reported at once, by name and without values', () => {
+  const env = {
+    NODE_ENV: 'staging-7',
+    PORT: '8000x',
+    LOG_LEVEL: 'loud-7',
+    DATABASE_URL: 'mysql://root:hunter2@db-7',
+    BETTER_AUTH_SECRET: 'short-7',
+    BETTER_AUTH_URL: 'ftp://auth-7',
+    CORS_ORIGINS: '*',
+  }
+  const problems = problemsOf(env)
+  expect(problems.map((problem) => problem.split(' ')[0])).toEqual([
+    'NODE_ENV',
+    'DATABASE_URL',
+    'BETTER_AUTH_SECRET',
+    'BETTER_AUTH_URL',
+    'PORT',
+    'LOG_LEVEL',
+    'CORS_ORIGINS',
+  ])
+  for (const value of ['-7', 'hunter2', '8000x']) expect(problems.join('\n')).not.toContain(value)
+})
+
+describe('production', () => {
+  test('needs a database and a way to verify tokens', () => {
+    expect(problemsOf({ NODE_ENV: 'production' })).toEqual([
+      'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
+      'BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified',
+    ])
+  })
+
+  test.each([{ BETTER_AUTH_SECRET: secret }, { BETTER_AUTH_URL: 'https://a.example' }])(
+    'is content with %j',
+    (auth) => {
+      expect(problemsOf({ NODE_ENV: 'production', DATABASE_URL: url, ...auth })).toEqual([])
+    },
+  )
+})
+
+test.each([
+  ['BETTER_AUTH_SECRET', 'x'.repeat(31)],
+  ['BETTER_AUTH_SECRET', 'x'.repeat(64)],
+  ['BETTER_AUTH_SECRET', 'abcabcabcabcabcabcabcabcabcabcabcabc'],
+  ['PORT', '-1'],
+  ['PORT', '65536'],
+  ['PORT', '80.5'],
+  ['PORT', '1e3'],
+  ['BETTER_AUTH_URL', 'localhost:3000'],
+  ['BETTER_AUTH_URL', 'https://user:pass@a.example'],
+  ['CORS_ORIGINS', 'localhost:3000'],
+  ['CORS_ORIGINS', 'https://a.example/path'],
+  ['CORS_ORIGINS', 'https://*.example'],
+  ['CORS_ORIGINS', 'https://a.example,*'],
+  ['CORS_ORIGINS', 'null'],
+])('%s=%s is refused', (name, value) => {
+  expect(problemsOf({ [name]: value }).map((problem) => problem.split(' ')[0])).toEqual([name])
+})

@@ -1,0 +1,131 @@
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect, DatabaseUnavailable, StatementFailed, type Database } from '../../db/connect.ts'
+import { DirectoryInUse, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
+import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
+
+let embedded: EmbeddedDatabase
+let database: Database
+beforeAll(async () => {
+  embedded = await startEmbedded('memory://')
+  database = connect({ socket: embedded.socket })
+})
+afterAll(async () => {
+  await database.close()
+  await embedded.close()
+})
+
+describe('migrations', () => {
+  test('run in order, once, and are recorded', async () => {
+    const names = migrations.map(({ name }) => name)
+    expect(names).toEqual(names.toSorted())
+    expect(await migrate(database)).toEqual(names)
+    expect(await migrate(database)).toEqual([])
+    const rows = await database.query<{ name: string }>`
+      select name from schema_migrations order by name`
+    expect(rows.map(({ name }) => name)).toEqual(names)
+  })
+
+  test('one that fails is rolled back whole and named', async () => {
+    const bad = [
+      ...migrations,
+      { name: '9000_good', sql: 'create table good (id int)' },
+      {
+        name: '9001_bad',
+        sql: 'create table half (id int); insert into half values (1); select nonsense',
+      },
+      { name: '9002_never', sql: 'create table never (id int)' },
+    ]
+    await expect(migrate(database, bad)).rejects.toThrow(
+      new MigrationFailed(
+        'Migration 9001_bad failed and was rolled back: column "nonsense" does not exist (SQLSTATE 42703)',
+      ),
+    )
+    const tables = async () =>
+      (
+        await database.query<{ name: string }>`
+          select tablename as name from pg_tables where tablename in ('good', 'half', 'never')`
+      ).map(({ name }) => name)
+    expect(await tables()).toEqual(['good'])
+    const mended = bad.map((migration) =>
+      migration.name === '9001_bad'
+        ? { ...migration, sql: 'create table half (id int)' }
+        : migration,
+    )
+    expect(await migrate(database, mended)).toEqual(['9001_bad', '9002_never'])
+    expect((await tables()).toSorted()).toEqual(['good', 'half', 'never'])
+  })
+
+  test('a unique violation inside of one is a failure, not taken for having been done', async () => {
+    const clash = [
+      {
+        name: '9100_clash',
+        sql: 'create table clash (id int primary key); insert into clash values (1), (1)',
+      },
+    ]
+    await expect(migrate(database, clash)).rejects.toThrow('Migration 9100_clash failed')
+  })
+})
+
+describe('a statement', () => {
+  test('that PostgreSQL refuses says where, and nothing of its values', async () => {
+    const refused = database.query`select ${'a very private title\0'}::text`
+    await expect(refused).rejects.toBeInstanceOf(StatementFailed)
+    const error: unknown = await refused.catch((thrown: unknown) => thrown)
+    expect(error).toEqual(
+      new StatementFailed('22021', 'SQLSTATE 22021 in report_invalid_encoding_int'),
+    )
+    expect(Bun.inspect(error)).not.toContain('private')
+  })
+
+  test('counts and ids come as numbers', async () => {
+    expect(
+      await database.query`select count(*) as count, 9007199254740991::bigint as id from generate_series(1, 3)`,
+    ).toEqual([{ count: 3, id: Number.MAX_SAFE_INTEGER }])
+  })
+})
+
+test('a database that is not there is unavailable, soon', async () => {
+  const nowhere = connect({ socket: join(tmpdir(), 'no-such-directory', '.s.PGSQL.5432') })
+  const started = performance.now()
+  await expect(nowhere.query`select 1`).rejects.toBeInstanceOf(DatabaseUnavailable)
+  expect(performance.now() - started).toBeLessThan(5_500)
+  await nowhere.close()
+})
+
+test('a database that takes the connection and says nothing is unavailable at the deadline', async () => {
+  const socket = join(await mkdtemp(join(tmpdir(), 'todo-api-test-')), '.s.PGSQL.5432')
+  const silent = Bun.listen({ unix: socket, socket: { data() {} } })
+  const patient = connect({ socket }, { deadline: 200 })
+  const waiting = Array.from({ length: 5 }, async () => patient.query`select 1`.catch(String))
+  expect(new Set(await Promise.all(waiting))).toEqual(
+    new Set(['DatabaseUnavailable: No answer within 200 ms']),
+  )
+  silent.stop(true)
+  await patient.close()
+})
+
+describe('the embedded database', () => {
+  test('keeps what it was told, and its directory for itself', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'todo-api-test-'))
+    const first = await startEmbedded(directory)
+    const writer = connect({ socket: first.socket })
+    await migrate(writer)
+    await writer.query`insert into tasks (user_id, title) values ('alice', 'Kept')`
+    await expect(startEmbedded(directory)).rejects.toBeInstanceOf(DirectoryInUse)
+    await writer.close()
+    await first.close()
+
+    const second = await startEmbedded(directory)
+    const reader = connect({ socket: second.socket })
+    expect(await migrate(reader)).toEqual([])
+    expect(await reader.query`select user_id, title from tasks`).toEqual([
+      { user_id: 'alice', title: 'Kept' },
+    ])
+    await reader.close()
+    await second.close()
+    await rm(directory, { recursive: true })
+  })
+})
