@@ -7,7 +7,7 @@ import type { Config } from './config.ts'
 export function createLogger({ environment, logLevel }: Config): Logger {
   const options = { level: logLevel, base: null, timestamp: stdTimeFunctions.isoTime }
   if (environment === 'production' || !process.stdout.isTTY) return pino(options)
-  return pino(options, pretty({ translateTime: 'SYS:HH:MM:ss', ignore: 'pid,hostname' }))
+  return pino(options, pretty({ translateTime: 'SYS:HH:MM:ss', singleLine: true }))
 }
 
 /**

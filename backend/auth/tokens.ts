@@ -63,14 +63,16 @@ export function createTokenVerifier(
 ): VerifyToken {
   const remembered = new Map<string, Claims>()
   const checkSecret = secret === undefined ? refuse : secretChecker(secret)
-  const checkKeySet =
-    authServer === undefined ? refuse : keySetChecker(authServer, () => remembered.clear(), now)
+  const keySet =
+    authServer === undefined
+      ? { check: refuse, refreshWhenOld() {} }
+      : openKeySet(authServer, () => remembered.clear(), now)
 
   async function check(token: string): Promise<Claims> {
     if (token.length > longestToken) throw new TokenError('invalid')
     const algorithm = algorithmOf(token)
     if (algorithm === 'HS256') return claimsOf(await checkSecret(token))
-    if (keySetAlgorithms.includes(algorithm)) return claimsOf(await checkKeySet(token))
+    if (keySetAlgorithms.includes(algorithm)) return claimsOf(await keySet.check(token))
     throw new TokenError('invalid')
   }
 
@@ -84,6 +86,7 @@ export function createTokenVerifier(
   }
 
   return async function verifyToken(token) {
+    keySet.refreshWhenOld()
     const known = remembered.get(token)
     const claims = known ?? (await check(token))
     const seconds = now() / 1000
@@ -129,11 +132,11 @@ function secretChecker(secret: string): CheckSignature {
   }
 }
 
-function keySetChecker(
+function openKeySet(
   { keySetUrl, issuer, audience }: AuthServer,
-  onChange: () => void,
+  onRefresh: () => void,
   now: () => number,
-): CheckSignature {
+): { check: CheckSignature; refreshWhenOld: () => void } {
   // The keys never grow too old to be used, or an auth server that is away would take every user
   // with it. An unknown key makes jose fetch the set again, one fetch at a time and at most one a
   // second; a key that was taken out of the set is noticed by the refresh below.
@@ -144,14 +147,7 @@ function keySetChecker(
   })
   let refreshedAt = now()
 
-  function refreshInBackground(): void {
-    if (now() - refreshedAt < keySetMaxAge) return
-    refreshedAt = now()
-    // Failing is no news: the last good keys stay, and the next refresh is ten minutes away.
-    keySet.reload().then(onChange, () => {})
-  }
-
-  const findKey: JWTVerifyGetKey = async function findKey(header, token) {
+  const lookUp: JWTVerifyGetKey = async function lookUp(header, token) {
     try {
       return await keySet(header, token)
     } catch (error) {
@@ -163,19 +159,38 @@ function keySetChecker(
     }
   }
 
-  return async function checkKeySet(token) {
-    refreshInBackground()
+  const findKey: JWTVerifyGetKey = async function findKey(header, token) {
+    const mayNotFetch = keySet.coolingDown
     try {
-      const { payload } = await jwtVerify(token, findKey, {
-        ...claimOptions,
-        algorithms: keySetAlgorithms,
-        issuer,
-        audience,
-      })
-      return payload
+      return await lookUp(header, token)
     } catch (error) {
-      if (error instanceof AuthUnavailable) throw error
-      throw new TokenError('invalid')
+      if (!mayNotFetch || !(error instanceof errors.JWKSNoMatchingKey)) throw error
+      // The key may be newer than the set that was fetched a moment ago.
+      await Bun.sleep(keySetCooldown)
+      return lookUp(header, token)
     }
+  }
+
+  return {
+    refreshWhenOld() {
+      if (now() - refreshedAt < keySetMaxAge) return
+      refreshedAt = now()
+      // Failing is no news: the last good keys stay, and the next refresh is ten minutes away.
+      keySet.reload().then(onRefresh, () => {})
+    },
+    async check(token) {
+      try {
+        const { payload } = await jwtVerify(token, findKey, {
+          ...claimOptions,
+          algorithms: keySetAlgorithms,
+          issuer,
+          audience,
+        })
+        return payload
+      } catch (error) {
+        if (error instanceof AuthUnavailable) throw error
+        throw new TokenError('invalid')
+      }
+    },
   }
 }

@@ -17,15 +17,15 @@ export const frontEnd = 'http://localhost:3000'
  * The database that all tests of this run share: the one that TEST_DATABASE_URL names, or else an
  * embedded one in memory. Tests keep apart by being different users.
  */
-export const database = await openTestDatabase()
+const url = process.env['TEST_DATABASE_URL']
+const embedded = url ? undefined : await startEmbedded('memory://')
+export const database: Database = connect(embedded ?? parseDatabaseUrl(url!))
+await migrate(database)
 
-async function openTestDatabase(): Promise<Database> {
-  const url = process.env['TEST_DATABASE_URL']
-  const opened = url
-    ? connect(parseDatabaseUrl(url))
-    : connect({ socket: (await startEmbedded('memory://')).socket })
-  await migrate(opened)
-  return opened
+/** Once, after the tests of all files. */
+export async function closeDatabase(): Promise<void> {
+  await database.close()
+  await embedded?.close()
 }
 
 export type Answer<Body = unknown> = {
