@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { SignJWT } from 'jose'
+import { join } from 'node:path'
+import { freePort, makeDirectory, run, type Settings } from '../support/process.ts'
+
+const secret = 'a secret for the executable: 0123456789'
+
+let directory: Awaited<ReturnType<typeof makeDirectory>>
+let executable: string
+
+beforeAll(async () => {
+  directory = await makeDirectory()
+  executable = join(directory.path, 'bin', 'todo-api')
+  const { stderr, exitCode } = await run('backend/build.ts', directory.path, {}, [executable])
+  if (exitCode !== 0) throw new Error(stderr)
+}, 60_000)
+afterAll(async () => directory.remove())
+
+function start(settings: Settings, args: string[] = []) {
+  const child = Bun.spawn([executable, ...args], {
+    cwd: directory.path,
+    env: settings,
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+  })
+  return {
+    exited: child.exited,
+    kill: (signal: NodeJS.Signals) => child.kill(signal),
+    stdout: new Response(child.stdout).text(),
+    stderr: new Response(child.stderr).text(),
+    hasEnded: () => child.exitCode !== null,
+  }
+}
+
+test('the executable reports all that its settings lack', async () => {
+  const server = start({ NODE_ENV: 'production' })
+  expect(await server.exited).toBe(1)
+  expect(await server.stdout).toBe('')
+  expect(await server.stderr).toBe(`The settings have problems:
+  - DATABASE_URL is required in production: paste the connection string of your PostgreSQL
+  - BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified
+`)
+})
+
+test('the executable alone serves tasks, the docs and its own health, and reads no file of settings', async () => {
+  await Bun.write(join(directory.path, '.env'), 'PORT=no port\n')
+  await Bun.write(join(directory.path, 'bunfig.toml'), 'preload = ["./absent.ts"]\n')
+  const port = freePort()
+  const settings = { HOST: '0.0.0.0', PORT: String(port), BETTER_AUTH_SECRET: secret }
+  expect(await start(settings, ['health']).exited).toBe(1)
+
+  const server = start(settings)
+  while ((await start(settings, ['health']).exited) !== 0)
+    if (server.hasEnded()) throw new Error(await server.stderr)
+
+  const origin = `http://localhost:${port}`
+  const page = await (await fetch(`${origin}/docs`)).text()
+  const assets = [...page.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path = '']) => path)
+  expect(assets).toHaveLength(4)
+  for (const path of assets) {
+    const asset = await fetch(`${origin}${path}`)
+    expect(asset.status).toBe(200)
+    expect((await asset.bytes()).byteLength).toBeGreaterThan(100)
+  }
+  const document = (await (await fetch(`${origin}/docs/json`)).json()) as { paths: object }
+  expect(Object.keys(document.paths)).toContain('/api/tasks')
+
+  const token = await new SignJWT({ sub: 'alice' })
+    .setProtectedHeader({ alg: 'HS256' })
+    .setExpirationTime('1h')
+    .sign(new TextEncoder().encode(secret))
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+  const created = await fetch(`${origin}/api/tasks`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ title: 'From one file' }),
+  })
+  expect(created.status).toBe(201)
+  const listed = await fetch(`${origin}/api/tasks`, { headers })
+  expect(await listed.json()).toEqual([await created.json()])
+  expect((await fetch(`${origin}/api/tasks`)).status).toBe(401)
+
+  server.kill('SIGTERM')
+  expect(await server.exited).toBe(0)
+  expect(await server.stdout).toContain('"route":"/api/tasks"')
+})
