@@ -56,6 +56,13 @@ export type ConnectOptions = {
 export const defaultDeadline = 5_000
 const longestWaitBetweenAttempts = 1 // s; postgres.js's own backoff made requests wait 11.8 s
 const idleSeconds = 60
+
+/**
+ * One statement at a time on a connection, the others wait in this process. By default postgres.js
+ * sends more behind the one that runs: those then happen after their callers were told that they
+ * did not, and when the server goes away they leave connections that never work again (porsager/postgres#1208).
+ */
+const oneAtATime = { max_pipeline: 0 }
 const lifetimeSeconds = 30 * 60
 
 const int8 = 20
@@ -67,6 +74,7 @@ export function connect(
 ): Database {
   const sql = postgres({
     ...placeOf(address),
+    ...oneAtATime,
     connect_timeout: deadline / 1000,
     idle_timeout: idleSeconds,
     max_lifetime: lifetimeSeconds,
@@ -82,7 +90,10 @@ export function connect(
 
   return {
     async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
-      return within(sql<Row[]>(strings, ...parameters), deadline, sayPlace)
+      const rows = await within(sql<Row[]>(strings, ...parameters), deadline, sayPlace)
+      // After a connection was lost amid a result, postgres.js begins the next one with as many
+      // holes as it had rows.
+      return rows.filter(Boolean)
     },
     fragment: sql,
     async script(text, milliseconds) {

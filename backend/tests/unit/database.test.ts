@@ -11,6 +11,7 @@ let database: Database
 beforeAll(async () => {
   embedded = await startEmbedded('memory://')
   database = connect({ socket: embedded.socket })
+  await migrate(database)
 })
 afterAll(async () => {
   await database.close()
@@ -19,13 +20,17 @@ afterAll(async () => {
 
 describe('migrations', () => {
   test('run in order, once, and are recorded', async () => {
+    const fresh = await startEmbedded('memory://')
+    const empty = connect({ socket: fresh.socket })
     const names = migrations.map(({ name }) => name)
     expect(names).toEqual(names.toSorted())
-    expect(await migrate(database)).toEqual(names)
-    expect(await migrate(database)).toEqual([])
-    const rows = await database.query<{ name: string }>`
+    expect(await migrate(empty)).toEqual(names)
+    expect(await migrate(empty)).toEqual([])
+    const rows = await empty.query<{ name: string }>`
       select name from schema_migrations order by name`
     expect(rows.map(({ name }) => name)).toEqual(names)
+    await empty.close()
+    await fresh.close()
   })
 
   test('one that fails is rolled back whole and named', async () => {

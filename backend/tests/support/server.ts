@@ -1,0 +1,74 @@
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { Readable } from 'node:stream'
+import { secret, type Answer } from './api.ts'
+import { eventually } from './eventually.ts'
+
+export const repository = join(import.meta.dir, '../../..')
+
+type LogLine = { msg?: string; url?: string }
+
+/** Starts a server as production does, a process of its own, and does not wait until it listens. */
+export function spawnServer(databaseUrl: string, settings: Record<string, string> = {}) {
+  const running = Bun.spawn([process.execPath, 'backend/main.ts'], {
+    cwd: repository,
+    env: {
+      NODE_ENV: 'production',
+      HOST: '127.0.0.1',
+      PORT: '0',
+      DATABASE_URL: databaseUrl,
+      BETTER_AUTH_SECRET: secret,
+      ...settings,
+    },
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'inherit',
+  })
+  const lines: LogLine[] = []
+  createInterface(Readable.fromWeb(running.stdout)).on('line', (line) =>
+    lines.push(JSON.parse(line) as LogLine),
+  )
+
+  /** Waits for a line of the server's log. */
+  async function logged(message: string | RegExp): Promise<LogLine> {
+    return eventually(`the server logs ${message}`, async () => {
+      if (running.exitCode !== null) throw new Error(`The server exited: ${running.exitCode}`)
+      return lines.find(({ msg = '' }) => msg.match(message))
+    })
+  }
+
+  return {
+    logged,
+    /** Sends a signal and gives the exit code. */
+    async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
+      running.kill(signal)
+      return running.exited
+    },
+    signal: (signal: NodeJS.Signals) => running.kill(signal),
+    exited: running.exited,
+  }
+}
+
+/** Starts a server as production does and waits until it listens. */
+export async function startServer(databaseUrl: string, settings: Record<string, string> = {}) {
+  const server = spawnServer(databaseUrl, settings)
+  const { url } = await server.logged('listening')
+  return { ...server, request: requestTo(new URL(url ?? '').origin) }
+}
+
+export function requestTo(origin: string) {
+  return async function request<Body = unknown>(
+    method: string,
+    path: string,
+    { token = '', json }: { token?: string; json?: unknown } = {},
+  ): Promise<Answer<Body>> {
+    const response = await fetch(origin + path, {
+      method,
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      ...(json !== undefined && { body: JSON.stringify(json) }),
+    })
+    const text = await response.text()
+    const body = (text === '' ? undefined : JSON.parse(text)) as Body
+    return { status: response.status, headers: response.headers, body, text }
+  }
+}

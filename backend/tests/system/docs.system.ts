@@ -1,0 +1,69 @@
+import { afterAll, expect, test } from 'bun:test'
+import { chromium } from 'playwright-core'
+import { newUser, startApi } from '../support/api.ts'
+
+const api = startApi()
+const browser = await chromium.launch({
+  executablePath: '/usr/bin/chromium',
+  // Without a sandbox it runs as root, too; the rest keeps it from calling home.
+  args: [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--no-first-run',
+  ],
+})
+afterAll(async () => {
+  await browser.close()
+  await api.stop()
+})
+
+test('the docs work from our own origin alone: authorize, create a task, see it in the list', async () => {
+  const page = await browser.newPage()
+  page.setDefaultTimeout(20_000)
+  const origins = new Set<string>()
+  const problems: string[] = []
+  page.on('request', (request) => origins.add(new URL(request.url()).origin))
+  page.on('requestfailed', (request) => problems.push(`failed: ${request.url()}`))
+  page.on('pageerror', (error) => problems.push(error.message))
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) problems.push(message.text())
+  })
+
+  async function execute(method: 'get' | 'post', path: string, body?: object) {
+    const block = page.locator(`.opblock-${method}:has([data-path="${path}"])`)
+    await block.locator('.opblock-summary').click()
+    if (body) await block.locator('textarea.body-param__text').fill(JSON.stringify(body))
+    await block.getByRole('button', { name: 'Execute' }).click()
+    const answer = block.locator('.live-responses-table .response')
+    return {
+      status: await answer.locator('.response-col_status').innerText(),
+      body: await answer.locator('.highlight-code').first().innerText(),
+    }
+  }
+
+  await page.goto(`${api.origin}/docs`)
+  await page.locator('.opblock').first().waitFor()
+  expect(await page.title()).toBe('Todo API')
+
+  const { token } = await newUser()
+  await page.getByRole('button', { name: 'Authorize' }).first().click()
+  const dialog = page.locator('.modal-ux')
+  await dialog.locator('input').fill(token)
+  await dialog.getByRole('button', { name: 'Apply credentials' }).click()
+  await dialog.getByRole('button', { name: 'Close' }).first().click()
+
+  const title = `Try it out ${crypto.randomUUID()}`
+  const created = await execute('post', '/api/tasks', { title })
+  expect(created.status).toStartWith('201')
+  expect(created.body).toContain(title)
+  const listed = await execute('get', '/api/tasks')
+  expect(listed.status).toStartWith('200')
+  expect(listed.body).toContain(title)
+
+  expect([...origins]).toEqual([api.origin])
+  expect(problems).toEqual([])
+})
