@@ -9,6 +9,7 @@ import { answerLastResort, ApiError, errors, type Report } from './errors.ts'
 import { health } from './health.ts'
 import { requestLog } from './logging.ts'
 import { requestId } from './request-id.ts'
+import { createTaskList } from './tasks/list.ts'
 import { taskRoutes } from './tasks/routes.ts'
 import { createTaskStore } from './tasks/store.ts'
 
@@ -16,13 +17,15 @@ export type AppParts = {
   database: Database
   verifyToken: VerifyToken
   corsOrigins: string[]
+  maxTasksPerUser: number
   log: Logger
 }
 
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
-export function createApp({ database, verifyToken, corsOrigins, log }: AppParts) {
+export function createApp({ database, verifyToken, corsOrigins, maxTasksPerUser, log }: AppParts) {
   const authenticate = createAuthenticate(verifyToken)
-  const store = createTaskStore(database)
+  const store = createTaskStore(database, { maxTasksPerUser })
+  const list = createTaskList(database)
   const report: Report = ({ requestId: request_id, route, error }) =>
     log.error({ request_id, route, err: error }, 'request failed')
 
@@ -54,9 +57,9 @@ export function createApp({ database, verifyToken, corsOrigins, log }: AppParts)
     )
     .use(health(database.query))
     .use(docs())
-    .group('/api', (api) => api.use(taskRoutes(store, authenticate)))
+    .group('/api', (api) => api.use(taskRoutes({ store, list, authenticate })))
     // The same routes under the user's id, as some front ends call them.
-    .group('/api/:user_id', (api) => api.use(taskRoutes(store, authenticate)))
+    .group('/api/:user_id', (api) => api.use(taskRoutes({ store, list, authenticate })))
 
   async function explainUnknownRoute({ headers }: Request, path: string): Promise<ApiError> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))

@@ -9,6 +9,7 @@ export type Config = {
   port: number
   logLevel: (typeof logLevels)[number]
   corsOrigins: string[]
+  maxTasksPerUser: number
   /** Absent: the embedded database. */
   database?: DatabaseAddress
   /** The HS256 secret, at least 32 characters. Absent: HS256 tokens are refused. */
@@ -73,6 +74,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     port: read('PORT', parsePort) ?? 8000,
     logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
+    maxTasksPerUser: read('MAX_TASKS_PER_USER', parseMaxTasks) ?? 10_000,
     ...(database && { database }),
     ...(secret !== undefined && { secret }),
     ...(authUrl && {
@@ -109,6 +111,11 @@ function parsePort(text: string): number {
   if (!/^\d{1,5}$/.test(text) || port > 65_535)
     throw new Error('must be a whole number from 0 to 65535')
   return port
+}
+
+function parseMaxTasks(text: string): number {
+  if (!/^[1-9]\d{0,6}$/.test(text)) throw new Error('must be a whole number from 1 to 9999999')
+  return Number(text)
 }
 
 function parseHttpUrl(text: string): URL {

@@ -111,7 +111,10 @@ type Operation = {
   responses: Record<string, Answer>
 }
 type Answer = { description?: string; headers?: Headers; content?: Record<string, Media> }
-type Media = { schema?: { properties?: { code?: { enum?: FailureCode[] } } }; examples?: object }
+type Media = {
+  schema?: { type?: string; properties?: { code?: { enum?: FailureCode[] }; version?: object } }
+  examples?: object
+}
 type Headers = Record<string, object>
 
 function isDocument(response: unknown): response is Document {
@@ -132,12 +135,27 @@ const onEveryAnswer: Headers = {
 const byStatus: Record<string, Headers> = {
   '201': { Location: header('Where the new task is', '/api/tasks/1') },
   '401': { 'WWW-Authenticate': header('RFC 6750', 'Bearer error="invalid_token"') },
+  '304': { ETag: header('The version that you have', '"7"') },
   '503': { 'Retry-After': header('Seconds to wait before trying again', 1) },
+}
+const ofTasks: Headers = { ETag: header('The version of the task', '"7"') }
+const ofLists: Headers = {
+  ETag: header('Tells whether the list has changed', '"42-Xk2pA9sQ0dLm3bTe"'),
+  'X-Total-Count': header('How many tasks match, on all pages', 120),
+  'Sync-Token': header('The state of all your tasks that this list shows', '42'),
+  Link: header(
+    'The next page (RFC 8288); not on the last',
+    '</api/tasks?limit=50&cursor=…>; rel="next"',
+  ),
+}
+const ofWrites: Headers = {
+  'Idempotent-Replayed': header('`true` on an answer that is given again', 'true'),
 }
 const meanings: Record<string, string> = {
   '200': 'Done',
   '201': 'Created',
   '204': 'Deleted; no body',
+  '304': 'Not changed; no body',
 }
 
 /**
@@ -156,19 +174,27 @@ function complete(document: Document): Document {
       operation.responses = Object.fromEntries(
         Object.entries(operation.responses).map(([status, answer]) => [
           status,
-          completeAnswer(status, answer),
+          completeAnswer(status, answer, '409' in operation.responses),
         ]),
       )
     }
   return document
 }
 
-function completeAnswer(status: string, { content }: Answer): Answer {
-  const codes = mediaOf(content).schema?.properties?.code?.enum ?? []
+function completeAnswer(status: string, { content }: Answer, isWrite: boolean): Answer {
+  const { schema } = mediaOf(content)
+  const codes = schema?.properties?.code?.enum ?? []
   return {
     description: meanings[status] ?? codes.join(', '),
-    headers: { ...onEveryAnswer, ...byStatus[status] },
-    ...(content && status !== '204' && { content: onlyJson(content, codes) }),
+    headers: {
+      ...onEveryAnswer,
+      ...byStatus[status],
+      ...(codes.includes('idempotency_in_progress') && byStatus['503']),
+      ...(schema?.properties?.version && ofTasks),
+      ...(schema?.type === 'array' && ofLists),
+      ...(isWrite && status.startsWith('2') && ofWrites),
+    },
+    ...(content && !['204', '304'].includes(status) && { content: onlyJson(content, codes) }),
   }
 }
 

@@ -1,7 +1,8 @@
+import type { TSchema } from '@sinclair/typebox'
 import { Elysia, NotFoundError, ValidationError, t } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
 import { DatabaseUnavailable } from './db/connect.ts'
-import { describeExpectation } from './validation.ts'
+import { describeExpectation, OneOf } from './validation.ts'
 
 /** Every way in which a request can fail: its code, its status and what a person is told. */
 export const failures = {
@@ -18,6 +19,19 @@ export const failures = {
     status: 404,
     detail: 'There is nothing at this path; /docs lists every route',
   },
+  idempotency_in_progress: {
+    status: 409,
+    detail: 'The first request with this Idempotency-Key still runs; ask again shortly',
+    retryAfter: 1,
+  },
+  task_limit_reached: {
+    status: 409,
+    detail: 'You have as many tasks as one user may have; delete some first',
+  },
+  version_conflict: {
+    status: 412,
+    detail: 'The task has been changed since you read it; see current',
+  },
   method_not_allowed: {
     status: 405,
     detail: 'This path does not take this method; see the Allow header',
@@ -32,6 +46,10 @@ export const failures = {
     status: 422,
     detail: 'The request is not what this route takes; see errors',
   },
+  idempotency_key_reused: {
+    status: 422,
+    detail: 'This Idempotency-Key was used for another request; make a new one',
+  },
   internal_error: {
     status: 500,
     detail: 'Something went wrong on our side; tell us the request_id',
@@ -39,16 +57,19 @@ export const failures = {
   database_unavailable: {
     status: 503,
     detail: 'The database cannot be reached right now; try again shortly',
+    retryAfter: 1,
   },
   auth_unavailable: {
     status: 503,
     detail: 'The sign-in server cannot be reached right now; try again shortly',
+    retryAfter: 1,
   },
-} as const satisfies Record<string, { status: number; detail: string }>
+} as const satisfies Record<string, KindOfFailure>
+
+/** `retryAfter` in seconds: the same request may succeed then. */
+type KindOfFailure = { status: number; detail: string; retryAfter?: number }
 
 export type FailureCode = keyof typeof failures
-
-const retryAfterSeconds = 1
 
 /** A request that fails in one of the known ways. The answer says no more than what is given here. */
 export class ApiError extends Error {
@@ -56,18 +77,22 @@ export class ApiError extends Error {
   readonly code: FailureCode
   readonly headers: Record<string, string>
   readonly errors: FieldError[] | undefined
+  /** The task as it is, in JSON. */
+  readonly current: string | undefined
 
   constructor(
     code: FailureCode,
-    extra: { headers?: Record<string, string>; errors?: FieldError[] } = {},
+    extra: { headers?: Record<string, string>; errors?: FieldError[]; current?: string } = {},
   ) {
-    super(failures[code].detail)
+    const { detail, retryAfter }: KindOfFailure = failures[code]
+    super(detail)
     this.code = code
     this.headers = {
-      ...(failures[code].status === 503 && { 'retry-after': String(retryAfterSeconds) }),
+      ...(retryAfter !== undefined && { 'retry-after': String(retryAfter) }),
       ...extra.headers,
     }
     this.errors = extra.errors
+    this.current = extra.current
   }
 }
 
@@ -81,11 +106,7 @@ export type FieldError = typeof FieldError.static
 export function Failure<const Codes extends [FailureCode, ...FailureCode[]]>(...codes: Codes) {
   return t.Object({
     detail: t.String({ description: 'What went wrong, a sentence for a person' }),
-    code: t.UnionEnum(codes, {
-      description: 'What went wrong, stable, for a program',
-      // Elysia makes the first choice the default, and would fill it in.
-      default: undefined,
-    }),
+    code: OneOf(codes, { description: 'What went wrong, stable, for a program' }),
     request_id: t.String({ description: 'Also in X-Request-Id and in our log' }),
   })
 }
@@ -95,7 +116,18 @@ export function Invalid<const Codes extends [FailureCode, ...FailureCode[]]>(...
   return t.Composite([Failure(...codes), t.Object({ errors: t.Array(FieldError) })])
 }
 
-type ErrorBody = { detail: string; code: FailureCode; request_id: string; errors?: FieldError[] }
+/** A 412 gives the resource as it is. */
+export function Conflict<Resource extends TSchema>(current: Resource) {
+  return t.Composite([Failure('version_conflict'), t.Object({ current })])
+}
+
+type ErrorBody = {
+  detail: string
+  code: FailureCode
+  request_id: string
+  errors?: FieldError[]
+  current?: unknown
+}
 
 /** Tells the log of a failure of ours, under the id that the client is given. */
 export type Report = (failure: {
@@ -132,6 +164,7 @@ export function errors(
         code: failure.code,
         request_id: requestId,
         ...(failure.errors && { errors: failure.errors }),
+        ...(failure.current !== undefined && { current: JSON.parse(failure.current) }),
       }
     },
   )

@@ -26,7 +26,7 @@ export function jsonBody() {
 async function readJsonObject(request: Request): Promise<object | undefined> {
   const bytes = await readBytes(request)
   if (bytes.byteLength === 0) return undefined
-  if (!isJson(request.headers)) throw new ApiError('unsupported_media_type')
+  if (!isJson(request)) throw new ApiError('unsupported_media_type')
   const value = parse(bytes)
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new ApiError('validation_failed', {
@@ -48,12 +48,13 @@ async function readBytes({ body, headers }: Request): Promise<Uint8Array> {
   return Buffer.concat(chunks)
 }
 
-function isJson(headers: Headers): boolean {
+function isJson({ headers, method }: Request): boolean {
   const [type = '', ...parameters] = (headers.get('content-type') ?? '').toLowerCase().split(';')
   const charset = parameters.map((text) => text.trim()).find((text) => text.startsWith('charset='))
   const encoding = headers.get('content-encoding') ?? 'identity'
   return (
-    type.trim() === 'application/json' &&
+    (type.trim() === 'application/json' ||
+      (method === 'PATCH' && type.trim() === 'application/merge-patch+json')) &&
     (charset === undefined || /^charset="?utf-?8"?$/.test(charset)) &&
     encoding === 'identity'
   )

@@ -22,6 +22,7 @@ async function start(): Promise<void> {
     database,
     verifyToken: createTokenVerifier(config),
     corsOrigins: config.corsOrigins,
+    maxTasksPerUser: config.maxTasksPerUser,
     log,
   })
   const server = serve(app, config)

@@ -7,6 +7,9 @@ import { t } from 'elysia'
  * Schema in the documentation: the same keywords, checked as JSON Schema defines them.
  */
 
+/** Under this a schema says what it wants where its keywords do not. Not part of the documentation. */
+export const expectation = Symbol('expectation')
+
 type TextOptions = {
   minLength?: number
   maxLength: number
@@ -30,11 +33,42 @@ TypeRegistry.Set<TextOptions>('Text', (schema, value) => isText(schema, value, (
 TypeRegistry.Set<TextOptions>('TrimmedText', (schema, value) =>
   isText(schema, value, (raw) => raw.trim()),
 )
-TypeRegistry.Set('RowId', (_, value) => typeof value === 'string' && isRowId(value))
+TypeRegistry.Set<{ items: TextOptions; maxItems: number }>('TextOrTexts', (schema, value) => {
+  const texts: unknown[] = [value].flat()
+  return (
+    texts.length <= schema.maxItems &&
+    texts.every((text) => isText(schema.items, text, (raw) => raw))
+  )
+})
+TypeRegistry.Set<{ minimum: number; maximum: number }>('DecimalText', (schema, value) => {
+  if (typeof value !== 'string' || !/^[1-9]\d{0,15}$/.test(value)) return false
+  const number = Number(value)
+  return Number.isSafeInteger(number) && number >= schema.minimum && number <= schema.maximum
+})
+TypeRegistry.Set('CalendarDate', (_, value) => typeof value === 'string' && isCalendarDate(value))
+TypeRegistry.Set(
+  'CalendarDateOrInstant',
+  (_, value) => typeof value === 'string' && (isCalendarDate(value) || isInstant(value)),
+)
+TypeRegistry.Set<{ enum: readonly string[] }>('OneOf', (schema, value) =>
+  schema.enum.some((choice) => choice === value),
+)
+TypeRegistry.Set('TimeZone', (_, value) => typeof value === 'string' && isTimeZone(value))
 
 /** Text whose length counts code points, as JSON Schema says; TypeBox counts UTF-16 units. */
 export function Text(options: TextOptions): TUnsafe<string> {
   return Type.Unsafe<string>({ ...options, [Kind]: 'Text', type: 'string' })
+}
+
+/**
+ * A parameter that may be given several times. Elysia's own lists would split a text at its commas.
+ */
+export function TextOrTexts(options: {
+  items: TextOptions
+  maxItems: number
+  description: string
+}): TUnsafe<string | string[]> {
+  return Type.Unsafe<string | string[]>({ ...options, [Kind]: 'TextOrTexts', type: 'array' })
 }
 
 /** Text without the white space around it: what is counted and what is kept. */
@@ -46,26 +80,86 @@ export function TrimmedText(options: TextOptions) {
 }
 
 /**
- * A row's id in a path: `1` to `2^53−1` in plain decimal. Elysia's own number types also take
- * `1e3`, `0x10` and `01`, and round 9007199254740993 to another row.
+ * A whole number of 1 or more in a path or query, in plain decimal. Elysia's own number types also
+ * take `1e3`, `0x10` and `01`, and round 9007199254740993 to another number.
  */
-export function RowId(options: { description: string }) {
+export function DecimalText(options: { minimum?: number; maximum: number; description?: string }) {
   return t
     .Transform(
-      Type.Unsafe<string>({
-        ...options,
-        [Kind]: 'RowId',
-        type: 'integer',
-        minimum: 1,
-        maximum: Number.MAX_SAFE_INTEGER,
-      }),
+      Type.Unsafe<string>({ minimum: 1, ...options, [Kind]: 'DecimalText', type: 'integer' }),
     )
     .Decode(Number)
     .Encode(String)
 }
 
-function isRowId(text: string): boolean {
-  return /^[1-9]\d{0,15}$/.test(text) && Number.isSafeInteger(Number(text))
+/** One of some words. Elysia's `UnionEnum` would make the first the default, and fill it in. */
+export function OneOf<const Choices extends readonly string[]>(
+  choices: Choices,
+  options: { default?: Choices[number]; description?: string } = {},
+): TUnsafe<Choices[number]> {
+  return Type.Unsafe<Choices[number]>({
+    ...options,
+    [Kind]: 'OneOf',
+    type: 'string',
+    enum: choices,
+  })
+}
+
+/** A day that exists, as `YYYY-MM-DD`. */
+export function CalendarDate(options: { description: string }): TUnsafe<string> {
+  return Type.Unsafe<string>({ ...options, [Kind]: 'CalendarDate', type: 'string', format: 'date' })
+}
+
+/** A day that exists, or an instant (RFC 3339). */
+export function CalendarDateOrInstant(options: { description: string }): TUnsafe<string> {
+  return Type.Unsafe<string>({
+    ...options,
+    [Kind]: 'CalendarDateOrInstant',
+    type: 'string',
+    [expectation]: 'a date that exists, as YYYY-MM-DD, or an RFC 3339 instant',
+  })
+}
+
+/** The name of a time zone in the IANA database. */
+export function TimeZone(options: { description: string }): TUnsafe<string> {
+  return Type.Unsafe<string>({
+    ...options,
+    [Kind]: 'TimeZone',
+    type: 'string',
+    [expectation]: 'the name of a time zone, such as Europe/Paris',
+  })
+}
+
+function isCalendarDate(text: string): boolean {
+  if (!/^\d{4}-\d\d-\d\d$/.test(text) || text.startsWith('0000')) return false
+  try {
+    return Temporal.PlainDate.from(text, { overflow: 'reject' }).toString() === text
+  } catch {
+    return false
+  }
+}
+
+/** Date, `T`, time with seconds, and `Z` or an offset (RFC 3339, 5.6). */
+const instantShape = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)$/
+
+export function isInstant(text: string): boolean {
+  if (!instantShape.test(text)) return false
+  try {
+    const { year } = Temporal.Instant.from(text).toZonedDateTimeISO('UTC')
+    return year >= 1 && year <= 9999
+  } catch {
+    return false
+  }
+}
+
+function isTimeZone(name: string): boolean {
+  // Offsets and the like are zones to the runtime, but names of none.
+  if (!/^[A-Za-z][A-Za-z0-9_+/-]{0,63}$/.test(name)) return false
+  try {
+    return Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== ''
+  } catch {
+    return false
+  }
 }
 
 /** What a value that failed should have been, for a person; it repeats nothing of the value. */
@@ -77,6 +171,8 @@ export function describeExpectation({ type, schema, path, value }: ValueError): 
 }
 
 function describeSchema(schema: TSchema): string {
+  const said: unknown = Reflect.get(schema, expectation)
+  if (typeof said === 'string') return said
   const choices: unknown[] | undefined = schema['enum']
   if (choices) return `one of ${choices.join(', ')}`
   const alternatives: TSchema[] | undefined = schema['anyOf']
@@ -89,7 +185,10 @@ function describeSchema(schema: TSchema): string {
       return `a whole number from ${schema['minimum']} to ${schema['maximum']}`
     case 'null':
       return 'null'
+    case 'array':
+      return `a list of up to ${schema['maxItems']}${schema['uniqueItems'] ? ' distinct ones' : ''}, each ${describeSchema(schema['items'])}`
     case 'string':
+      if (schema['format'] === 'date') return 'a date that exists, as YYYY-MM-DD'
       return `text of ${schema['minLength'] ?? 0} to ${schema['maxLength']} characters, without U+0000 and lone surrogates`
     case 'object':
       return 'a JSON object'

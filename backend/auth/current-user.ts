@@ -29,7 +29,10 @@ export function createAuthenticate(verifyToken: VerifyToken): Authenticate {
 export function currentUser(authenticate: Authenticate) {
   return new Elysia({ name: 'current-user' }).derive(
     { as: 'scoped' },
-    async function resolveCurrentUser({ headers, params }) {
+    async function resolveCurrentUser({ headers, params, set }) {
+      // What is behind a token is for its bearer alone, and may change at any time.
+      set.headers['vary'] = 'Authorization, Origin'
+      set.headers['cache-control'] = 'private, no-cache'
       const userId = await authenticate(headers['authorization'])
       // Where the path has no parameters Elysia gives none, whatever its types say.
       const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }

@@ -7,8 +7,20 @@ export type Query = <Row extends object>(
   ...parameters: Parameter[]
 ) => Promise<Row[]>
 
-/** A value for a placeholder, or a piece of SQL made by `Database.fragment`. */
-export type Parameter = postgres.SerializableParameter | postgres.PendingQuery<postgres.Row[]>
+/**
+ * A piece of SQL with its parameters. It runs nothing by itself, which is why it is not the driver's
+ * own: that one is a promise, and runs where it is awaited or returned by mistake.
+ */
+export class Fragment {
+  readonly sql: postgres.PendingQuery<postgres.Row[]>
+
+  constructor(sql: postgres.PendingQuery<postgres.Row[]>) {
+    this.sql = sql
+  }
+}
+
+/** A value for a placeholder, or a piece of SQL. */
+export type Parameter = postgres.SerializableParameter | Fragment
 
 export type Database = {
   /**
@@ -17,11 +29,7 @@ export type Database = {
    * @throws DatabaseUnavailable where asking again may help, StatementFailed where it will not
    */
   query: Query
-  /** A piece of SQL to be put into a query. It runs nothing by itself. */
-  fragment: (
-    strings: TemplateStringsArray,
-    ...parameters: Parameter[]
-  ) => postgres.PendingQuery<postgres.Row[]>
+  fragment: (strings: TemplateStringsArray, ...parameters: Parameter[]) => Fragment
   /**
    * Runs a script of several statements as the one transaction that PostgreSQL makes of a simple
    * query. It is one message, so that it works through a transaction pooler and cannot be applied
@@ -41,10 +49,13 @@ export class DatabaseUnavailable extends Error {
 export class StatementFailed extends Error {
   override readonly name = 'StatementFailed'
   readonly sqlState: string
+  /** The name of the constraint that was violated. */
+  readonly constraint: string | undefined
 
-  constructor(sqlState: string, message: string) {
+  constructor(sqlState: string, message: string, constraint?: string) {
     super(message)
     this.sqlState = sqlState
+    this.constraint = constraint
   }
 }
 
@@ -90,12 +101,12 @@ export function connect(
 
   return {
     async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
-      const rows = await within(sql<Row[]>(strings, ...parameters), deadline, sayPlace)
+      const rows = await within(sql<Row[]>(strings, ...unwrap(parameters)), deadline, sayPlace)
       // After a connection was lost amid a result, postgres.js begins the next one with as many
       // holes as it had rows.
       return rows.filter(Boolean)
     },
-    fragment: sql,
+    fragment: (strings, ...parameters) => new Fragment(sql(strings, ...unwrap(parameters))),
     async script(text, milliseconds) {
       await within(sql.unsafe(text).simple(), milliseconds, sayAll)
     },
@@ -146,6 +157,13 @@ function placeOf(address: DatabaseAddress | { socket: string }) {
   }
 }
 
+function unwrap(parameters: Parameter[]) {
+  const values = []
+  for (const parameter of parameters)
+    values.push(parameter instanceof Fragment ? parameter.sql : parameter)
+  return values
+}
+
 /** Takes a statement out of the queue, or asks the server to stop it: it must not happen later. */
 function cancel(running: Promise<unknown> & { cancel: () => unknown }): void {
   running.catch(() => {})
@@ -186,7 +204,7 @@ function translate(error: unknown, describe: Describe): Error {
     const message = describe(error)
     return passing.test(code)
       ? new DatabaseUnavailable(message)
-      : new StatementFailed(code, message)
+      : new StatementFailed(code, message, error.constraint_name)
   }
   // What the driver and the socket say of themselves: ECONNREFUSED, CONNECTION_CLOSED, a certificate
   // that does not verify. A TypeError and its like are faults of this program.

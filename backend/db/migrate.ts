@@ -1,10 +1,14 @@
 import { DatabaseUnavailable, StatementFailed, type Database } from './connect.ts'
 import tasks from './migrations/0001_tasks.sql' with { type: 'text' }
+import fieldsAndVersions from './migrations/0002_fields_and_versions.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
 /** In the order in which they run. Each is a transaction; what has run once is never edited. */
-export const migrations: readonly Migration[] = [{ name: '0001_tasks', sql: tasks }]
+export const migrations: readonly Migration[] = [
+  { name: '0001_tasks', sql: tasks },
+  { name: '0002_fields_and_versions', sql: fieldsAndVersions },
+]
 
 export class MigrationFailed extends Error {
   override readonly name = 'MigrationFailed'

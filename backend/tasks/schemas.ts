@@ -1,6 +1,17 @@
 import { Type } from '@sinclair/typebox'
 import { t } from 'elysia'
-import { RowId, Text, TrimmedText } from '../validation.ts'
+import {
+  CalendarDate,
+  OneOf,
+  CalendarDateOrInstant,
+  DecimalText,
+  expectation,
+  isInstant,
+  Text,
+  TextOrTexts,
+  TimeZone,
+  TrimmedText,
+} from '../validation.ts'
 
 const title = TrimmedText({
   minLength: 1,
@@ -13,8 +24,25 @@ const description = t.Union([Text({ maxLength: 1000, examples: ['2 litres, oat']
 })
 const completed = t.Boolean({ examples: [false] })
 
+export const TaskPriority = OneOf(['none', 'low', 'medium', 'high'])
+export type TaskPriority = typeof TaskPriority.static
+
+const tagText = { type: 'string', minLength: 1, maxLength: 50, examples: ['home'] }
+const tags = t.Array(Text(tagText), {
+  maxItems: 20,
+  uniqueItems: true,
+  description: 'Up to 20 different ones of 1 to 50 Unicode characters',
+})
+const timeOfDay = t.String({
+  pattern: '^([01][0-9]|2[0-3]):[0-5][0-9]$',
+  examples: ['09:30'],
+  [expectation]: 'a time of day, as HH:MM',
+})
+
 const instant = (what: string) =>
   t.String({ format: 'date-time', description: what, examples: ['2026-03-01T09:30:00.123Z'] })
+const nullable = <Schema extends ReturnType<typeof t.String>>(schema: Schema, what: string) =>
+  t.Union([schema, t.Null()], { description: what })
 
 export const Task = t.Object({
   // TypeBox's own: Elysia's also takes text, and the documentation would say so.
@@ -22,24 +50,73 @@ export const Task = t.Object({
   title: t.String({ examples: ['Buy milk'] }),
   description: t.Union([t.String(), t.Null()], { examples: ['2 litres, oat'] }),
   completed: t.Boolean({ examples: [false] }),
+  priority: TaskPriority,
+  tags: t.Array(t.String(), { examples: [['home']] }),
+  due_date: nullable(t.String({ format: 'date', examples: ['2026-03-01'] }), 'A calendar date'),
+  due_time: nullable(t.String({ examples: ['09:30'] }), 'HH:MM on that date. Null: all day'),
+  due_timezone: nullable(
+    t.String({ examples: ['Europe/Paris'] }),
+    'The zone of date and time. Null: wherever the reader is',
+  ),
+  due_at: nullable(
+    instant('Computed'),
+    'The instant, where date, time and zone are known. A local time that a clock change skips moves forward; of one that occurs twice it is the first',
+  ),
+  completed_at: nullable(instant('Computed'), 'When it was completed'),
   created_at: instant('When it was created, in UTC'),
   updated_at: instant('When it was last changed, in UTC'),
+  version: Type.Integer({
+    minimum: 1,
+    description: 'Counts up with every change. Its ETag',
+    examples: [1],
+  }),
 })
 export type Task = typeof Task.static
 
-export const NewTask = t.Object({
-  title,
+const fields = {
   description: t.Optional(description),
   completed: t.Optional(completed),
-})
+  priority: t.Optional(TaskPriority),
+  tags: t.Optional(tags),
+  due_date: t.Optional(
+    t.Union(
+      [
+        CalendarDateOrInstant({
+          description: 'A date; or an RFC 3339 instant, which sets date, time and zone (UTC)',
+        }),
+        t.Null(),
+      ],
+      { description: 'Null clears time and zone, too', examples: ['2026-03-01'] },
+    ),
+  ),
+  due_time: t.Optional(t.Union([timeOfDay, t.Null()], { description: 'Needs a due_date' })),
+  due_timezone: t.Optional(
+    t.Union([TimeZone({ description: 'An IANA name' }), t.Null()], {
+      description: 'Needs a due_date',
+      examples: ['Europe/Paris'],
+    }),
+  ),
+}
+
+/** An instant as the due date, which some front ends send, is a date, a time and a zone. */
+export function splitDueInstant<Fields extends { due_date?: string | null }>(
+  given: Fields,
+): Fields {
+  if (typeof given.due_date !== 'string' || !isInstant(given.due_date)) return given
+  const local = Temporal.Instant.from(given.due_date).toZonedDateTimeISO('UTC')
+  return {
+    ...given,
+    due_date: local.toPlainDate().toString(),
+    due_time: local.toPlainTime().toString({ smallestUnit: 'minute' }),
+    due_timezone: 'UTC',
+  }
+}
+
+export const NewTask = t.Object({ title, ...fields })
 export type NewTask = typeof NewTask.static
 
 export const TaskChanges = t.Object(
-  {
-    title: t.Optional(title),
-    description: t.Optional(description),
-    completed: t.Optional(completed),
-  },
+  { title: t.Optional(title), ...fields },
   { minProperties: 1, description: 'A field that is left out keeps its value' },
 )
 export type TaskChanges = typeof TaskChanges.static
@@ -51,12 +128,77 @@ export const Completion = t.Object(
 )
 
 export const TaskParams = t.Object(
-  { id: RowId({ description: 'The id of a task' }) },
+  { id: DecimalText({ maximum: Number.MAX_SAFE_INTEGER, description: 'The id of a task' }) },
   // The path may name the user, too: see currentUser.
   { additionalProperties: true },
 )
 
-export const TaskStatus = t.UnionEnum(['all', 'pending', 'completed'], { default: 'all' })
+const TaskStatus = OneOf(['all', 'pending', 'completed'])
 export type TaskStatus = typeof TaskStatus.static
 
-export const TaskQuery = t.Object({ status: t.Optional(TaskStatus) })
+const yesOrNo = (what: string) => t.Optional(OneOf(['true', 'false'], { description: what }))
+const searched = (what: string) => t.Optional(Text({ maxLength: 200, description: what }))
+
+export const sortKeys = ['created', 'updated', 'title', 'due_date', 'priority'] as const
+const sortSpellings = [...sortKeys, 'created_at', 'updated_at'] as const
+const sorts = [...sortSpellings, ...sortSpellings.map((key) => `-${key}` as const)] as const
+export type SortKey = (typeof sortKeys)[number]
+
+export const ListQuery = t.Object({
+  status: t.Optional(TaskStatus),
+  priority: t.Optional(TaskPriority),
+  tag: t.Optional(
+    TextOrTexts({
+      items: tagText,
+      maxItems: 20,
+      description: 'Tasks that have this tag; given several times, all of them',
+    }),
+  ),
+  q: searched('Words or parts of words, all of which stand in the title or the description'),
+  due_from: t.Optional(CalendarDate({ description: 'Due on this day or later' })),
+  due_to: t.Optional(CalendarDate({ description: 'Due on this day or earlier' })),
+  overdue: yesOrNo('Tasks that are late, or those that are not'),
+  tz: t.Optional(TimeZone({ description: 'The zone of the reader’s days. Default: UTC' })),
+  sort: t.Optional(
+    OneOf(sorts, { description: 'A leading - descends. Default: created, which is created_at' }),
+  ),
+  limit: t.Optional(
+    DecimalText({ maximum: 500, description: 'Tasks on a page. Without it all are on one' }),
+  ),
+  cursor: t.Optional(
+    Text({
+      maxLength: 1500,
+      description: 'Where the page starts: from the Link header of the one before',
+    }),
+  ),
+  completed: yesOrNo('Another spelling of status'),
+  search: searched('Another spelling of q'),
+  order: t.Optional(
+    OneOf(['asc', 'desc'], {
+      description: 'Another spelling of - in sort',
+    }),
+  ),
+})
+export type ListQuery = typeof ListQuery.static
+
+const header = (what: string, example: string) =>
+  t.Optional(t.String({ description: what, examples: [example] }))
+
+/** The request headers of a route that reads. */
+export const ReadHeaders = t.Object({
+  'if-none-match': header('What you have already: 304 if it is still so', '"7"'),
+})
+
+/** The request headers of a route that creates. */
+export const CreateHeaders = t.Object({
+  'idempotency-key': header(
+    'Your name for this request, such as a UUID. Sent again within 24 hours, it is answered again and not done again',
+    '5f0c8a4e-9c1b-4f43-9d0e-0f8f6a3f2b11',
+  ),
+})
+
+/** The request headers of a route that changes a task. */
+export const ChangeHeaders = t.Object({
+  ...CreateHeaders.properties,
+  'if-match': header('The version you have read: 412 if it is no longer the current one', '"7"'),
+})

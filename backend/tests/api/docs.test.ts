@@ -36,14 +36,15 @@ describe('the OpenAPI document', () => {
       ),
     )
     expect(table.toSorted()).toEqual([
-      'delete /api/tasks/{id} 204 401 403 404 422 500 503',
-      'get /api/tasks 200 401 422 500 503',
-      'get /api/tasks/{id} 200 401 403 404 422 500 503',
+      'delete /api/tasks/{id} 204 401 403 404 409 412 422 500 503',
+      'get /api/tasks 200 304 401 422 500 503',
+      'get /api/tasks/{id} 200 304 401 403 404 422 500 503',
       'get /health 200',
       'get /ready 200 503',
-      'patch /api/tasks/{id}/complete 200 401 403 404 413 415 422 500 503',
-      'post /api/tasks 201 401 413 415 422 500 503',
-      'put /api/tasks/{id} 200 401 403 404 413 415 422 500 503',
+      'patch /api/tasks/{id} 200 401 403 404 409 412 413 415 422 500 503',
+      'patch /api/tasks/{id}/complete 200 401 403 404 409 412 413 415 422 500 503',
+      'post /api/tasks 201 401 409 413 415 422 500 503',
+      'put /api/tasks/{id} 200 401 403 404 409 412 413 415 422 500 503',
     ])
     expect(body.openapi).toBe('3.1.0')
     expect(body.info.description).toContain('/api/{user_id}/tasks')
@@ -53,7 +54,8 @@ describe('the OpenAPI document', () => {
   test('says of an id and of bodies what is checked', () => {
     const put = paths['/api/tasks/{id}']!['put']!
     expect(put.security).toEqual([{ bearer: [] }])
-    expect(put.parameters).toEqual([
+    expect(put.parameters!.map(({ name }) => name)).toEqual(['idempotency-key', 'if-match', 'id'])
+    expect(put.parameters!.filter((parameter) => parameter.in === 'path')).toEqual([
       {
         name: 'id',
         in: 'path',
@@ -80,6 +82,31 @@ describe('the OpenAPI document', () => {
       created_at: { type: 'string', format: 'date-time' },
     })
     expect(paths['/health']!['get']!.security).toBeUndefined()
+    const list = paths['/api/tasks']!['get']!
+    expect(list.parameters!.map(({ name }) => name)).toEqual([
+      'if-none-match',
+      'status',
+      'priority',
+      'tag',
+      'q',
+      'due_from',
+      'due_to',
+      'overdue',
+      'tz',
+      'sort',
+      'limit',
+      'cursor',
+      'completed',
+      'search',
+      'order',
+    ])
+    expect(Object.keys(list.responses['200']!.headers)).toEqual([
+      'X-Request-Id',
+      'ETag',
+      'X-Total-Count',
+      'Sync-Token',
+      'Link',
+    ])
   })
 
   test('gives every error code with its headers and an example that is one of ours', () => {
@@ -92,7 +119,15 @@ describe('the OpenAPI document', () => {
           if (status === '401') expect(headers).toHaveProperty('WWW-Authenticate')
           if (status === '503') expect(headers).toHaveProperty('Retry-After')
           if (status === '201') expect(headers).toHaveProperty('Location')
-          expect(Object.keys(content ?? {})).toEqual(status === '204' ? [] : ['application/json'])
+          if (
+            ['200', '201', '304'].includes(status) &&
+            operations !== paths['/health'] &&
+            operations !== paths['/ready']
+          )
+            expect(headers).toHaveProperty('ETag')
+          expect(Object.keys(content ?? {})).toEqual(
+            ['204', '304'].includes(status) ? [] : ['application/json'],
+          )
           for (const [code, { value }] of Object.entries(
             content?.['application/json']?.examples ?? {},
           )) {

@@ -31,7 +31,9 @@ test('an Eden client gets a typed task and typed errors', async () => {
   if (!refused.error) throw new Error('An empty title was taken')
   if (refused.error.status === 422) {
     const { value } = refused.error
-    expectTypeOf(value.code).toEqualTypeOf<'malformed_json' | 'validation_failed'>()
+    expectTypeOf(value.code).toEqualTypeOf<
+      'malformed_json' | 'validation_failed' | 'idempotency_key_reused'
+    >()
     expectTypeOf(value.errors).toEqualTypeOf<{ field: string; detail: string }[]>()
     expect(value).toMatchObject({ code: 'validation_failed', errors: [{ field: 'title' }] })
   }

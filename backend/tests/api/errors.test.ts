@@ -109,7 +109,8 @@ describe('fields', () => {
     ])
   })
 
-  const atLeastOne = 'must have at least one of title, description, completed'
+  const atLeastOne =
+    'must have at least one of title, description, completed, priority, tags, due_date, due_time, due_timezone'
   const refusedOnUpdate: [string, unknown, object[]][] = [
     ['{}', {}, [{ field: 'body', detail: atLeastOne }]],
     ['no known field', { titel: 'x', id: 5 }, [{ field: 'body', detail: atLeastOne }]],
@@ -266,7 +267,7 @@ describe('bodies', () => {
     ['a multipart form', 'multipart/form-data; boundary=x'],
     ['something like JSON', 'application/jsonp'],
     ['another charset', 'application/json; charset=latin1'],
-    ['a merge patch where there is none', 'application/merge-patch+json'],
+    ['a merge patch on POST', 'application/merge-patch+json'],
   ])('%s is not supported', async (_, type) => {
     const { id: user, token } = await newUser()
     const body = Buffer.from('{"title":"x"}')
@@ -421,7 +422,7 @@ describe('routes', () => {
   test.each([
     ['PATCH', '/api/tasks', 'GET, HEAD, OPTIONS, POST'],
     ['DELETE', '/api/tasks/', 'GET, HEAD, OPTIONS, POST'],
-    ['POST', '/api/tasks/1', 'DELETE, GET, HEAD, OPTIONS, PUT'],
+    ['POST', '/api/tasks/1', 'DELETE, GET, HEAD, OPTIONS, PATCH, PUT'],
     ['GET', '/api/tasks/1/complete', 'OPTIONS, PATCH'],
     ['HEAD', '/api/tasks/1/complete', 'OPTIONS, PATCH'],
     ['DELETE', '/api/me/tasks', 'GET, HEAD, OPTIONS, POST'],
@@ -495,19 +496,6 @@ describe('failures of ours', () => {
       code: 'internal_error',
       request_id: headers.get('x-request-id'),
     })
-    await failing.stop()
-  })
-
-  test('an answer that breaks its own schema is our fault', async () => {
-    const failing = startApi({
-      over: { ...database, query: async () => [{ id: 'one', title: 5 }] as never },
-    })
-    const { token } = await newUser()
-    const answer = await failing.request('GET', '/api/tasks', {
-      token,
-      headers: { origin: frontEnd },
-    })
-    expectFailure(answer, 'internal_error')
     await failing.stop()
   })
 

@@ -85,7 +85,7 @@ describe('CORS', () => {
         headers: { origin, 'access-control-request-method': 'GET' },
       })
       expect(headers.get('access-control-allow-origin')).toBeNull()
-      expect(headers.get('vary')).toBe('Origin')
+      expect(headers.get('vary')).toBe(method === 'GET' ? 'Authorization, Origin' : 'Origin')
     }
   })
 })

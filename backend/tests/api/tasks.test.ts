@@ -24,8 +24,16 @@ describe('creating', () => {
       title: 'Buy milk',
       description: null,
       completed: false,
+      priority: 'none',
+      tags: [],
+      due_date: null,
+      due_time: null,
+      due_timezone: null,
+      due_at: null,
+      completed_at: null,
       created_at: instant,
       updated_at: instant,
+      version: 1,
     })
     expect(headers.get('location')).toBe(`/api/tasks/${body.id}`)
     expect(headers.get('content-type')).toMatch(/^application\/json/)
@@ -114,7 +122,13 @@ describe('changing', () => {
       json,
     })
     expect(status).toBe(200)
-    expect(body).toEqual({ ...before, ...expected, updated_at: instant })
+    expect(body).toEqual({
+      ...before,
+      ...expected,
+      completed_at: expected.completed ? before.completed_at : null,
+      updated_at: instant,
+      version: 2,
+    })
     expect(await rowsOf(user)).toMatchObject([{ id: before.id, ...expected }])
     expect(Date.parse(body.updated_at)).toBeGreaterThanOrEqual(Date.parse(before.updated_at))
   })
@@ -127,7 +141,7 @@ describe('changing', () => {
       json: { ...before, title: 'Changed' },
     })
     expect(status).toBe(200)
-    expect(body).toEqual({ ...before, title: 'Changed', updated_at: instant })
+    expect(body).toEqual({ ...before, title: 'Changed', updated_at: instant, version: 2 })
   })
 })
 
@@ -142,8 +156,19 @@ describe('completing', () => {
     const before = await create(token)
     const complete = async () =>
       (await api.request('PATCH', `/api/tasks/${before.id}/complete`, { token, ...options })).body
-    expect(await complete()).toEqual({ ...before, completed: true, updated_at: instant })
-    expect(await complete()).toEqual({ ...before, completed: false, updated_at: instant })
+    expect(await complete()).toEqual({
+      ...before,
+      completed: true,
+      completed_at: instant,
+      updated_at: instant,
+      version: 2,
+    })
+    expect(await complete()).toEqual({
+      ...before,
+      completed: false,
+      updated_at: instant,
+      version: 3,
+    })
   })
 
   test('completed in the body sets, however often', async () => {
@@ -154,7 +179,13 @@ describe('completing', () => {
         token,
         json: { completed },
       })
-      expect(body).toEqual({ ...before, completed, updated_at: instant })
+      expect(body).toEqual({
+        ...before,
+        completed,
+        completed_at: completed ? instant : null,
+        updated_at: instant,
+        version: expect.any(Number),
+      })
     }
   })
 
@@ -226,7 +257,7 @@ describe('the same routes under the user’s id', () => {
     expect((await api.request('GET', `${tasks}?status=completed`, { token })).body).toEqual([])
     expect((await api.request('GET', `${tasks}/${task.id}`, { token })).body).toEqual(task)
     const put = await api.request('PUT', `${tasks}/${task.id}`, { token, json: { title: 'There' } })
-    expect(put.body).toEqual({ ...task, title: 'There', updated_at: instant })
+    expect(put.body).toEqual({ ...task, title: 'There', updated_at: instant, version: 2 })
     const patch = await api.request('PATCH', `${tasks}/${task.id}/complete`, { token })
     expect(patch.body).toMatchObject({ completed: true })
     expect((await api.request('DELETE', `${tasks}/${task.id}/`, { token })).status).toBe(204)

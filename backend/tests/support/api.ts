@@ -9,6 +9,7 @@ import { connect, type Database } from '../../db/connect.ts'
 import { startEmbedded } from '../../db/embedded.ts'
 import { migrate } from '../../db/migrate.ts'
 import { serve } from '../../server.ts'
+import type { Task } from '../../tasks/schemas.ts'
 
 export const secret = 'the tests share this secret: 0123456789'
 export const frontEnd = 'http://localhost:3000'
@@ -44,14 +45,7 @@ export type RequestOptions = {
   headers?: Record<string, string>
 }
 
-export type TaskBody = {
-  id: number
-  title: string
-  description: string | null
-  completed: boolean
-  created_at: string
-  updated_at: string
-}
+export type TaskBody = Task
 
 /** The real app on a real port, logging into `lines`. */
 export function startApi({
@@ -66,6 +60,7 @@ export function startApi({
     database: over,
     verifyToken: createTokenVerifier(config, now),
     corsOrigins: config.corsOrigins,
+    maxTasksPerUser: config.maxTasksPerUser,
     log,
   })
   const server = serve(app, { host: '127.0.0.1', port: 0 })

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
-import { secret, type Answer } from './api.ts'
+import { secret, type Answer, type RequestOptions } from './api.ts'
 import { eventually } from './eventually.ts'
 
 export const repository = join(import.meta.dir, '../../..')
@@ -60,11 +60,11 @@ export function requestTo(origin: string) {
   return async function request<Body = unknown>(
     method: string,
     path: string,
-    { token = '', json }: { token?: string; json?: unknown } = {},
+    { token = '', json, headers = {} }: RequestOptions = {},
   ): Promise<Answer<Body>> {
     const response = await fetch(origin + path, {
       method,
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...headers },
       ...(json !== undefined && { body: JSON.stringify(json) }),
     })
     const text = await response.text()

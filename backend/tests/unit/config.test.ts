@@ -21,6 +21,7 @@ test('without any setting there is a development server on port 8000', () => {
     port: 8000,
     logLevel: 'info',
     corsOrigins: ['http://localhost:3000'],
+    maxTasksPerUser: 10_000,
   }
   expect(readConfig({})).toEqual(expected as never)
   expect(readConfig({ PORT: '', DATABASE_URL: ' ', BETTER_AUTH_SECRET: '' })).toEqual(
@@ -103,6 +104,8 @@ test.each([
   ['PORT', '65536'],
   ['PORT', '80.5'],
   ['PORT', '1e3'],
+  ['MAX_TASKS_PER_USER', '0'],
+  ['MAX_TASKS_PER_USER', '1e4'],
   ['BETTER_AUTH_URL', 'localhost:3000'],
   ['BETTER_AUTH_URL', 'https://user:pass@a.example'],
   ['CORS_ORIGINS', 'localhost:3000'],

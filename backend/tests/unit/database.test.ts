@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { connect, DatabaseUnavailable, StatementFailed, type Database } from '../../db/connect.ts'
 import { DirectoryInUse, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
+import { createTaskStore } from '../../tasks/store.ts'
 
 let embedded: EmbeddedDatabase
 let database: Database
@@ -31,6 +32,61 @@ describe('migrations', () => {
     expect(rows.map(({ name }) => name)).toEqual(names)
     await empty.close()
     await fresh.close()
+  })
+
+  test('run on a database that holds data from the first version, and lose nothing', async () => {
+    const old = await startEmbedded('memory://')
+    const filled = connect({ socket: old.socket })
+    await migrate(filled, migrations.slice(0, 1))
+    await filled.script(
+      `insert into tasks (user_id, title, description, completed, created_at, updated_at) values
+         ('alice', 'First', null, false, '2026-01-01T00:00:00.123456Z', '2026-01-01T00:00:00.123456Z'),
+         ('bob', 'His', 'text', true, '2026-01-02T00:00:00Z', '2026-01-03T00:00:00Z'),
+         ('alice', 'Second', '', true, '2026-01-04T00:00:00Z', '2026-01-05T00:00:00.5Z')`,
+      1000,
+    )
+    const before = await filled.query`
+      select id, user_id, title, description, completed, created_at::text, updated_at::text
+      from tasks order by id`
+    await migrate(filled)
+    expect(
+      await filled.query`
+        select id, user_id, title, description, completed, created_at::text, updated_at::text
+        from tasks order by id`,
+    ).toEqual(before)
+    const store = createTaskStore(filled, { maxTasksPerUser: 10 })
+    expect(JSON.parse((await store.find('alice', 3)).json)).toEqual({
+      id: 3,
+      title: 'Second',
+      description: '',
+      completed: true,
+      priority: 'none',
+      tags: [],
+      due_date: null,
+      due_time: null,
+      due_timezone: null,
+      due_at: null,
+      completed_at: '2026-01-05T00:00:00.500Z',
+      created_at: '2026-01-04T00:00:00.000Z',
+      updated_at: '2026-01-05T00:00:00.500Z',
+      version: 1,
+    })
+    await store.create('alice', { title: 'Third' }, {})
+    expect(
+      await filled.query`select user_id, counter, task_count from task_lists order by user_id`,
+    ).toEqual([
+      { user_id: 'alice', counter: 3, task_count: 3 },
+      { user_id: 'bob', counter: 1, task_count: 1 },
+    ])
+    expect(
+      await filled.query`select title, change from tasks where user_id = 'alice' order by change`,
+    ).toEqual([
+      { title: 'First', change: 1 },
+      { title: 'Second', change: 2 },
+      { title: 'Third', change: 3 },
+    ])
+    await filled.close()
+    await old.close()
   })
 
   test('one that fails is rolled back whole and named', async () => {

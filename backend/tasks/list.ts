@@ -1,0 +1,259 @@
+import { StatementFailed, type Database, type Fragment } from '../db/connect.ts'
+import { ApiError } from '../errors.ts'
+import { isKnown } from './preconditions.ts'
+import {
+  sortKeys,
+  type ListQuery,
+  type SortKey,
+  type TaskPriority,
+  type TaskStatus,
+} from './schemas.ts'
+import { taskColumns } from './store.ts'
+
+/** What a list is asked for, in one spelling. */
+type ListRequest = {
+  filter: {
+    status: TaskStatus
+    priority?: TaskPriority
+    tags: string[]
+    words: string[]
+    dueFrom?: string
+    dueTo?: string
+    overdue?: boolean
+    timeZone: string
+  }
+  sort: { by: SortKey; descending: boolean }
+  limit?: number
+}
+
+export type TaskList =
+  | { state: 'unchanged'; tag: string }
+  | {
+      state: 'changed'
+      tag: string
+      /** The JSON array that PostgreSQL wrote. */
+      json: string
+      /** How many tasks match the filter, on all pages. */
+      total: number
+      /** The list's counter at the moment that is shown. */
+      counter: number
+      /** Where the next page starts. Absent on the last. */
+      next?: string
+    }
+
+/** A user's tasks: filtered, sorted, page by page. */
+export function createTaskList(database: Database) {
+  const { query, fragment } = database
+  const columns = taskColumns(database)
+
+  /**
+   * @param known the client's `If-None-Match`. A list that has not changed costs one look-up of its
+   *   counter
+   * @throws ApiError 422 where the cursor is not one of this query, or PostgreSQL knows no such zone
+   */
+  return async function list(
+    owner: string,
+    asked: ListQuery,
+    known: string | undefined,
+  ): Promise<TaskList> {
+    const request = readRequest(asked)
+    const { filter, sort, limit } = request
+    const after = asked.cursor === undefined ? undefined : readCursor(asked.cursor, owner, request)
+    const tagAt = (counter: number) => `${counter}-${digest([owner, request, asked.cursor])}`
+    // What is overdue changes by itself, without a change that would be counted.
+    const changesByItself = filter.overdue !== undefined
+
+    if (known !== undefined && !changesByItself) {
+      const [found] = await query<{ counter: number }>`
+        select counter from task_lists where user_id = ${owner}`
+      const tag = tagAt(found?.counter ?? 0)
+      if (isKnown(known, tag)) return { state: 'unchanged', tag }
+    }
+
+    const conditions = conditionsOf(owner, filter)
+    const key = keyOf(sort)
+    const direction = sort.descending ? fragment`desc` : fragment`asc`
+    const [page] = await query<Page>`
+      with page as (
+        select *, row_number() over (order by key ${direction}, id ${direction}) as position
+        from (select *, ${key.expression} as key from tasks where ${conditions}) task
+        where ${
+          after === undefined
+            ? fragment`true`
+            : sort.descending
+              ? fragment`(key, id) < (${after.key}::text::${key.type}, ${after.id}::bigint)`
+              : fragment`(key, id) > (${after.key}::text::${key.type}, ${after.id}::bigint)`
+        }
+        order by key ${direction}, id ${direction}
+        limit ${limit === undefined ? null : limit + 1}::int
+      )
+      select
+        coalesce((select counter from task_lists where user_id = ${owner}), 0) as counter,
+        ${
+          limit === undefined && after === undefined
+            ? fragment`count(*)`
+            : fragment`(select count(*) from tasks where ${conditions})`
+        } as total,
+        '[' || coalesce(string_agg(json, ',' order by position) filter (where ${isOnPage(limit)}), '') || ']' as json,
+        max(key::text) filter (where position = ${limit ?? null}::int) as last_key,
+        max(id) filter (where position = ${limit ?? null}::int) as last_id,
+        count(*) > ${limit ?? null}::int as has_more
+      from page, lateral (select row_to_json(task)::text as json from (select ${columns}) task) as text`.catch(
+      refuseArguments,
+    )
+    const { counter, total, json, last_key, last_id, has_more } = page!
+    const tag = changesByItself ? digest([owner, json, total]) : tagAt(counter)
+    if (isKnown(known, tag)) return { state: 'unchanged', tag }
+    return {
+      state: 'changed',
+      tag,
+      json,
+      total,
+      counter,
+      ...(has_more && { next: writeCursor({ key: last_key!, id: last_id! }, owner, request) }),
+    }
+  }
+
+  function isOnPage(limit: number | undefined): Fragment {
+    return limit === undefined ? fragment`true` : fragment`position <= ${limit}::int`
+  }
+
+  function conditionsOf(owner: string, filter: ListRequest['filter']): Fragment {
+    const { status, priority, tags, words, dueFrom, dueTo, overdue, timeZone } = filter
+    // A task due at an instant is due on that day in the reader's zone; any other on its date.
+    const dueDay = fragment`coalesce((due_at at time zone ${timeZone})::date, due_date)`
+    // A day is over at its end, a floating time when the reader's clock shows it.
+    const dueInstant = fragment`
+      coalesce(due_at, (due_date + coalesce(due_time, time '24:00')) at time zone ${timeZone})`
+    const isOverdue = fragment`(not completed and coalesce(${dueInstant} < now(), false))`
+    const conditions = [
+      fragment`user_id = ${owner}`,
+      ...(status === 'all' ? [] : [fragment`completed = ${status === 'completed'}::boolean`]),
+      ...(priority === undefined ? [] : [fragment`priority = ${priority}::task_priority`]),
+      ...tags.map((tag) => fragment`${tag} = any (tags)`),
+      ...words
+        .map(patternOf)
+        .map((pattern) => fragment`(title ~ ${pattern} or description ~ ${pattern})`),
+      ...(dueFrom === undefined ? [] : [fragment`${dueDay} >= ${dueFrom}::date`]),
+      ...(dueTo === undefined ? [] : [fragment`${dueDay} <= ${dueTo}::date`]),
+      ...(overdue === undefined ? [] : [overdue ? isOverdue : fragment`not ${isOverdue}`]),
+    ]
+    return conditions.reduce((all, condition) => fragment`${all} and ${condition}`)
+  }
+
+  /** What is sorted by, and its type. Tasks that are never due come last, in both directions. */
+  function keyOf({ by, descending }: ListRequest['sort']): {
+    expression: Fragment
+    type: Fragment
+  } {
+    const never = descending ? fragment`'-infinity'` : fragment`'infinity'`
+    switch (by) {
+      case 'created':
+        return { expression: fragment`created_at`, type: fragment`timestamptz` }
+      case 'updated':
+        return { expression: fragment`updated_at`, type: fragment`timestamptz` }
+      case 'title':
+        return { expression: fragment`lower(title)`, type: fragment`text` }
+      case 'priority':
+        return { expression: fragment`priority`, type: fragment`task_priority` }
+      case 'due_date':
+        return {
+          expression: fragment`coalesce(due_date + coalesce(due_time, time '24:00'), ${never}::timestamp)`,
+          type: fragment`timestamp`,
+        }
+    }
+  }
+}
+
+type Page = {
+  counter: number
+  total: number
+  json: string
+  last_key: string | null
+  last_id: number | null
+  has_more: boolean | null
+}
+
+/** Brings the spellings that front ends use into one. */
+function readRequest(query: ListQuery): ListRequest {
+  const { priority, due_from: dueFrom, due_to: dueTo, limit } = query
+  const words = (query.q ?? query.search ?? '').split(/\s+/u).filter((word) => word !== '')
+  const { sort = 'created' } = query
+  const by = sort.replace(/^-|_at$/g, '')
+  return {
+    filter: {
+      status:
+        query.status ??
+        (query.completed === undefined
+          ? 'all'
+          : query.completed === 'true'
+            ? 'completed'
+            : 'pending'),
+      tags: [query.tag ?? []].flat().toSorted(),
+      words,
+      timeZone: query.tz ?? 'UTC',
+      ...(priority !== undefined && { priority }),
+      ...(dueFrom !== undefined && { dueFrom }),
+      ...(dueTo !== undefined && { dueTo }),
+      ...(query.overdue !== undefined && { overdue: query.overdue === 'true' }),
+    },
+    sort: {
+      by: sortKeys.find((key) => key === by) ?? 'created',
+      descending: query.order === undefined ? sort.startsWith('-') : query.order === 'desc',
+    },
+    ...(limit !== undefined && { limit }),
+  }
+}
+
+/**
+ * A regular expression that finds a word however it is capitalized or its accents are composed.
+ * PostgreSQL's own ways to ignore case depend on the locale of the database.
+ */
+function patternOf(word: string): string {
+  const forms = new Set([word.normalize('NFC'), word.normalize('NFD')])
+  return [...forms].map((form) => Array.from(form, inAnyCase).join('')).join('|')
+}
+
+function inAnyCase(character: string): string {
+  const cases = [character, character.toLowerCase(), character.toUpperCase()]
+  const single = new Set(cases.filter((text) => Array.from(text).length === 1))
+  if (single.size > 1) return `[${[...single].join('')}]`
+  return /[\p{L}\p{N}\p{M}]/u.test(character) ? character : `\\${character}`
+}
+
+type Position = { key: string; id: number }
+
+/** A place in a sorted list, bound to its owner, filter and sort. The page's size may change. */
+function writeCursor(position: Position, owner: string, { filter, sort }: ListRequest): string {
+  const text = Buffer.from(JSON.stringify(position)).toString('base64url')
+  return `${text}.${digest([owner, filter, sort, text])}`
+}
+
+function readCursor(cursor: string, owner: string, { filter, sort }: ListRequest): Position {
+  const [text = '', check] = cursor.split('.')
+  if (check !== digest([owner, filter, sort, text]))
+    refuse('cursor', 'must be one from the Link header of this very query')
+  const position: Position = JSON.parse(Buffer.from(text, 'base64url').toString())
+  return position
+}
+
+function digest(value: unknown): string {
+  return new Bun.CryptoHasher('sha256')
+    .update(JSON.stringify(value))
+    .digest('base64url')
+    .slice(0, 16)
+}
+
+function refuse(field: string, detail: string): never {
+  throw new ApiError('validation_failed', { errors: [{ field, detail }] })
+}
+
+/** A zone that this program knows and PostgreSQL does not, or a cursor that somebody made up. */
+function refuseArguments(error: unknown): never {
+  if (!(error instanceof StatementFailed)) throw error
+  if (error.sqlState === '22023')
+    refuse('tz', 'must be the name of a time zone, such as Europe/Paris')
+  if (error.sqlState.startsWith('22'))
+    refuse('cursor', 'must be one from the Link header of this very query')
+  throw error
+}

@@ -1,0 +1,411 @@
+import { afterAll, describe, expect, test } from 'bun:test'
+import { database, newUser, startApi, type TaskBody } from '../support/api.ts'
+
+const api = startApi()
+afterAll(api.stop)
+
+type User = { id: string; token: string }
+
+async function userWith(...tasks: object[]): Promise<User> {
+  const user = await newUser()
+  for (const json of tasks) {
+    const { status } = await api.request('POST', '/api/tasks', { token: user.token, json })
+    expect(status).toBe(201)
+  }
+  return user
+}
+
+const list = async ({ token }: User, query = '') =>
+  api.request<TaskBody[]>('GET', `/api/tasks${query}`, { token })
+const titles = async (user: User, query: string) =>
+  (await list(user, query)).body.map(({ title }) => title)
+
+describe('filters', () => {
+  const tasks = [
+    { title: 'a', priority: 'high', tags: ['home', 'a,b'] },
+    { title: 'b', priority: 'low', tags: ['home', 'garden'], completed: true },
+    { title: 'c', tags: ['work'] },
+  ]
+  test.each([
+    ['', ['a', 'b', 'c']],
+    ['?priority=high', ['a']],
+    ['?priority=none', ['c']],
+    ['?tag=home', ['a', 'b']],
+    ['?tag=home&tag=garden', ['b']],
+    ['?tag=a%2Cb', ['a']],
+    ['?tag=a', []],
+    ['?tag=HOME', []],
+    ['?status=pending&tag=home', ['a']],
+    ['?completed=true', ['b']],
+    ['?completed=false', ['a', 'c']],
+    ['?completed=true&status=pending', ['a', 'c']],
+    ['?page=2&foo=bar', ['a', 'b', 'c']],
+  ])('%p', async (query, expected) => {
+    const user = await userWith(...tasks)
+    const { body, headers } = await list(user, query)
+    expect(body.map(({ title }) => title)).toEqual(expected)
+    expect(headers.get('x-total-count')).toBe(String(expected.length))
+    expect(headers.get('link')).toBeNull()
+    expect(headers.get('vary')).toBe('Authorization, Origin')
+    expect(headers.get('cache-control')).toBe('private, no-cache')
+    expect(headers.get('sync-token')).toBe('3')
+    expect(headers.get('etag')).toMatch(/^"3-[\w-]{16}"$/)
+  })
+
+  test.each([
+    ['status', 'done'],
+    ['priority', 'urgent'],
+    ['tag', ''],
+    ['tag', 'x'.repeat(51)],
+    ['q', 'x'.repeat(201)],
+    ['q', '%00'],
+    ['due_from', '2026-02-30'],
+    ['due_to', 'today'],
+    ['overdue', 'yes'],
+    ['tz', 'Mars'],
+    ['tz', '+02:00'],
+    ['sort', 'id'],
+    ['sort', '--title'],
+    ['sort', ''],
+    ['order', 'up'],
+    ['limit', '0'],
+    ['limit', '501'],
+    ['limit', '1e2'],
+    ['limit', '-1'],
+    ['limit', '050'],
+    ['limit', ''],
+    ['completed', '1'],
+    ['cursor', ''],
+    ['cursor', 'x'],
+    ['cursor', 'x'.repeat(2000)],
+  ])('%s=%s is refused', async (field, value) => {
+    const { status, body } = await list(
+      await newUser(),
+      `?${field}=${value.includes('%') ? value : encodeURIComponent(value)}`,
+    )
+    expect(status).toBe(422)
+    expect(body as unknown).toMatchObject({ code: 'validation_failed', errors: [{ field }] })
+  })
+})
+
+describe('q', () => {
+  const tasks = [
+    { title: 'Grün streichen', description: 'die Wand' },
+    { title: 'یہ مکمل ہے' },
+    { title: '牛乳', description: '買い物リスト' },
+    { title: '100% sure_thing', description: "it's (done) [x] \\ a.b*c?" },
+    { title: 'Cafe\u0301 décomposé' },
+    { title: 'ПРИВЕТ мир' },
+  ]
+  const [grün, urdu, milk, percent, café, привет] = tasks.map(({ title }) => title)
+  test.each([
+    ['Grün', [grün]],
+    ['grün', [grün]],
+    ['GRÜN', [grün]],
+    ['rü', [grün]],
+    ['wand grün', [grün]],
+    ['grün haus', []],
+    ['مکمل', [urdu]],
+    ['مکم', [urdu]],
+    ['買い物', [milk]],
+    ['買', [milk]],
+    ['物リ', [milk]],
+    ['牛乳 リスト', [milk]],
+    ['café', [café]],
+    ['CAFÉ', [café]],
+    ['décompos', [café]],
+    ['привет', [привет]],
+    ['Мир', [привет]],
+    ['%', [percent]],
+    ['100%', [percent]],
+    ['_', [percent]],
+    ["'", [percent]],
+    ['(done)', [percent]],
+    ['[x]', [percent]],
+    ['\\', [percent]],
+    ['a.b', [percent]],
+    ['a*b', []],
+    ['aXb', []],
+    ['c?', [percent]],
+    ["'; drop table tasks; --", []],
+    ['***=x', []],
+    ['(?i)grün', []],
+    ['^', []],
+    ['$', []],
+    ['{1}', []],
+    ['.', [percent]],
+    ['   ', tasks.map(({ title }) => title)],
+    ['', tasks.map(({ title }) => title)],
+  ])('%p', async (q, expected) => {
+    const user = await userWith(...tasks)
+    expect(await titles(user, `?q=${encodeURIComponent(q)}`)).toEqual(expected as string[])
+    expect(await titles(user, `?search=${encodeURIComponent(q)}`)).toEqual(expected as string[])
+  })
+})
+
+describe('due', () => {
+  const tasks = [
+    { title: 'day', due_date: '2026-03-29' },
+    { title: 'floating', due_date: '2026-03-29', due_time: '23:30' },
+    { title: 'paris', due_date: '2026-03-29', due_time: '00:30', due_timezone: 'Europe/Paris' },
+    {
+      title: 'auckland',
+      due_date: '2026-03-30',
+      due_time: '08:00',
+      due_timezone: 'Pacific/Auckland',
+    },
+    { title: 'never' },
+  ]
+  test.each([
+    // Half past midnight in Paris is still the 28th in UTC; eight in Auckland is the 29th there.
+    ['?due_from=2026-03-29&due_to=2026-03-29', ['day', 'floating', 'auckland']],
+    [
+      '?due_from=2026-03-29&due_to=2026-03-29&tz=Europe/Paris',
+      ['day', 'floating', 'paris', 'auckland'],
+    ],
+    ['?due_from=2026-03-30&tz=Pacific/Auckland', ['auckland']],
+    ['?due_to=2026-03-28', ['paris']],
+    ['?due_to=2026-03-28&tz=America/Los_Angeles', ['paris']],
+    ['?due_from=2026-03-30', []],
+    ['?due_from=0001-01-01&due_to=9999-12-31', ['day', 'floating', 'paris', 'auckland']],
+  ])('%p', async (query, expected) => {
+    expect(await titles(await userWith(...tasks), query)).toEqual(expected)
+  })
+
+  /** A date and time so many minutes from now, on a clock of that zone. */
+  const fromNow = (minutes: number, zone: string) => {
+    const local = Temporal.Now.zonedDateTimeISO(zone).add({ minutes })
+    return {
+      due_date: local.toPlainDate().toString(),
+      due_time: local.toPlainTime().toString({ smallestUnit: 'minute' }),
+    }
+  }
+
+  test.each(['Pacific/Kiritimati', 'Pacific/Pago_Pago', 'Europe/Paris', 'UTC'])(
+    'overdue, for a reader in %s',
+    async (zone) => {
+      const day = (days: number) => Temporal.Now.plainDateISO(zone).add({ days }).toString()
+      const user = await userWith(
+        { title: 'yesterday', due_date: day(-1) },
+        { title: 'today', due_date: day(0) },
+        { title: 'tomorrow', due_date: day(1) },
+        { title: 'just over', ...fromNow(-2, zone) },
+        { title: 'soon', ...fromNow(3, zone) },
+        { title: 'instant over', ...fromNow(-2, 'Asia/Tokyo'), due_timezone: 'Asia/Tokyo' },
+        { title: 'instant to come', ...fromNow(3, 'Asia/Tokyo'), due_timezone: 'Asia/Tokyo' },
+        { title: 'done', due_date: day(-1), completed: true },
+        { title: 'never' },
+      )
+      expect(await titles(user, `?overdue=true&tz=${zone}`)).toEqual([
+        'yesterday',
+        'just over',
+        'instant over',
+      ])
+      expect(await titles(user, `?overdue=false&tz=${zone}`)).toEqual([
+        'today',
+        'tomorrow',
+        'soon',
+        'instant to come',
+        'done',
+        'never',
+      ])
+    },
+  )
+
+  test('what becomes overdue by itself is not hidden by an ETag', async () => {
+    const user = await userWith({ title: 'soon', due_date: '2026-03-29' })
+    const before = await list(user, '?overdue=false')
+    const tag = before.headers.get('etag')!
+    const again = async () =>
+      api.request('GET', '/api/tasks?overdue=false', {
+        token: user.token,
+        headers: { 'if-none-match': tag },
+      })
+    expect(before.body).toEqual([])
+    expect((await again()).status).toBe(304)
+    // Time passes: the row is moved past its date without a change that the counter would tell.
+    await database.query`update tasks set due_date = due_date + 100000 where user_id = ${user.id}`
+    expect((await again()).status).toBe(200)
+  })
+})
+
+describe('order', () => {
+  const tasks = [
+    { title: 'banana', priority: 'low', due_date: '2026-03-02' },
+    { title: 'Apple', priority: 'high' },
+    { title: 'cherry', priority: 'medium', due_date: '2026-03-01', due_time: '09:00' },
+    { title: 'apple pie', due_date: '2026-03-01' },
+    { title: 'Date', due_date: '2026-03-01', due_time: '08:00' },
+  ]
+  test.each([
+    ['', ['banana', 'Apple', 'cherry', 'apple pie', 'Date']],
+    ['?sort=created', ['banana', 'Apple', 'cherry', 'apple pie', 'Date']],
+    ['?sort=-created', ['Date', 'apple pie', 'cherry', 'Apple', 'banana']],
+    ['?sort=created_at&order=desc', ['Date', 'apple pie', 'cherry', 'Apple', 'banana']],
+    ['?sort=-created_at&order=asc', ['banana', 'Apple', 'cherry', 'apple pie', 'Date']],
+    ['?sort=title', ['Apple', 'apple pie', 'banana', 'cherry', 'Date']],
+    ['?sort=-title', ['Date', 'cherry', 'banana', 'apple pie', 'Apple']],
+    ['?sort=due_date', ['Date', 'cherry', 'apple pie', 'banana', 'Apple']],
+    ['?sort=-due_date', ['banana', 'apple pie', 'cherry', 'Date', 'Apple']],
+    ['?sort=priority', ['apple pie', 'Date', 'banana', 'cherry', 'Apple']],
+    ['?sort=-priority', ['Apple', 'cherry', 'banana', 'Date', 'apple pie']],
+  ])('%p', async (query, expected) => {
+    expect(await titles(await userWith(...tasks), query)).toEqual(expected)
+  })
+
+  test('by last change', async () => {
+    const user = await userWith({ title: 'a' }, { title: 'b' }, { title: 'c' })
+    const { body } = await list(user)
+    await api.request('PATCH', `/api/tasks/${body[0]!.id}/complete`, { token: user.token })
+    expect(await titles(user, '?sort=updated')).toEqual(['b', 'c', 'a'])
+    expect(await titles(user, '?sort=-updated_at')).toEqual(['a', 'c', 'b'])
+  })
+})
+
+const nextOf = (link: string | null) => /^<([^>]+)>; rel="next"$/.exec(link ?? '')?.[1]
+
+/** All pages of a list, with something done between each and the next. */
+async function walk(
+  user: User,
+  query: string,
+  between: (page: number) => Promise<unknown> = async () => {},
+) {
+  const pages: TaskBody[][] = []
+  let next: string | undefined = `/api/tasks${query}`
+  while (next !== undefined) {
+    const { status, body, headers } = await api.request<TaskBody[]>('GET', next, user)
+    expect(status).toBe(200)
+    pages.push(body)
+    await between(pages.length)
+    next = nextOf(headers.get('link'))
+  }
+  return pages
+}
+
+describe('pages', () => {
+  test('limit cuts, Link goes on, and the total stays', async () => {
+    const user = await userWith(
+      ...Array.from({ length: 7 }, (_, index) => ({ title: `Task ${index}` })),
+    )
+    const first = await list(user, '?limit=3&foo=bar')
+    expect(first.body.map(({ title }) => title)).toEqual(['Task 0', 'Task 1', 'Task 2'])
+    expect(first.headers.get('x-total-count')).toBe('7')
+    const next = nextOf(first.headers.get('link'))!
+    expect(next).toStartWith('/api/tasks?limit=3&foo=bar&cursor=')
+    const second = await api.request<TaskBody[]>('GET', next, user)
+    expect(second.body.map(({ title }) => title)).toEqual(['Task 3', 'Task 4', 'Task 5'])
+    expect(second.headers.get('x-total-count')).toBe('7')
+    expect(second.headers.get('etag')).not.toBe(first.headers.get('etag'))
+    expect((await walk(user, '?limit=3')).map(({ length }) => length)).toEqual([3, 3, 1])
+    expect((await walk(user, '?limit=7')).map(({ length }) => length)).toEqual([7])
+    expect((await walk(user, '?limit=1')).map(({ length }) => length)).toEqual([
+      1, 1, 1, 1, 1, 1, 1,
+    ])
+    const rest = await list(
+      user,
+      `?cursor=${encodeURIComponent(new URLSearchParams(next.split('?')[1]).get('cursor')!)}`,
+    )
+    expect(rest.body).toHaveLength(4)
+    expect((await list(await newUser(), '?limit=5')).body).toEqual([])
+  })
+
+  test('Link stays on the path that was asked', async () => {
+    const user = await userWith({ title: 'a' }, { title: 'b' })
+    const { headers } = await api.request('GET', `/api/${user.id}/tasks?limit=1`, user)
+    expect(nextOf(headers.get('link'))).toStartWith(`/api/${user.id}/tasks?limit=1&cursor=`)
+  })
+
+  const sorts = ['created', 'updated', 'title', 'due_date', 'priority'].flatMap((key) => [
+    key,
+    `-${key}`,
+  ])
+  test.each(sorts)(
+    'sort=%s: others insert, delete and edit, and what stays is shown exactly once',
+    async (sort) => {
+      const user = await userWith(
+        ...Array.from({ length: 40 }, (_, index) => ({
+          title: ['same', 'Same', `task ${index % 7}`][index % 3]!,
+          priority: ['none', 'low', 'medium', 'high'][index % 4],
+          ...(index % 3 !== 0 && { due_date: `2026-03-0${1 + (index % 5)}` }),
+          ...(index % 6 === 1 && { due_time: '09:30' }),
+          tags: ['kept'],
+        })),
+      )
+      const { body: all } = await list(user)
+      const doomed = all.filter((_, index) => index % 5 === 0)
+      const edited = all.filter((_, index) => index % 5 === 1)
+      const pages = await walk(user, `?limit=6&sort=${sort}&tag=kept`, async (page) => {
+        const { token } = user
+        const [victim, changed] = [doomed[page - 1], edited[page - 1]]
+        if (victim) await api.request('DELETE', `/api/tasks/${victim.id}`, { token })
+        // Not a field that is sorted by: that would move the task, and where it goes it is shown.
+        if (changed && !sort.endsWith('updated'))
+          await api.request('PATCH', `/api/tasks/${changed.id}`, {
+            token,
+            json: { description: 'edited' },
+          })
+        for (const title of ['a new first', 'zz new last'])
+          await api.request('POST', '/api/tasks', {
+            token,
+            json: { title, tags: ['kept'], due_date: title.startsWith('a') ? '2026-01-01' : null },
+          })
+      })
+      const seen = pages.flat().map(({ id }) => id)
+      expect(new Set(seen).size).toBe(seen.length)
+      const stayed = all.filter(
+        ({ id }) => !doomed.slice(0, pages.length).some((victim) => victim.id === id),
+      )
+      expect(stayed.filter(({ id }) => !seen.includes(id))).toEqual([])
+      // What was shown of them stands in the order of the whole list.
+      const whole = (await list(user, `?sort=${sort}&tag=kept`)).body.map(({ id }) => id)
+      const still = seen.filter((id) => whole.includes(id))
+      expect(still).toEqual(whole.filter((id) => still.includes(id)))
+    },
+  )
+
+  test('a cursor that was tampered with, or is from another query or user, is refused', async () => {
+    const user = await userWith(
+      ...Array.from({ length: 5 }, (_, index) => ({ title: `Task ${index}` })),
+    )
+    const cursor = new URLSearchParams(
+      nextOf((await list(user, '?limit=2')).headers.get('link'))!.split('?')[1],
+    ).get('cursor')!
+    expect((await list(user, `?limit=3&cursor=${cursor}`)).status).toBe(200)
+    const other = await userWith({ title: 'x' }, { title: 'y' }, { title: 'z' })
+    const flipped = cursor.replace(/^./, (letter) => (letter === 'e' ? 'f' : 'e'))
+    const attempts: [User, string][] = [
+      [user, `?limit=2&cursor=${flipped}`],
+      [user, `?limit=2&cursor=${cursor.slice(0, -1)}`],
+      [user, `?limit=2&cursor=${cursor}x`],
+      [user, `?limit=2&cursor=${cursor.split('.')[0]}`],
+      [user, `?limit=2&cursor=${cursor}&sort=title`],
+      [user, `?limit=2&cursor=${cursor}&sort=-created`],
+      [user, `?limit=2&cursor=${cursor}&status=pending`],
+      [user, `?limit=2&cursor=${cursor}&q=x`],
+      [user, `?limit=2&cursor=${cursor}&tag=x`],
+      [other, `?limit=2&cursor=${cursor}`],
+    ]
+    for (const [asker, query] of attempts) {
+      const { status, body } = await list(asker, query)
+      expect([query, status]).toEqual([query, 422])
+      expect(body as unknown).toMatchObject({
+        code: 'validation_failed',
+        errors: [
+          { field: 'cursor', detail: 'must be one from the Link header of this very query' },
+        ],
+      })
+    }
+  })
+})
+
+test('a list without parameters has no cap', async () => {
+  const user = await newUser()
+  await database.query`
+    insert into task_lists (user_id, counter, task_count) values (${user.id}, 3000, 3000)`
+  await database.query`
+    insert into tasks (user_id, title, change)
+    select ${user.id}, 'Task ' || n, n from generate_series(1, 3000) n`
+  const { body, headers } = await list(user)
+  expect(body).toHaveLength(3000)
+  expect(headers.get('x-total-count')).toBe('3000')
+})
