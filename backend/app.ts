@@ -9,29 +9,63 @@ import { answerLastResort, ApiError, errors, type Report } from './errors.ts'
 import { health } from './health.ts'
 import { requestLog } from './logging.ts'
 import { requestId } from './request-id.ts'
+import { createTaskChanges } from './tasks/changes.ts'
 import { createTaskList } from './tasks/list.ts'
+import { createLive, type Listen } from './tasks/live.ts'
 import { taskRoutes } from './tasks/routes.ts'
 import { createTaskStore } from './tasks/store.ts'
+import { createTickets } from './tasks/tickets.ts'
 
 export type AppParts = {
   database: Database
   verifyToken: VerifyToken
   corsOrigins: string[]
   maxTasksPerUser: number
+  /** How this process hears of changes that others make: see `createLive`. */
+  listen?: Listen | undefined
+  lookEvery?: number | undefined
+  /** Ends the event streams: a server that is told to stop waits for what is open. */
+  stopping?: AbortSignal
   log: Logger
 }
 
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
-export function createApp({ database, verifyToken, corsOrigins, maxTasksPerUser, log }: AppParts) {
+export function createApp({
+  listen,
+  lookEvery,
+  stopping,
+  database,
+  verifyToken,
+  corsOrigins,
+  maxTasksPerUser,
+  log,
+}: AppParts) {
   const authenticate = createAuthenticate(verifyToken)
-  const store = createTaskStore(database, { maxTasksPerUser })
-  const list = createTaskList(database)
+  const changes = createTaskChanges(database)
+  const live = createLive({
+    changes,
+    listen,
+    lookEvery,
+    report: (err) => log.warn({ err }, 'the event streams wait for the database'),
+  })
+  stopping?.addEventListener('abort', () => live.close())
+  const tasks = {
+    store: createTaskStore(database, { maxTasksPerUser, onChange: live.nudge }),
+    list: createTaskList(database),
+    changes,
+    live,
+    tickets: createTickets(database),
+    authenticate,
+  }
   const report: Report = ({ requestId: request_id, route, error }) =>
     log.error({ request_id, route, err: error }, 'request failed')
 
   const app = new Elysia({
     // One router for every path: the runtime's own treats a trailing slash and HEAD differently.
     systemRouter: false,
+    // A host may be short, such as `api` in a network of containers; by default the framework looks
+    // for the path behind the eleventh character of the URL.
+    handler: { standardHostname: false },
     serve: {
       // By default a second server on the same port starts silently and takes half the requests.
       reusePort: false,
@@ -57,9 +91,9 @@ export function createApp({ database, verifyToken, corsOrigins, maxTasksPerUser,
     )
     .use(health(database.query))
     .use(docs())
-    .group('/api', (api) => api.use(taskRoutes({ store, list, authenticate })))
+    .group('/api', (api) => api.use(taskRoutes(tasks)))
     // The same routes under the user's id, as some front ends call them.
-    .group('/api/:user_id', (api) => api.use(taskRoutes({ store, list, authenticate })))
+    .group('/api/:user_id', (api) => api.use(taskRoutes(tasks)))
 
   async function explainUnknownRoute({ headers }: Request, path: string): Promise<ApiError> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))

@@ -1,4 +1,4 @@
-import { parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
+import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 const environments = ['development', 'test', 'production'] as const
@@ -12,6 +12,8 @@ export type Config = {
   maxTasksPerUser: number
   /** Absent: the embedded database. */
   database?: DatabaseAddress
+  /** The way to it past a pooler, which notifications need. Absent: there is none. */
+  directDatabase?: DatabaseAddress
   /** The HS256 secret, at least 32 characters. Absent: HS256 tokens are refused. */
   secret?: string
   /** Absent: only HS256 tokens are accepted. */
@@ -64,6 +66,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     read('NODE_ENV', (text) => parseOneOf(text, environments)) ??
     (env['NODE_ENV'] ? 'production' : 'development')
   const database = read('DATABASE_URL', parseDatabaseUrl)
+  const unpooled = read('DATABASE_URL_UNPOOLED', parseDatabaseUrl)
+  const directDatabase = unpooled ?? (database && isPooler(database) ? undefined : database)
   const secret = read('BETTER_AUTH_SECRET', parseSecret)
   const authUrl = read('BETTER_AUTH_URL', parseHttpUrl)
   const issuer = read('BETTER_AUTH_ISSUER', String)
@@ -76,6 +80,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
     maxTasksPerUser: read('MAX_TASKS_PER_USER', parseMaxTasks) ?? 10_000,
     ...(database && { database }),
+    ...(database && directDatabase && { directDatabase }),
     ...(secret !== undefined && { secret }),
     ...(authUrl && {
       authServer: {

@@ -114,6 +114,7 @@ type Answer = { description?: string; headers?: Headers; content?: Record<string
 type Media = {
   schema?: { type?: string; properties?: { code?: { enum?: FailureCode[] }; version?: object } }
   examples?: object
+  example?: string
 }
 type Headers = Record<string, object>
 
@@ -133,16 +134,19 @@ const onEveryAnswer: Headers = {
   'X-Request-Id': header('The id of this request in our log', sampleRequestId),
 }
 const byStatus: Record<string, Headers> = {
-  '201': { Location: header('Where the new task is', '/api/tasks/1') },
   '401': { 'WWW-Authenticate': header('RFC 6750', 'Bearer error="invalid_token"') },
   '304': { ETag: header('The version that you have', '"7"') },
   '503': { 'Retry-After': header('Seconds to wait before trying again', 1) },
 }
 const ofTasks: Headers = { ETag: header('The version of the task', '"7"') }
+const ofNewTasks: Headers = { Location: header('Where the new task is', '/api/tasks/1') }
 const ofLists: Headers = {
   ETag: header('Tells whether the list has changed', '"42-Xk2pA9sQ0dLm3bTe"'),
   'X-Total-Count': header('How many tasks match, on all pages', 120),
-  'Sync-Token': header('The state of all your tasks that this list shows', '42'),
+  'Sync-Token': header(
+    'The state that this list shows, for changes and events',
+    '42.42.k2pA9sQ0dLm3',
+  ),
   Link: header(
     'The next page (RFC 8288); not on the last',
     '</api/tasks?limit=50&cursor=…>; rel="next"',
@@ -171,17 +175,23 @@ function complete(document: Document): Document {
           required: !path.endsWith('/complete'),
           content: onlyJson(operation.requestBody.content),
         }
+      if (path.endsWith('/events')) operation.responses['200'] = eventStream
       operation.responses = Object.fromEntries(
         Object.entries(operation.responses).map(([status, answer]) => [
           status,
-          completeAnswer(status, answer, '409' in operation.responses),
+          completeAnswer(path, status, answer, '409' in operation.responses),
         ]),
       )
     }
   return document
 }
 
-function completeAnswer(status: string, { content }: Answer, isWrite: boolean): Answer {
+function completeAnswer(
+  path: string,
+  status: string,
+  { content }: Answer,
+  isWrite: boolean,
+): Answer {
   const { schema } = mediaOf(content)
   const codes = schema?.properties?.code?.enum ?? []
   return {
@@ -191,11 +201,27 @@ function completeAnswer(status: string, { content }: Answer, isWrite: boolean): 
       ...byStatus[status],
       ...(codes.includes('idempotency_in_progress') && byStatus['503']),
       ...(schema?.properties?.version && ofTasks),
-      ...(schema?.type === 'array' && ofLists),
+      ...(schema?.properties?.version && status === '201' && ofNewTasks),
+      ...(path === '/api/tasks' && schema?.type === 'array' && ofLists),
       ...(isWrite && status.startsWith('2') && ofWrites),
     },
-    ...(content && !['204', '304'].includes(status) && { content: onlyJson(content, codes) }),
+    ...(content && !['204', '304'].includes(status) && { content: mediaTypes(content, codes) }),
   }
+}
+
+/** Not made from a schema: the answer has no end. */
+const eventStream: Answer = {
+  content: {
+    'text/event-stream': {
+      schema: { type: 'string' },
+      example:
+        'id: 42\nevent: task.updated\ndata: {"id":1,"title":"Buy milk","completed":true,"version":2}\n\n',
+    },
+  },
+}
+
+function mediaTypes(content: Record<string, Media>, codes: FailureCode[]): Record<string, Media> {
+  return 'text/event-stream' in content ? content : onlyJson(content, codes)
 }
 
 function onlyJson(

@@ -28,6 +28,10 @@ export const failures = {
     status: 409,
     detail: 'You have as many tasks as one user may have; delete some first',
   },
+  sync_token_expired: {
+    status: 410,
+    detail: 'Changes since this token have been forgotten; start again without one',
+  },
   version_conflict: {
     status: 412,
     detail: 'The task has been changed since you read it; see current',

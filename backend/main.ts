@@ -1,14 +1,17 @@
 import { resolve } from 'node:path'
-import { createApp } from './app.ts'
+import { createApp, type AppParts } from './app.ts'
 import { developmentSecret } from './auth/development-secret.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
 import { DatabaseUnavailable } from './db/connect.ts'
 import { DirectoryInUse } from './db/embedded.ts'
+import { listen } from './db/listen.ts'
 import { MigrationFailed } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
 import { createLogger } from './logging.ts'
 import { PortTaken, serve } from './server.ts'
+import { purgeRegularly } from './tasks/purge.ts'
+import { taskChannel } from './tasks/sql.ts'
 
 const dataDirectory = resolve('.data')
 
@@ -18,28 +21,40 @@ async function start(): Promise<void> {
   const database = await openDatabase(config.database, dataDirectory, (problem) =>
     log.warn(`The database does not answer yet, trying again: ${problem}`),
   )
+  const stopping = new AbortController()
   const app = createApp({
     database,
     verifyToken: createTokenVerifier(config),
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
+    ...newsOf(config),
+    stopping: stopping.signal,
     log,
   })
   const server = serve(app, config)
+  const stopPurging = purgeRegularly(database, log)
   if (config.environment === 'production') log.info({ url: server.url.href }, 'listening')
   else process.stdout.write(welcome(config, server.url))
 
-  let stopping = false
   async function stop(signal: string): Promise<void> {
-    if (stopping) return
-    stopping = true
+    if (stopping.signal.aborted) return
+    stopping.abort()
     log.info(`${signal}: finishing what runs`)
+    stopPurging()
     await server.stop()
     await database.close()
     process.exit(0)
   }
   process.on('SIGTERM', (signal) => void stop(signal))
   process.on('SIGINT', (signal) => void stop(signal))
+}
+
+/** How this process hears of what others write. */
+function newsOf({ database, directDatabase }: Config): Pick<AppParts, 'listen' | 'lookEvery'> {
+  if (directDatabase)
+    return { listen: async (onNudge) => listen(directDatabase, taskChannel, onNudge) }
+  // Nobody else can write to the embedded database; there, looking is for what cannot happen.
+  return database ? {} : { lookEvery: 15_000 }
 }
 
 async function withSecret(config: Config): Promise<Config> {

@@ -1,9 +1,9 @@
 import { Elysia } from 'elysia'
 import { ApiError } from '../errors.ts'
-import { TokenError, type VerifyToken } from './tokens.ts'
+import { TokenError, type Bearer, type VerifyToken } from './tokens.ts'
 
-/** Gives the user's id from a request's `Authorization` header (RFC 6750), or refuses with 401. */
-export type Authenticate = (authorization: string | null | undefined) => Promise<string>
+/** Tells who sent a request from its `Authorization` header (RFC 6750), or refuses with 401. */
+export type Authenticate = (authorization: string | null | undefined) => Promise<Bearer>
 
 export function createAuthenticate(verifyToken: VerifyToken): Authenticate {
   return async function authenticate(authorization) {
@@ -21,23 +21,29 @@ export function createAuthenticate(verifyToken: VerifyToken): Authenticate {
   }
 }
 
+/** Tells who was given a ticket, in place of a token, or refuses with 401. */
+export type RedeemTicket = (ticket: string) => Promise<Bearer>
+
 /**
  * Resolves `userId` from the bearer token, before anything about the body. It is `derive`, not
  * `resolve`: that one runs after validation, and a stranger would be told about the body first.
  * A path that names a user must name the token's.
  */
-export function currentUser(authenticate: Authenticate) {
-  return new Elysia({ name: 'current-user' }).derive(
+export function currentUser(authenticate: Authenticate, redeemTicket?: RedeemTicket) {
+  return new Elysia({ name: 'current-user', seed: redeemTicket }).derive(
     { as: 'scoped' },
-    async function resolveCurrentUser({ headers, params, set }) {
+    async function resolveCurrentUser({ headers, params, query, set }) {
       // What is behind a token is for its bearer alone, and may change at any time.
       set.headers['vary'] = 'Authorization, Origin'
       set.headers['cache-control'] = 'private, no-cache'
-      const userId = await authenticate(headers['authorization'])
+      const { userId, expires } =
+        redeemTicket && query['ticket'] !== undefined
+          ? await redeemTicket(query['ticket'])
+          : await authenticate(headers['authorization'])
       // Where the path has no parameters Elysia gives none, whatever its types say.
       const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }
       if (named !== userId) throw new ApiError('wrong_user')
-      return { userId }
+      return { userId, expires }
     },
   )
 }

@@ -26,14 +26,17 @@ export class AuthUnavailable extends Error {
   override readonly name = 'AuthUnavailable'
 }
 
+/** Who bears a token (`sub`), and until when it is good, in seconds since 1970 (`exp`). */
+export type Bearer = { userId: string; expires: number }
+
 /**
- * Verifies a JWT and gives the user's id, its `sub`.
+ * Verifies a JWT.
  *
  * @throws TokenError, AuthUnavailable
  */
-export type VerifyToken = (token: string) => Promise<string>
+export type VerifyToken = (token: string) => Promise<Bearer>
 
-type Claims = { userId: string; notBefore: number; expires: number }
+type Claims = Bearer & { notBefore: number }
 type CheckSignature = (token: string) => Promise<JWTPayload>
 
 const keySetAlgorithms = ['EdDSA', 'Ed25519', 'ES256', 'RS256', 'PS256']
@@ -96,7 +99,7 @@ export function createTokenVerifier(
     }
     if (seconds < claims.notBefore - clockTolerance) throw new TokenError('invalid')
     if (!known) remember(token, claims)
-    return claims.userId
+    return claims
   }
 }
 

@@ -69,6 +69,11 @@ export function parseDatabaseUrl(text: string): DatabaseAddress {
   }
 }
 
+/** Whether the host is Neon's pooler, by its name. */
+export function isPooler({ host }: DatabaseAddress): boolean {
+  return /-pooler(\.|$)/.test(host)
+}
+
 function decode(text: string): string {
   try {
     return decodeURIComponent(text)

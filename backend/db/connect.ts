@@ -136,14 +136,18 @@ async function within<Result>(
 }
 
 function placeOf(address: DatabaseAddress | { socket: string }) {
-  if ('socket' in address)
-    return {
-      path: address.socket,
-      username: 'postgres',
-      database: 'postgres',
-      // One session serves all connections of the embedded database.
-      max: 1,
-    }
+  if (!('socket' in address)) return settingsOf(address)
+  return {
+    path: address.socket,
+    username: 'postgres',
+    database: 'postgres',
+    // One session serves all connections of the embedded database.
+    max: 1,
+  }
+}
+
+/** An address as the driver takes it. */
+export function settingsOf(address: DatabaseAddress) {
   return {
     host: address.host,
     port: address.port,

@@ -8,7 +8,7 @@ import {
   type TaskPriority,
   type TaskStatus,
 } from './schemas.ts'
-import { taskColumns } from './store.ts'
+import { taskColumns } from './sql.ts'
 
 /** What a list is asked for, in one spelling. */
 type ListRequest = {
@@ -127,7 +127,7 @@ export function createTaskList(database: Database) {
       coalesce(due_at, (due_date + coalesce(due_time, time '24:00')) at time zone ${timeZone})`
     const isOverdue = fragment`(not completed and coalesce(${dueInstant} < now(), false))`
     const conditions = [
-      fragment`user_id = ${owner}`,
+      fragment`user_id = ${owner} and deleted_at is null`,
       ...(status === 'all' ? [] : [fragment`completed = ${status === 'completed'}::boolean`]),
       ...(priority === undefined ? [] : [fragment`priority = ${priority}::task_priority`]),
       ...tags.map((tag) => fragment`${tag} = any (tags)`),

@@ -5,21 +5,49 @@ import { jsonBody } from '../json-body.ts'
 import { readIdempotency } from './idempotency.ts'
 import type { createTaskList } from './list.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
+import { readPosition, writeSyncToken, type TaskChanges } from './changes.ts'
+import type { Live } from './live.ts'
 import {
   ChangeHeaders,
+  Changes,
+  ChangesQuery,
   Completion,
   CreateHeaders,
+  EventsHeaders,
+  EventsQuery,
   ListQuery,
   NewTask,
   ReadHeaders,
+  RemoveQuery,
   splitDueInstant,
   Task,
-  TaskChanges,
+  TaskChanges as TaskChangesBody,
   TaskParams,
+  Ticket,
+  TrashedTask,
 } from './schemas.ts'
+import { ticketLifetime, type Tickets } from './tickets.ts'
 import type { TaskStore, WriteAnswer, WriteOptions } from './store.ts'
 
 const tags = ['Tasks']
+const liveTags = ['Sync and live']
+
+const changesAtOnce = 500
+
+const eventsDescription = `Server-Sent Events: \`task.created\`, \`task.updated\`, \`task.restored\` with the task, and
+\`task.deleted\` with \`{"id": 1}\`. An event's \`id\` is its place in the order of changes; sent back in
+\`Last-Event-ID\`, nothing is lost and nothing comes twice. Where that is too far back there is one
+event \`resync\`: read the list anew. The stream ends when the token expires.`
+
+/** What the routes are made of. */
+export type TaskParts = {
+  store: TaskStore
+  list: ReturnType<typeof createTaskList>
+  changes: TaskChanges
+  live: Live
+  tickets: Tickets
+  authenticate: Authenticate
+}
 
 const anyRoute = {
   401: Failure('token_missing', 'token_invalid', 'token_expired'),
@@ -43,16 +71,40 @@ type Set = Context['set']
 type Headers = Record<string, string | undefined>
 
 /** The routes of one user's tasks. They are mounted twice: see `app.ts`. */
-export function taskRoutes({
-  store,
-  list,
-  authenticate,
-}: {
-  store: TaskStore
-  list: ReturnType<typeof createTaskList>
-  authenticate: Authenticate
-}) {
-  return new Elysia({ prefix: '/tasks' })
+export function taskRoutes(parts: TaskParts) {
+  return new Elysia({ prefix: '/tasks' }).use(eventRoutes(parts)).use(storedRoutes(parts))
+}
+
+/** The stream of events. Beside a token it takes a ticket. */
+function eventRoutes({ live, tickets, authenticate }: TaskParts) {
+  return new Elysia().use(currentUser(authenticate, tickets.redeem)).get(
+    '/events',
+    async function streamEvents({ userId, expires, query, headers, set, request, server }) {
+      const seen = headers['last-event-id'] ?? query.since
+      const after = seen === undefined ? undefined : readPosition(seen, userId)
+      const stream = await live.open({ userId, expires }, after)
+      // It is quiet for longer than the runtime lets a connection be.
+      server?.timeout(request, 0)
+      set.headers['cache-control'] = 'private, no-store'
+      return new Response(stream, {
+        headers: { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' },
+      })
+    },
+    {
+      headers: EventsHeaders,
+      query: EventsQuery,
+      response: { ...anyRoute },
+      detail: {
+        tags: liveTags,
+        summary: 'Follow my tasks live',
+        description: eventsDescription,
+      },
+    },
+  )
+}
+
+function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts) {
+  return new Elysia()
     .use(currentUser(authenticate))
     .use(jsonBody())
     .get(
@@ -62,7 +114,10 @@ export function taskRoutes({
         set.headers['etag'] = `"${page.tag}"`
         if (page.state === 'unchanged') return notModified(set)
         set.headers['x-total-count'] = String(page.total)
-        set.headers['sync-token'] = String(page.counter)
+        set.headers['sync-token'] = writeSyncToken(
+          { seen: page.counter, complete: page.counter },
+          userId,
+        )
         if (page.next !== undefined)
           set.headers['link'] = `<${nextPage(path, request.url, page.next)}>; rel="next"`
         return jsonResponse<Task[]>(page.json)
@@ -98,6 +153,39 @@ export function taskRoutes({
       },
     )
     .get(
+      '/trash',
+      async function listTrash({ userId }) {
+        return jsonResponse<TrashedTask[]>(await store.trash(userId))
+      },
+      {
+        response: { 200: t.Array(TrashedTask), ...anyRoute },
+        detail: {
+          tags,
+          summary: 'List my trash, the last deleted first',
+          description: 'What is in the trash is deleted for good after 30 days.',
+        },
+      },
+    )
+    .get(
+      '/changes',
+      async function listChanges({ userId, query }) {
+        const page = await changes.since(userId, query.since, query.limit ?? changesAtOnce)
+        return jsonResponse<Changes>(
+          `{"items":${page.items},"deleted":${page.deleted},"sync_token":"${page.token}","has_more":${page.hasMore}}`,
+        )
+      },
+      {
+        query: ChangesQuery,
+        response: { 200: Changes, 410: Failure('sync_token_expired'), ...anyRoute },
+        detail: {
+          tags: liveTags,
+          summary: 'What changed since a token',
+          description:
+            'In the order in which it was committed, so that nothing is ever skipped. A token is good for 30 days at least.',
+        },
+      },
+    )
+    .get(
       '/:id',
       async function findTask({ userId, params, headers, set }) {
         const { version, json } = await store.find(userId, params.id)
@@ -121,7 +209,7 @@ export function taskRoutes({
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        body: TaskChanges,
+        body: TaskChangesBody,
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Change fields of a task' },
       },
@@ -135,7 +223,7 @@ export function taskRoutes({
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        body: TaskChanges,
+        body: TaskChangesBody,
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Change fields of a task, as a JSON Merge Patch (RFC 7396)' },
       },
@@ -161,16 +249,56 @@ export function taskRoutes({
     )
     .delete(
       '/:id',
-      async function removeTask({ userId, params: { id }, headers, set }) {
-        const written = await store.remove(userId, id, optionsOf(headers, ['remove', id]))
+      async function removeTask({ userId, params: { id }, query: { permanent }, headers, set }) {
+        const written =
+          permanent === 'true'
+            ? await store.destroy(userId, id, optionsOf(headers, ['destroy', id]))
+            : await store.remove(userId, id, optionsOf(headers, ['remove', id]))
         markReplay(set, written)
         set.status = 204
       },
       {
         headers: ChangeHeaders,
+        query: RemoveQuery,
         params: TaskParams,
         response: { 204: t.Void(), ...changing },
-        detail: { tags, summary: 'Delete a task' },
+        detail: {
+          tags,
+          summary: 'Delete a task',
+          description: 'It is in the trash for 30 days, unless `permanent` is `true`.',
+        },
+      },
+    )
+    .post(
+      '/:id/restore',
+      async function restoreTask({ userId, params: { id }, headers, set }) {
+        return answer(set, await store.restore(userId, id, optionsOf(headers, ['restore', id])))
+      },
+      {
+        headers: ChangeHeaders,
+        params: TaskParams,
+        response: {
+          200: Task,
+          ...changing,
+          409: Failure('idempotency_in_progress', 'task_limit_reached'),
+        },
+        detail: { tags, summary: 'Take a task out of the trash' },
+      },
+    )
+    .post(
+      '/events/ticket',
+      async function issueTicket({ userId, expires, set }) {
+        const ticket = await tickets.issue({ userId, expires })
+        set.status = 201
+        return { ticket, expires_in: ticketLifetime }
+      },
+      {
+        response: { 201: Ticket, ...anyRoute },
+        detail: {
+          tags: liveTags,
+          summary: 'Get a ticket for the stream of events',
+          description: 'For browsers, whose `EventSource` cannot send a token. Good once.',
+        },
       },
     )
 }

@@ -3,6 +3,7 @@ import { ApiError } from '../errors.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
+import { taskChannel, taskColumns } from './sql.ts'
 
 /** A task as the client gets it: the JSON that PostgreSQL wrote, and its version. */
 export type StoredTask = { version: number; json: string }
@@ -18,7 +19,16 @@ export type WriteAnswer = {
 }
 
 /** What a client may ask of a write, beside the write. */
-export type WriteOptions = { precondition?: Precondition; idempotency?: Idempotency }
+export type WriteOptions = {
+  precondition?: Precondition | undefined
+  idempotency?: Idempotency | undefined
+}
+
+export type TaskStoreOptions = {
+  maxTasksPerUser: number
+  /** Is told whose tasks have changed. Other processes hear of it from the database. */
+  onChange?: (owner: string) => void
+}
 
 export type TaskStore = ReturnType<typeof createTaskStore>
 
@@ -33,24 +43,24 @@ export type TaskStore = ReturnType<typeof createTaskStore>
  */
 export function createTaskStore(
   database: Database,
-  { maxTasksPerUser }: { maxTasksPerUser: number },
+  { maxTasksPerUser, onChange = () => {} }: TaskStoreOptions,
 ) {
   const { query, fragment } = database
   const columns = taskColumns(database)
+  const isLive = fragment`deleted_at is null`
   const jsonOf = (row: Fragment) =>
     fragment`(select row_to_json(task)::text from (select ${columns} from ${row}) task)`
 
   async function write(
     owner: string,
-    id: number | null,
-    status: number,
+    { id, among, status }: { id: number | null; among: Fragment; status: number },
     { precondition, idempotency }: WriteOptions,
     changeWhere: (allowed: Fragment) => Fragment,
   ): Promise<WriteAnswer> {
     // The task is locked before the list, always: two writes cannot wait for each other.
     const target = fragment`
       target as (
-        select * from tasks where user_id = ${owner} and id = ${id} for update
+        select * from tasks where user_id = ${owner} and id = ${id} and ${among} for update
       )`
     const isWanted =
       id === null
@@ -65,10 +75,11 @@ export function createTaskStore(
     const outcome = fragment`
       target.version as current_version,
       case when answer.id is null then ${jsonOf(fragment`target`)} end as current_json,
-      case when target.id is null then
-        exists (select from tasks where id = ${id} and user_id <> ${owner})
+      case when ${id}::bigint is not null and target.id is null then
+        exists (select from tasks where id = ${id} and user_id <> ${owner} and ${among})
       end as is_others,
-      answer.id, answer.version, answer.json`
+      answer.id, answer.version, answer.json,
+      case when answer.id is not null then pg_notify(${taskChannel}, ${owner})::text end as notified`
 
     const run = async () =>
       idempotency === undefined
@@ -110,7 +121,9 @@ export function createTaskStore(
           and created_at <= now() - interval '24 hours'`
       return run()
     })
-    return answerOf(found!, status, idempotency, id !== null)
+    const answer = answerOf(found!, status, { precondition, idempotency })
+    if (!answer.replayed) onChange(owner)
+    return answer
   }
 
   return {
@@ -118,10 +131,25 @@ export function createTaskStore(
     async find(owner: string, id: number): Promise<StoredTask> {
       const [found] = await query<StoredTask>`
         select version, row_to_json(task)::text as json
-        from (select ${columns} from tasks where user_id = ${owner} and id = ${id}) task`
+        from (
+          select ${columns} from tasks where user_id = ${owner} and id = ${id} and ${isLive}
+        ) task`
       if (found) return found
-      const others = await query`select from tasks where id = ${id} and user_id <> ${owner}`
+      const others = await query`
+        select from tasks where id = ${id} and user_id <> ${owner} and ${isLive}`
       throw new ApiError(others.length > 0 ? 'not_owner' : 'task_not_found')
+    },
+
+    /** What is in the trash, the last deleted first: a JSON array. */
+    async trash(owner: string): Promise<string> {
+      const [found] = await query<{ json: string }>`
+        select '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
+        from (
+          select ${columns}, to_char(deleted_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as deleted_at
+          from tasks where user_id = ${owner} and deleted_at is not null
+          order by tasks.deleted_at desc, id desc
+        ) task`
+      return found!.json
     },
 
     /** @throws ApiError 409 `task_limit_reached` */
@@ -130,8 +158,7 @@ export function createTaskStore(
       const { due_date = null, due_time = null, due_timezone = null } = task
       return write(
         owner,
-        null,
-        201,
+        { id: null, among: isLive, status: 201 },
         options,
         (allowed) => fragment`
           list as (
@@ -143,11 +170,11 @@ export function createTaskStore(
             returning counter
           ), changed as (
             insert into tasks (
-              user_id, change, title, description, completed, completed_at, priority, tags,
+              user_id, change, created_change, title, description, completed, completed_at, priority, tags,
               due_date, due_time, due_timezone
             )
             select
-              ${owner}, list.counter, ${title}, ${description}, ${completed}::boolean,
+              ${owner}, list.counter, list.counter, ${title}, ${description}, ${completed}::boolean,
               case when ${completed}::boolean then now() end, ${priority}::task_priority, ${asArray(tags)},
               ${due_date}::date, ${due_time}::time, ${due_timezone}
             from list
@@ -173,7 +200,7 @@ export function createTaskStore(
       const clearsDueDate = 'due_date' in changes && due_date === null
       const given = (field: keyof TaskChanges) => field in changes
       const isDone = fragment`coalesce(${completed}::boolean, completed)`
-      return write(owner, id, 200, options, (allowed) =>
+      return write(owner, { id, among: isLive, status: 200 }, options, (allowed) =>
         change(
           owner,
           id,
@@ -193,17 +220,20 @@ export function createTaskStore(
 
     /** @throws ApiError 403, 404, 412 */
     async toggle(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
-      return write(owner, id, 200, options, (allowed) =>
+      return write(owner, { id, among: isLive, status: 200 }, options, (allowed) =>
         change(owner, id, allowed, completion(fragment`not completed`)),
       )
     },
 
-    /** @throws ApiError 403, 404, 412 */
+    /**
+     * Moves the task into the trash.
+     *
+     * @throws ApiError 403, 404, 412
+     */
     async remove(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
       return write(
         owner,
-        id,
-        204,
+        { id, among: isLive, status: 204 },
         options,
         (allowed) => fragment`
           list as (
@@ -211,8 +241,67 @@ export function createTaskStore(
             where user_id = ${owner} and ${allowed}
             returning counter
           ), changed as (
+            update tasks set
+              deleted_at = clock_timestamp(), version = version + 1, change = list.counter
+            from list where tasks.user_id = ${owner} and id = ${id}
+            returning tasks.*
+          )`,
+      )
+    },
+
+    /**
+     * Takes the task out of the trash.
+     *
+     * @throws ApiError 403, 404 (also where it is not in the trash), 409 `task_limit_reached`, 412
+     */
+    async restore(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
+      return write(
+        owner,
+        { id, among: fragment`deleted_at is not null`, status: 200 },
+        options,
+        (allowed) => fragment`
+          list as (
+            update task_lists set counter = counter + 1, task_count = task_count + 1
+            where user_id = ${owner} and task_count < ${maxTasksPerUser} and ${allowed}
+            returning counter
+          ), changed as (
+            update tasks set
+              deleted_at = null, version = version + 1, change = list.counter,
+              restored_change = list.counter, updated_at = clock_timestamp()
+            from list where tasks.user_id = ${owner} and id = ${id}
+            returning tasks.*
+          )`,
+      )
+    },
+
+    /**
+     * Deletes the task for good, wherever it is. For those who follow the changes its id stays
+     * known: as deleted when it went into the trash, or now.
+     *
+     * @throws ApiError 403, 404, 412
+     */
+    async destroy(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
+      return write(
+        owner,
+        { id, among: fragment`true`, status: 204 },
+        options,
+        (allowed) => fragment`
+          list as (
+            update task_lists set
+              counter = counter + 1,
+              task_count = task_count - (select count(*) from target where deleted_at is null)
+            where user_id = ${owner} and ${allowed}
+            returning counter
+          ), changed as (
             delete from tasks using list where tasks.user_id = ${owner} and id = ${id}
             returning tasks.*
+          ), remembered as (
+            insert into deleted_tasks (id, user_id, change, deleted_at)
+            select
+              id, user_id,
+              case when deleted_at is null then list.counter else change end,
+              coalesce(deleted_at, clock_timestamp())
+            from changed, list
           )`,
       )
     },
@@ -244,19 +333,6 @@ export function createTaskStore(
   }
 }
 
-/** The columns that a client sees, under their names in the API. PostgreSQL writes the instants. */
-export function taskColumns({ fragment }: Pick<Database, 'fragment'>): Fragment {
-  const instant = fragment`'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'`
-  return fragment`
-    id, title, description, completed, priority, tags,
-    due_date, to_char(due_time, 'HH24:MI') as due_time, due_timezone,
-    to_char(due_at at time zone 'UTC', ${instant}) as due_at,
-    to_char(completed_at at time zone 'UTC', ${instant}) as completed_at,
-    to_char(created_at at time zone 'UTC', ${instant}) as created_at,
-    to_char(updated_at at time zone 'UTC', ${instant}) as updated_at,
-    version`
-}
-
 type Outcome = {
   is_ours?: boolean
   prior_request?: string | null
@@ -275,8 +351,7 @@ type Outcome = {
 function answerOf(
   found: Outcome,
   status: number,
-  idempotency: Idempotency | undefined,
-  hadTarget: boolean,
+  { precondition, idempotency }: WriteOptions,
 ): WriteAnswer {
   if (idempotency && found.prior_request) {
     if (found.prior_request !== idempotency.request)
@@ -294,10 +369,18 @@ function answerOf(
   if (idempotency && !found.is_ours) throw new ApiError('idempotency_in_progress')
   if (found.id !== null)
     return { status, id: found.id, version: found.version, json: found.json, replayed: false }
-  if (!hadTarget) throw new ApiError('task_limit_reached')
-  if (found.current_json !== null)
-    throw new ApiError('version_conflict', { current: found.current_json })
+  if (found.current_version !== null && !isMet(precondition, found.current_version))
+    throw new ApiError('version_conflict', { current: found.current_json! })
+  // Without a task to be found, or with one that was: all that can be in the way is the limit.
+  if (found.is_others === null || found.current_version !== null)
+    throw new ApiError('task_limit_reached')
   throw new ApiError(found.is_others ? 'not_owner' : 'task_not_found')
+}
+
+function isMet(precondition: Precondition | undefined, version: number): boolean {
+  return (
+    precondition === undefined || precondition === 'any version' || precondition.includes(version)
+  )
 }
 
 function isKeyTaken(error: unknown): boolean {

@@ -438,6 +438,16 @@ describe('routes', () => {
   })
 })
 
+test.each(['x', 'api', 'a.example'])('the host may be called %s', async (host) => {
+  const { port } = new URL(api.origin)
+  const socket = dial(Number(port), '127.0.0.1')
+  socket.write(`GET /health HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+  let text = ''
+  for await (const bytes of socket) text += String(bytes)
+  expect(text).toStartWith('HTTP/1.1 200 OK')
+  expect(text).toEndWith('{"status":"ok"}')
+})
+
 describe('failures of ours', () => {
   const broken = (error: unknown) =>
     startApi({

@@ -56,11 +56,13 @@ export function startApi({
   const config: Config = readConfig({ BETTER_AUTH_SECRET: secret, ...settings })
   const lines: string[] = []
   const log = pino({ level: 'info', base: null }, { write: (line: string) => lines.push(line) })
+  const stopping = new AbortController()
   const app = createApp({
     database: over,
     verifyToken: createTokenVerifier(config, now),
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
+    stopping: stopping.signal,
     log,
   })
   const server = serve(app, { host: '127.0.0.1', port: 0 })
@@ -84,7 +86,16 @@ export function startApi({
     return { status: response.status, headers: response.headers, body: parse<Body>(text), text }
   }
 
-  return { origin, app, request, lines, stop: async () => server.stop() }
+  return {
+    origin,
+    app,
+    request,
+    lines,
+    stop: async () => {
+      stopping.abort()
+      await server.stop()
+    },
+  }
 }
 
 function parse<Body>(text: string): Body {
@@ -123,10 +134,10 @@ export type Row = {
   updated_at: string
 }
 
-/** What the database holds of a user, past the API. */
+/** What the database holds of a user outside of the trash, past the API. */
 export async function rowsOf(user: string): Promise<Row[]> {
   return database.query<Row>`
     select id, user_id, title, description, completed,
       created_at::text as created_at, updated_at::text as updated_at
-    from tasks where user_id = ${user} order by id`
+    from tasks where user_id = ${user} and deleted_at is null order by id`
 }

@@ -38,6 +38,7 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
   }
 
   return {
+    pid: running.pid,
     logged,
     /** Sends a signal and gives the exit code. */
     async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
@@ -53,7 +54,8 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
 export async function startServer(databaseUrl: string, settings: Record<string, string> = {}) {
   const server = spawnServer(databaseUrl, settings)
   const { url } = await server.logged('listening')
-  return { ...server, request: requestTo(new URL(url ?? '').origin) }
+  const { origin } = new URL(url ?? '')
+  return { ...server, origin, request: requestTo(origin) }
 }
 
 export function requestTo(origin: string) {

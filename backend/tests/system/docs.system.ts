@@ -1,21 +1,9 @@
 import { afterAll, expect, test } from 'bun:test'
-import { chromium } from 'playwright-core'
 import { newUser, startApi } from '../support/api.ts'
+import { startBrowser } from '../support/browser.ts'
 
 const api = startApi()
-const browser = await chromium.launch({
-  executablePath: '/usr/bin/chromium',
-  // Without a sandbox it runs as root, too; the rest keeps it from calling home.
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--no-first-run',
-  ],
-})
+const browser = await startBrowser()
 afterAll(async () => {
   await browser.close()
   await api.stop()

@@ -4,6 +4,7 @@ import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect } from '../../db/connect.ts'
 import { migrate } from '../../db/migrate.ts'
 import { ApiError } from '../../errors.ts'
+import { createTaskChanges } from '../../tasks/changes.ts'
 import { createTaskList } from '../../tasks/list.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 import { eventually } from '../support/eventually.ts'
@@ -25,6 +26,7 @@ const oneConnection = databaseUrl(postgres, 'sslmode=require&max=1')
 const database = connect(parseDatabaseUrl(oneConnection))
 const store = createTaskStore(database, { maxTasksPerUser: 100_000 })
 const list = createTaskList(database)
+const sync = createTaskChanges(database)
 afterAll(async () => {
   await database.close()
   await postgres.close()
@@ -48,7 +50,10 @@ await postgres.admin.unsafe(`
 await postgres.admin.unsafe(`
   insert into task_lists (user_id, counter, task_count)
   select user_id, max(change), count(*) from tasks group by user_id`)
-await postgres.admin.unsafe('vacuum analyze tasks, task_lists')
+await postgres.admin.unsafe(`
+  insert into deleted_tasks (id, user_id, change, deleted_at)
+  select 10000000 + n, 'user-' || n % ${users}, n, now() from generate_series(1, 50000) n`)
+await postgres.admin.unsafe('vacuum analyze tasks, task_lists, deleted_tasks')
 const ids = async (user: string) =>
   (
     await postgres.admin.unsafe(
@@ -102,6 +107,7 @@ function rowsRead(node: Node): number {
 }
 
 const changes = { title: 'Changed', description: 'new', completed: true }
+const changed = await sync.since(owner, undefined, 50)
 const next = page.state === 'changed' ? page.next! : ''
 const once = (round: number) => ({
   idempotency: { key: crypto.randomUUID(), request: String(round) },
@@ -137,6 +143,11 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
     async () => list(owner, { limit: 50, q: 'about abc' }, undefined),
   ],
   ['a list that has not changed', [], async () => list(owner, { limit: 50 }, `"${page.tag}"`)],
+  ['a page of changes', [51, 51], async () => sync.since(owner, undefined, 50)],
+  ['the next changes', [51, 51], async () => sync.since(owner, changed.token, 50)],
+  ['events', [101, 101], async () => sync.eventsAfter(owner, 1)],
+  ['looking for changes', [], async () => sync.behind(new Map([[owner, 1]]))],
+  ['the trash', [10], async () => store.trash(owner)],
   ['finding', [1], async () => store.find(owner, mine[0]!)],
   ['finding somebody else’s', [1, 1], async () => store.find(owner, others!)],
   ['finding nobody’s', [0, 0], async () => store.find(owner, 999_999_999)],
@@ -154,6 +165,8 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
   ['updating somebody else’s', [1, 1, 1], async () => store.update(owner, others!, changes, {})],
   ['toggling', [1, 1], async () => store.toggle(owner, mine[0]!, {})],
   ['removing', [1, 1], async (round) => store.remove(owner, mine[round]!, {})],
+  ['restoring', [1, 1], async (round) => store.restore(owner, mine[round]!, {})],
+  ['deleting for good', [1, 1], async (round) => store.destroy(owner, mine[round + 9]!, {})],
   ['removing somebody else’s', [1, 1, 1], async () => store.remove(owner, others!, {})],
 ]
 

@@ -1,0 +1,169 @@
+import type { Database } from '../db/connect.ts'
+import { ApiError } from '../errors.ts'
+import { taskColumns } from './sql.ts'
+
+/** A page of what changed, ready to be sent. */
+export type Changes = {
+  /** JSON arrays that PostgreSQL wrote: tasks, and `{id, deleted_at}`. */
+  items: string
+  deleted: string
+  token: string
+  hasMore: boolean
+}
+
+/** Something that happened to a task, as the stream of events tells it. */
+export type TaskEvent = {
+  change: number
+  type: 'task.created' | 'task.updated' | 'task.deleted' | 'task.restored'
+  /** The task, or `{id}`. */
+  json: string
+}
+
+export type TaskChanges = ReturnType<typeof createTaskChanges>
+
+const eventsAtOnce = 100
+
+/**
+ * A user's changes in the order of the list's counter, which is the order of commits: a reader who
+ * has seen a number will never see a smaller one appear.
+ */
+export function createTaskChanges(database: Database) {
+  const { query, fragment } = database
+  const columns = taskColumns(database)
+
+  /** The next tasks and deleted tasks of the owner's that changed after a number, in order. */
+  const changedAfter = (owner: string, after: number, limit: number) => fragment`
+    (
+      select id, change, deleted_at, created_change, restored_change
+      from tasks where user_id = ${owner} and change > ${after}::bigint
+      order by change limit ${limit}::int
+    ) union all (
+      select id, change, deleted_at, 0, 0
+      from deleted_tasks where user_id = ${owner} and change > ${after}::bigint
+      order by change limit ${limit}::int
+    )
+    order by change limit ${limit}::int`
+
+  const state = (owner: string) => fragment`
+    coalesce((select counter from task_lists where user_id = ${owner}), 0) as counter,
+    coalesce((select purged_through from task_lists where user_id = ${owner}), 0) as purged_through`
+
+  return {
+    /**
+     * What changed since a token, or everything.
+     *
+     * @throws ApiError 410 `sync_token_expired`, 422 where it is no token of this user's
+     */
+    async since(owner: string, token: string | undefined, limit: number): Promise<Changes> {
+      const from = token === undefined ? undefined : readSyncToken(token, owner)
+      const [page] = await query<ChangesPage>`
+        with page as (
+          select *, row_number() over (order by change) as position
+          from (${changedAfter(owner, from?.seen ?? 0, limit + 1)}) as changed
+        )
+        select
+          ${state(owner)},
+          '[' || coalesce(string_agg(
+            (select row_to_json(task)::text from (select ${columns} from tasks where tasks.id = page.id) task),
+            ',' order by position
+          ) filter (where position <= ${limit}::int and deleted_at is null), '') || ']' as items,
+          '[' || coalesce(string_agg(
+            json_build_object('id', id, 'deleted_at', to_char(deleted_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))::text,
+            ',' order by position
+          ) filter (where position <= ${limit}::int and deleted_at is not null and ${from !== undefined}::boolean), '') || ']' as deleted,
+          max(change) filter (where position <= ${limit}::int) as last,
+          count(*) > ${limit}::int as has_more
+        from page`
+      const { counter, purged_through, items, deleted, last, has_more } = page!
+      // Deletions up to here are known: from before, or because the copy began with nothing.
+      const complete = from === undefined ? counter : Math.max(from.seen, from.complete)
+      if (from !== undefined && (complete < purged_through || from.seen > counter))
+        throw new ApiError('sync_token_expired')
+      return {
+        items,
+        deleted,
+        token: writeSyncToken({ seen: has_more ? last! : counter, complete }, owner),
+        hasMore: has_more,
+      }
+    },
+
+    /** The number of the owner's last change, and of the last that has been forgotten. */
+    async position(owner: string): Promise<{ counter: number; purged_through: number }> {
+      const [found] = await query<{
+        counter: number
+        purged_through: number
+      }>`select ${state(owner)}`
+      return found!
+    },
+
+    /** What changed after a number, by the last change of each task, at most a few hundred. */
+    async eventsAfter(owner: string, after: number): Promise<TaskEvent[]> {
+      return query<TaskEvent>`
+        select
+          change,
+          case
+            when changed.deleted_at is not null then 'task.deleted'
+            when created_change > ${after}::bigint then 'task.created'
+            when restored_change > ${after}::bigint then 'task.restored'
+            else 'task.updated'
+          end as type,
+          case
+            when changed.deleted_at is not null then json_build_object('id', id)::text
+            else (select row_to_json(task)::text from (select ${columns} from tasks where tasks.id = changed.id) task)
+          end as json
+        from (${changedAfter(owner, after, eventsAtOnce)}) as changed
+        order by change`
+    },
+
+    /** Which of these users have changes after the number that stands with them. */
+    async behind(positions: ReadonlyMap<string, number>): Promise<string[]> {
+      const known = JSON.stringify([...positions].map(([user_id, seen]) => ({ user_id, seen })))
+      const rows = await query<{ user_id: string }>`
+        select user_id
+        from json_to_recordset(${known}::text::json) as known (user_id text, seen bigint)
+        where (select counter from task_lists where task_lists.user_id = known.user_id) > known.seen`
+      return rows.map(({ user_id }) => user_id)
+    },
+  }
+}
+
+type ChangesPage = {
+  counter: number
+  purged_through: number
+  items: string
+  deleted: string
+  last: number | null
+  has_more: boolean
+}
+
+/**
+ * How far a copy has come: it has seen all changes up to `seen`, and knows of all deletions up to
+ * `complete`, which is further while a first copy is still being read.
+ */
+type Progress = { seen: number; complete: number }
+
+/** A token says how far its user has come. The digest keeps it from being used for another's list. */
+export function writeSyncToken({ seen, complete }: Progress, owner: string): string {
+  return `${seen}.${complete}.${digest(owner, seen, complete)}`
+}
+
+function readSyncToken(token: string, owner: string): Progress {
+  const [, seen, complete, check] = /^(\d{1,15})\.(\d{1,15})\.([\w-]+)$/.exec(token) ?? []
+  if (check === undefined || check !== digest(owner, Number(seen), Number(complete)))
+    throw new ApiError('validation_failed', {
+      errors: [{ field: 'since', detail: 'must be a Sync-Token that this user was given' }],
+    })
+  return { seen: Number(seen), complete: Number(complete) }
+}
+
+/** Where the stream begins for a client that has a Sync-Token, or an event's id. */
+export function readPosition(text: string, owner: string): number {
+  return /^\d{1,15}$/.test(text) ? Number(text) : readSyncToken(text, owner).seen
+}
+
+function digest(owner: string, ...numbers: number[]): string {
+  return new Bun.CryptoHasher('sha256')
+    .update(JSON.stringify([owner, ...numbers]))
+    .digest('base64url')
+    .slice(0, 12)
+}

@@ -1,0 +1,254 @@
+import type { Bearer } from '../auth/tokens.ts'
+import type { TaskChanges, TaskEvent } from './changes.ts'
+
+/** Tells a callback whose tasks have changed, wherever that was; gives back how to stop. */
+export type Listen = (onNudge: (owner: string) => void) => Promise<() => Promise<void>>
+
+export type LiveOptions = {
+  changes: TaskChanges
+  /** Absent where no news comes from elsewhere: they are asked for then. */
+  listen?: Listen | undefined
+  /** Between two looks for changes that nobody told of, in milliseconds. */
+  lookEvery?: number | undefined
+  report: (error: unknown) => void
+}
+
+export type Live = ReturnType<typeof createLive>
+
+const heartbeat = 15_000 // ms
+const withListener = 15_000 // ms
+const withoutListener = 1_000 // ms
+const retryAfter = 1_000 // ms, where the database is away
+const reconnectAfter = 3_000 // ms, told to clients
+const mostUnsent = 256 * 1024 // bytes; a reader that is further behind waits for the rest
+const patienceWithReader = 2 // heartbeats in which it takes nothing; then it is cut off, and resumes
+const longestTimer = 2 ** 31 - 1 // ms
+
+const encoder = new TextEncoder()
+
+/**
+ * The open event streams of this process. A notification is a nudge and no more: each stream then
+ * reads from the table what came after the last event that it has sent. Nothing is lost with a
+ * notification, and nothing is sent twice.
+ */
+export function createLive({ changes, listen, lookEvery, report }: LiveOptions) {
+  const streams = new Map<string, Set<Stream>>()
+  let stopWatching: (() => Promise<void>) | undefined
+
+  const reads = new Map<string, Promise<TaskEvent[]>>()
+
+  /**
+   * One read for all streams of a user that are nudged together. Who comes later reads anew: what
+   * they were told of may have been committed after this read began.
+   */
+  async function readTogether(owner: string, after: number): Promise<TaskEvent[]> {
+    const key = `${after} ${owner}`
+    const begun = reads.get(key)
+    if (begun) return begun
+    const read = changes.eventsAfter(owner, after)
+    reads.set(key, read)
+    queueMicrotask(() => reads.delete(key))
+    return read
+  }
+
+  function nudge(owner: string): void {
+    for (const stream of streams.get(owner) ?? []) stream.nudge()
+  }
+
+  function nudgeAll(): void {
+    for (const owner of streams.keys()) nudge(owner)
+  }
+
+  /** Watches while there is somebody to tell, so that a database may sleep when nobody is there. */
+  function watch(): () => Promise<void> {
+    const look = () => void lookForChanges().catch(report)
+    let looking = setInterval(look, lookEvery ?? withoutListener)
+    const beating = setInterval(() => {
+      for (const stream of allStreams()) stream.beat()
+    }, heartbeat)
+    const listening = listen?.((owner) => (owner === '' ? nudgeAll() : nudge(owner))).then(
+      (stopListening) => {
+        clearInterval(looking)
+        looking = setInterval(look, withListener)
+        return stopListening
+      },
+    )
+    listening?.catch(report)
+    return async function stop() {
+      const stopListening = await listening?.catch(() => undefined)
+      clearInterval(looking)
+      clearInterval(beating)
+      await stopListening?.()
+    }
+  }
+
+  const allStreams = () => [...streams.values()].flatMap((set) => [...set])
+
+  async function lookForChanges(): Promise<void> {
+    const positions = new Map(
+      [...streams].map(([owner, set]) => [
+        owner,
+        Math.min(...[...set].map((stream) => stream.position())),
+      ]),
+    )
+    for (const owner of await changes.behind(positions)) nudge(owner)
+  }
+
+  function add(owner: string, stream: Stream): void {
+    const set = streams.get(owner) ?? new Set()
+    streams.set(owner, set.add(stream))
+    stopWatching ??= watch()
+  }
+
+  function drop(owner: string, stream: Stream): void {
+    const set = streams.get(owner)
+    set?.delete(stream)
+    if (set?.size === 0) streams.delete(owner)
+    if (streams.size === 0) {
+      void stopWatching?.().catch(report)
+      stopWatching = undefined
+    }
+  }
+
+  return {
+    nudge,
+
+    /**
+     * Opens a stream of the bearer's events (Server-Sent Events), until their token expires.
+     *
+     * @param after the last change that the client has seen, 0 for none; without it, only what comes is
+     *   sent
+     * @throws DatabaseUnavailable
+     */
+    async open(
+      { userId, expires }: Bearer,
+      after: number | undefined,
+    ): Promise<ReadableStream<Uint8Array>> {
+      const { counter, purged_through } = await changes.position(userId)
+      // Who has nothing yet need not hear of what was deleted.
+      const isKnown =
+        after !== undefined && (after === 0 || after >= purged_through) && after <= counter
+      const start = isKnown ? after : counter
+      const needsResync = after !== undefined && !isKnown
+      let stream: Stream
+      return new ReadableStream<Uint8Array>(
+        {
+          start(controller) {
+            stream = createStream(
+              controller,
+              start,
+              async (position) => readTogether(userId, position),
+              {
+                report,
+                onEnd: () => drop(userId, stream),
+              },
+            )
+            stream.send(`retry: ${reconnectAfter}\n\n`)
+            if (needsResync) stream.send(`id: ${counter}\nevent: resync\ndata: {}\n\n`)
+            add(userId, stream)
+            stream.endAt(expires * 1000)
+            stream.nudge()
+          },
+          pull: () => stream.drained(),
+          cancel: () => stream.end(),
+        },
+        new ByteLengthQueuingStrategy({ highWaterMark: mostUnsent }),
+      )
+    },
+
+    /** Ends all streams; clients reconnect, elsewhere or later. */
+    close(): void {
+      for (const stream of allStreams()) stream.end()
+    },
+
+    count: () => allStreams().length,
+  }
+}
+
+type Stream = ReturnType<typeof createStream>
+
+function createStream(
+  controller: ReadableStreamDefaultController<Uint8Array>,
+  start: number,
+  read: (position: number) => Promise<TaskEvent[]>,
+  { report, onEnd }: { report: (error: unknown) => void; onEnd: () => void },
+) {
+  let position = start
+  let unsent: TaskEvent[] = []
+  let isOpen = true
+  let isReading = false
+  let isNudged = false
+  let beatsWithoutRoom = 0
+  let expiry: Timer | undefined
+
+  const hasRoom = () => isOpen && (controller.desiredSize ?? 0) > 0
+
+  function send(text: string): void {
+    if (isOpen) controller.enqueue(encoder.encode(text))
+  }
+
+  function end(): void {
+    if (!isOpen) return
+    isOpen = false
+    clearTimeout(expiry)
+    onEnd()
+    try {
+      controller.close()
+    } catch {
+      // The client has closed it already.
+    }
+  }
+
+  /** Sends what has been read and has room. */
+  function sendOn(): void {
+    while (unsent.length > 0 && hasRoom()) {
+      const { change, type, json } = unsent.shift()!
+      send(`id: ${change}\nevent: ${type}\ndata: ${json}\n\n`)
+      position = change
+    }
+  }
+
+  async function readOn(): Promise<void> {
+    isReading = true
+    try {
+      sendOn()
+      while (isNudged && hasRoom()) {
+        isNudged = false
+        // A copy: what is read is shared.
+        unsent = [...(await read(position))]
+        if (unsent.length > 0) isNudged = true // there may be more than is read at once
+        sendOn()
+      }
+    } catch (error) {
+      report(error)
+      setTimeout(nudge, retryAfter)
+    } finally {
+      isReading = false
+    }
+  }
+
+  /** There may be something new. */
+  function nudge(): void {
+    isNudged = true
+    if (!isReading && isOpen) void readOn()
+  }
+
+  return {
+    send,
+    end,
+    position: () => position,
+    beat(): void {
+      beatsWithoutRoom = hasRoom() ? 0 : beatsWithoutRoom + 1
+      if (beatsWithoutRoom > patienceWithReader) end()
+      else if (hasRoom()) send(': still here\n\n')
+    },
+    /** The reader has taken something. */
+    drained(): void {
+      if (isNudged && !isReading) void readOn()
+    },
+    nudge,
+    endAt(time: number): void {
+      expiry = setTimeout(end, Math.min(Math.max(time - Date.now(), 0), longestTimer))
+    },
+  }
+}

@@ -1,0 +1,102 @@
+import type { Logger } from 'pino'
+import type { Database } from '../db/connect.ts'
+
+const every = 60 * 60_000 // ms
+const atOnce = 1_000 // rows, so that no statement is long
+const lockKey = 7_326_417_206 // any number that nothing else in the database locks
+
+/** Runs `purge` now and every hour, until it is told to stop. */
+export function purgeRegularly(database: Database, log: Logger): () => void {
+  const run = () =>
+    void purge(database).then(
+      (purged) => log.debug({ purged }, 'purged'),
+      (err: unknown) => log.warn({ err }, 'the next purge is in an hour'),
+    )
+  const timer = setInterval(run, every)
+  run()
+  return () => clearInterval(timer)
+}
+
+/** How many rows of each kind are gone. */
+export type Purged = { trashed: number; deleted: number; keys: number; tickets: number }
+
+/**
+ * Deletes for good what is past its time: tasks that have been in the trash for 30 days, what is left
+ * of those deleted for good after as long, idempotency keys after 24 hours, and old tickets. Whoever
+ * has not seen a change that goes here must start again: their token is 410 from then on.
+ *
+ * Every process may run it at any time. One statement at a time does anything, it skips what somebody
+ * else is at work on, and it locks a task before its list, as every write does.
+ */
+export async function purge({ query, fragment }: Database): Promise<Purged> {
+  const isTurn = fragment`pg_try_advisory_xact_lock(${lockKey}::bigint)`
+  const forget = fragment`
+    forgotten as (
+      update task_lists set purged_through = greatest(purged_through, gone.through)
+      from (select user_id, max(change) as through from gone group by user_id) as gone
+      where task_lists.user_id = gone.user_id
+    )`
+  return {
+    trashed: await inTurns(
+      async () =>
+        query`
+        with gone as (
+          delete from tasks where id in (
+            select id from tasks
+            where deleted_at < now() - interval '30 days' and ${isTurn}
+            order by deleted_at limit ${atOnce} for update skip locked
+          )
+          returning user_id, change
+        ), ${forget}
+        select count(*) from gone`,
+    ),
+    deleted: await inTurns(
+      async () =>
+        query`
+        with gone as (
+          delete from deleted_tasks where id in (
+            select id from deleted_tasks
+            where deleted_at < now() - interval '30 days' and ${isTurn}
+            order by deleted_at limit ${atOnce} for update skip locked
+          )
+          returning user_id, change
+        ), ${forget}
+        select count(*) from gone`,
+    ),
+    keys: await inTurns(
+      async () =>
+        query`
+        with gone as (
+          delete from idempotency_keys where (user_id, key) in (
+            select user_id, key from idempotency_keys
+            where created_at < now() - interval '24 hours'
+            order by created_at limit ${atOnce} for update skip locked
+          )
+          returning 1
+        )
+        select count(*) from gone`,
+    ),
+    tickets: await inTurns(
+      async () =>
+        query`
+        with gone as (
+          delete from event_tickets where hash in (
+            select hash from event_tickets
+            where expires_at < now() - interval '1 minute'
+            order by expires_at limit ${atOnce} for update skip locked
+          )
+          returning 1
+        )
+        select count(*) from gone`,
+    ),
+  }
+}
+
+async function inTurns(statement: () => Promise<{ count: number }[]>): Promise<number> {
+  let total = 0
+  for (;;) {
+    const [{ count } = { count: 0 }] = await statement()
+    total += count
+    if (count < atOnce) return total
+  }
+}

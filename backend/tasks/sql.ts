@@ -1,0 +1,17 @@
+import type { Database, Fragment } from '../db/connect.ts'
+
+/** Where PostgreSQL tells whose tasks have changed. */
+export const taskChannel = 'task_changes'
+
+/** The columns that a client sees, under their names in the API. PostgreSQL writes the instants. */
+export function taskColumns({ fragment }: Pick<Database, 'fragment'>): Fragment {
+  const instant = fragment`'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'`
+  return fragment`
+    id, title, description, completed, priority, tags,
+    due_date, to_char(due_time, 'HH24:MI') as due_time, due_timezone,
+    to_char(due_at at time zone 'UTC', ${instant}) as due_at,
+    to_char(completed_at at time zone 'UTC', ${instant}) as completed_at,
+    to_char(created_at at time zone 'UTC', ${instant}) as created_at,
+    to_char(updated_at at time zone 'UTC', ${instant}) as updated_at,
+    version`
+}

@@ -1,0 +1,61 @@
+export type ReceivedEvent = { id: string; event: string; data: unknown }
+
+/** Opens a stream of Server-Sent Events, as a client that can send headers does. */
+export async function openEvents(url: string, headers: Record<string, string> = {}) {
+  const abort = new AbortController()
+  const response = await fetch(url, { headers, signal: abort.signal })
+  const events: ReceivedEvent[] = []
+  const comments: string[] = []
+  const waiting = new Set<() => void>()
+
+  const ended = (async () => {
+    const decoder = new TextDecoder()
+    let rest = ''
+    for await (const chunk of response.body!) {
+      rest += decoder.decode(chunk, { stream: true })
+      const blocks = rest.split('\n\n')
+      rest = blocks.pop()!
+      for (const block of blocks) receive(block)
+      for (const wake of waiting) wake()
+    }
+  })()
+    // A cut connection is an end, too.
+    .catch(() => {})
+
+  function receive(block: string): void {
+    const fields = block.split('\n').map((line) => {
+      const colon = line.indexOf(':')
+      return [line.slice(0, colon), line.slice(colon + 1).trimStart()] as const
+    })
+    const field = (name: string) => fields.find(([key]) => key === name)?.[1]
+    const comment = field('')
+    if (comment !== undefined) comments.push(comment)
+    if (field('data') === undefined) return
+    events.push({
+      id: field('id') ?? '',
+      event: field('event') ?? 'message',
+      data: JSON.parse(field('data')!) as unknown,
+    })
+  }
+
+  /** Waits until it is so; the runner stops a test that waits for ever. */
+  async function until(isSo: () => boolean): Promise<void> {
+    while (!isSo()) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      waiting.add(resolve)
+      await promise
+      waiting.delete(resolve)
+    }
+  }
+
+  return {
+    status: response.status,
+    headers: response.headers,
+    events,
+    comments,
+    until,
+    received: async (count: number) => until(() => events.length >= count),
+    close: () => abort.abort(),
+    ended,
+  }
+}
