@@ -82,7 +82,8 @@ function eventRoutes({ live, tickets, authenticate }: TaskParts) {
     async function streamEvents({ userId, expires, query, headers, set, request, server }) {
       const seen = headers['last-event-id'] ?? query.since
       const after = seen === undefined ? undefined : readPosition(seen, userId)
-      const stream = await live.open({ userId, expires }, after)
+      const isHead = request.method === 'HEAD' // would wait for the end of the stream
+      const stream = isHead ? null : await live.open({ userId, expires }, after)
       // It is quiet for longer than the runtime lets a connection be.
       server?.timeout(request, 0)
       set.headers['cache-control'] = 'private, no-store'

@@ -438,6 +438,15 @@ describe('events', () => {
     await stream.ended
   })
 
+  test('HEAD answers, and opens none', async () => {
+    const { status, headers, text } = await api.request(
+      'HEAD',
+      '/api/tasks/events',
+      await newUser(),
+    )
+    expect([status, text, headers.get('content-type')]).toEqual([200, '', 'text/event-stream'])
+  })
+
   test('a server that is told to stop ends its streams', async () => {
     const other = startApi()
     const user = await newUser()
