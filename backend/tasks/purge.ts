@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { Database } from '../db/connect.ts'
+import type { Database, Fragment } from '../db/connect.ts'
 
 const every = 60 * 60_000 // ms
 const atOnce = 1_000 // rows, so that no statement is long
@@ -30,69 +30,49 @@ export type Purged = { trashed: number; deleted: number; keys: number; tickets: 
  */
 export async function purge({ query, fragment }: Database): Promise<Purged> {
   const isTurn = fragment`pg_try_advisory_xact_lock(${lockKey}::bigint)`
-  const forget = fragment`
-    forgotten as (
-      update task_lists set purged_through = greatest(purged_through, gone.through)
-      from (select user_id, max(change) as through from gone group by user_id) as gone
-      where task_lists.user_id = gone.user_id
-    )`
-  return {
-    trashed: await inTurns(
-      async () =>
-        query`
-        with gone as (
-          delete from tasks where id in (
-            select id from tasks
-            where deleted_at < now() - interval '30 days' and ${isTurn}
-            order by deleted_at limit ${atOnce} for update skip locked
-          )
-          returning user_id, change
-        ), ${forget}
-        select count(*) from gone`,
-    ),
-    deleted: await inTurns(
-      async () =>
-        query`
-        with gone as (
-          delete from deleted_tasks where id in (
-            select id from deleted_tasks
-            where deleted_at < now() - interval '30 days' and ${isTurn}
-            order by deleted_at limit ${atOnce} for update skip locked
-          )
-          returning user_id, change
-        ), ${forget}
-        select count(*) from gone`,
-    ),
-    keys: await inTurns(
-      async () =>
-        query`
-        with gone as (
-          delete from idempotency_keys where (user_id, key) in (
-            select user_id, key from idempotency_keys
-            where created_at < now() - interval '24 hours'
-            order by created_at limit ${atOnce} for update skip locked
-          )
-          returning 1
+
+  /** The list remembers how far its changes may have been forgotten. */
+  const forget = (table: Fragment) => async () =>
+    query<Count>`
+      with gone as (
+        delete from ${table} where id in (
+          select id from ${table}
+          where deleted_at < now() - interval '30 days' and ${isTurn}
+          order by deleted_at limit ${atOnce} for update skip locked
         )
-        select count(*) from gone`,
+        returning user_id, change
+      ), forgotten as (
+        update task_lists set purged_through = greatest(purged_through, through)
+        from (select user_id, max(change) as through from gone group by user_id) as last
+        where task_lists.user_id = last.user_id
+      )
+      select count(*) from gone`
+
+  const drop = (table: Fragment, isPast: Fragment) => async () =>
+    query<Count>`
+      with gone as (
+        delete from ${table} where ctid in (
+          select ctid from ${table} where ${isPast} limit ${atOnce} for update skip locked
+        )
+        returning 1
+      )
+      select count(*) from gone`
+
+  return {
+    trashed: await inTurns(forget(fragment`tasks`)),
+    deleted: await inTurns(forget(fragment`deleted_tasks`)),
+    keys: await inTurns(
+      drop(fragment`idempotency_keys`, fragment`created_at < now() - interval '24 hours'`),
     ),
     tickets: await inTurns(
-      async () =>
-        query`
-        with gone as (
-          delete from event_tickets where hash in (
-            select hash from event_tickets
-            where expires_at < now() - interval '1 minute'
-            order by expires_at limit ${atOnce} for update skip locked
-          )
-          returning 1
-        )
-        select count(*) from gone`,
+      drop(fragment`event_tickets`, fragment`expires_at < now() - interval '1 minute'`),
     ),
   }
 }
 
-async function inTurns(statement: () => Promise<{ count: number }[]>): Promise<number> {
+type Count = { count: number }
+
+async function inTurns(statement: () => Promise<Count[]>): Promise<number> {
   let total = 0
   for (;;) {
     const [{ count } = { count: 0 }] = await statement()

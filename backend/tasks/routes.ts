@@ -69,6 +69,13 @@ const changing = { ...anyRoute, ...oneTask, ...writing, 412: Conflict(Task) }
 
 type Set = Context['set']
 type Headers = Record<string, string | undefined>
+type UpdateContext = {
+  userId: string
+  params: { id: number }
+  body: TaskChangesBody
+  headers: Headers
+  set: Set
+}
 
 /** The routes of one user's tasks. They are mounted twice: see `app.ts`. */
 export function taskRoutes(parts: TaskParts) {
@@ -105,6 +112,18 @@ function eventRoutes({ live, tickets, authenticate }: TaskParts) {
 }
 
 function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts) {
+  /** PUT and PATCH do the same: a field that is left out keeps its value. */
+  async function update({
+    userId,
+    params: { id },
+    body,
+    headers,
+    set,
+  }: UpdateContext): Promise<Task> {
+    const options = optionsOf(headers, ['update', id, body])
+    return answer(set, await store.update(userId, id, splitDueInstant(body), options))
+  }
+
   return new Elysia()
     .use(currentUser(authenticate))
     .use(jsonBody())
@@ -203,9 +222,8 @@ function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts
     )
     .put(
       '/:id',
-      async function updateTask({ userId, params: { id }, body, headers, set }) {
-        const options = optionsOf(headers, ['update', id, body])
-        return answer(set, await store.update(userId, id, splitDueInstant(body), options))
+      async function updateTask(context) {
+        return update(context)
       },
       {
         headers: ChangeHeaders,
@@ -217,9 +235,8 @@ function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts
     )
     .patch(
       '/:id',
-      async function patchTask({ userId, params: { id }, body, headers, set }) {
-        const options = optionsOf(headers, ['update', id, body])
-        return answer(set, await store.update(userId, id, splitDueInstant(body), options))
+      async function patchTask(context) {
+        return update(context)
       },
       {
         headers: ChangeHeaders,
