@@ -50,7 +50,7 @@ export function createApp({
   })
   stopping?.addEventListener('abort', () => live.close())
   const tasks = {
-    store: createTaskStore(database, { maxTasksPerUser, onChange: live.nudge }),
+    store: createTaskStore(database, { maxTasksPerUser, onChange: live.announce }),
     list: createTaskList(database),
     changes,
     live,

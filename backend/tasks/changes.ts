@@ -1,6 +1,6 @@
 import type { Database } from '../db/connect.ts'
 import { ApiError } from '../errors.ts'
-import { taskColumns } from './sql.ts'
+import { taskChannel, taskColumns } from './sql.ts'
 
 /** A page of what changed, ready to be sent. */
 export type Changes = {
@@ -113,6 +113,13 @@ export function createTaskChanges(database: Database) {
           end as json
         from (${changedAfter(owner, after, eventsAtOnce)}) as changed
         order by change`
+    },
+
+    /** Tells every process that listens whose tasks have changed. */
+    async announce(owners: readonly string[]): Promise<void> {
+      await query`
+        select pg_notify(${taskChannel}, owner)
+        from json_array_elements_text(${JSON.stringify(owners)}::text::json) as owner`
     },
 
     /** Which of these users have changes after the number that stands with them. */

@@ -3,7 +3,7 @@ import { ApiError } from '../errors.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
-import { taskChannel, taskColumns } from './sql.ts'
+import { taskColumns } from './sql.ts'
 
 /** A task as the client gets it: the JSON that PostgreSQL wrote, and its version. */
 export type StoredTask = { version: number; json: string }
@@ -26,7 +26,7 @@ export type WriteOptions = {
 
 export type TaskStoreOptions = {
   maxTasksPerUser: number
-  /** Is told whose tasks have changed. Other processes hear of it from the database. */
+  /** Is told whose tasks have changed, once that is committed. */
   onChange?: (owner: string) => void
 }
 
@@ -78,8 +78,7 @@ export function createTaskStore(
       case when ${id}::bigint is not null and target.id is null then
         exists (select from tasks where id = ${id} and user_id <> ${owner} and ${among})
       end as is_others,
-      answer.id, answer.version, answer.json,
-      case when answer.id is not null then pg_notify(${taskChannel}, ${owner})::text end as notified`
+      answer.id, answer.version, answer.json`
 
     const run = async () =>
       idempotency === undefined
