@@ -139,11 +139,12 @@ const exposedHeaders = [
 ]
 
 function matches(pattern: string, path: string): boolean {
-  const wanted = pattern.split('/').filter(Boolean)
-  const given = path.split('/').filter(Boolean)
+  const [wanted, given] = [pattern, path].map((text) => text.replace(/(?<=.)\/$/, '').split('/'))
   return (
     !pattern.includes('*') &&
-    wanted.length === given.length &&
-    wanted.every((segment, index) => segment.startsWith(':') || segment === given[index])
+    wanted!.length === given!.length &&
+    wanted!.every((segment, index) =>
+      segment.startsWith(':') ? given![index] !== '' : segment === given![index],
+    )
   )
 }

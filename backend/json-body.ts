@@ -51,7 +51,7 @@ async function readBytes({ body, headers }: Request): Promise<Uint8Array> {
 function isJson({ headers, method }: Request): boolean {
   const [type = '', ...parameters] = (headers.get('content-type') ?? '').toLowerCase().split(';')
   const charset = parameters.map((text) => text.trim()).find((text) => text.startsWith('charset='))
-  const encoding = headers.get('content-encoding') ?? 'identity'
+  const encoding = (headers.get('content-encoding') ?? 'identity').toLowerCase()
   return (
     (type.trim() === 'application/json' ||
       (method === 'PATCH' && type.trim() === 'application/merge-patch+json')) &&

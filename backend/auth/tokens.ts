@@ -45,6 +45,7 @@ const longestToken = 16 * 1024 // characters
 const longestUserId = 255 // characters
 const rememberedTokens = 10_000
 const longestRememberedToken = 2 * 1024 // characters; with the line above, 20 MB at most
+const endOfTime = 253_402_300_799 // s; the last second that RFC 3339 can write
 const keySetMaxAge = 10 * 60_000 // ms
 const keySetCooldown = 1_000 // ms
 const keySetTimeout = 5_000 // ms
@@ -119,7 +120,7 @@ function claimsOf({ sub, exp, nbf }: JWTPayload): Claims {
   const isUserId =
     typeof sub === 'string' && sub.length >= 1 && sub.length <= longestUserId && isStorable(sub)
   if (!isUserId || exp === undefined) throw new TokenError('invalid')
-  return { userId: sub, notBefore: nbf ?? -Infinity, expires: exp }
+  return { userId: sub, notBefore: nbf ?? -Infinity, expires: Math.min(exp, endOfTime) }
 }
 
 /** What both families ask of a token, besides its signature; its times are checked on every use. */

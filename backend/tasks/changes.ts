@@ -163,9 +163,17 @@ function readSyncToken(token: string, owner: string): Progress {
   return { seen: Number(seen), complete: Number(complete) }
 }
 
-/** Where the stream begins for a client that has a Sync-Token, or an event's id. */
+/**
+ * Where the stream begins for a client that has a Sync-Token, or an event's id. A text that is
+ * neither is beyond all changes: nothing can be resumed from there.
+ */
 export function readPosition(text: string, owner: string): number {
-  return /^\d{1,15}$/.test(text) ? Number(text) : readSyncToken(text, owner).seen
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  try {
+    return readSyncToken(text, owner).seen
+  } catch {
+    return Infinity
+  }
 }
 
 function digest(owner: string, ...numbers: number[]): string {

@@ -211,13 +211,21 @@ function readRequest(query: ListQuery): ListRequest {
  */
 function patternOf(word: string): string {
   const forms = new Set([word.normalize('NFC'), word.normalize('NFD')])
-  return [...forms].map((form) => Array.from(form, inAnyCase).join('')).join('|')
+  return [...forms]
+    .map((form) => Array.from(form, inAnyCase).join('').replaceAll('[Ss][Ss]', '(?:[Ss][Ss]|[ßẞ])'))
+    .join('|')
 }
 
+/** Letters that a change of case makes of one another, beside what the runtime's rules know. */
+const families = ['σςΣ', 'iıIİ', 'ßẞ']
+
 function inAnyCase(character: string): string {
-  const cases = [character, character.toLowerCase(), character.toUpperCase()]
+  const family = families.find((letters) => letters.includes(character)) ?? ''
+  const cases = [character, character.toLowerCase(), character.toUpperCase(), ...Array.from(family)]
   const single = new Set(cases.filter((text) => Array.from(text).length === 1))
-  if (single.size > 1) return `[${[...single].join('')}]`
+  const letter = `[${[...single].toSorted().join('')}]`
+  if (family.includes('ß')) return `(?:${letter}|[Ss][Ss])`
+  if (single.size > 1) return letter
   return /[\p{L}\p{N}\p{M}]/u.test(character) ? character : `\\${character}`
 }
 

@@ -163,7 +163,8 @@ export function createLive({ changes, listen, lookEvery, report }: LiveOptions) 
                 onEnd: () => drop(userId, stream),
               },
             )
-            stream.send(`retry: ${reconnectAfter}\n\n`)
+            // The id alone, so that a stream that is cut before its first event resumes from here.
+            stream.send(`retry: ${reconnectAfter}\nid: ${start}\n\n`)
             if (needsResync) stream.send(`id: ${counter}\nevent: resync\ndata: {}\n\n`)
             add(userId, stream)
             stream.endAt(expires * 1000)

@@ -30,12 +30,13 @@ export function isKnown(header: string | undefined, tag: string): boolean {
 }
 
 function entityTags(header: string, field: string): string[] {
-  return header.split(',').map((text) => {
-    const [, tag] = entityTag.exec(text.trim()) ?? []
-    if (tag === undefined)
-      throw new ApiError('validation_failed', {
-        errors: [{ field, detail: 'must be * or entity tags in quotes, such as "7"' }],
-      })
-    return tag
-  })
+  // A list may have empty elements (RFC 9110, 5.6.1.2), but not only those.
+  const elements = header.match(/(?:[^,"]|"[^"]*")+/g)?.map((text) => text.trim()) ?? []
+  const given = elements.filter((text) => text !== '')
+  const tags = given.map((text) => entityTag.exec(text)?.[1])
+  if (tags.length === 0 || tags.includes(undefined))
+    throw new ApiError('validation_failed', {
+      errors: [{ field, detail: 'must be * or entity tags in quotes, such as "7"' }],
+    })
+  return tags.filter((tag) => tag !== undefined)
 }

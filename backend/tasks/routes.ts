@@ -87,7 +87,8 @@ function eventRoutes({ live, tickets, authenticate }: TaskParts) {
   return new Elysia().use(currentUser(authenticate, tickets.redeem)).get(
     '/events',
     async function streamEvents({ userId, expires, query, headers, set, request, server }) {
-      const seen = headers['last-event-id'] ?? query.since
+      // An EventSource gives up for good on an error: what it cannot resume from is a resync.
+      const seen = headers['last-event-id'] || query.since
       const after = seen === undefined ? undefined : readPosition(seen, userId)
       const isHead = request.method === 'HEAD' // would wait for the end of the stream
       const stream = isHead ? null : await live.open({ userId, expires }, after)
@@ -145,6 +146,11 @@ function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts
       {
         headers: ReadHeaders,
         query: ListQuery,
+        // Of a repeated parameter Elysia gives the last; its lists would split a tag at its commas.
+        async transform({ query, request: { url } }) {
+          const given = parametersOf(url).getAll('tag')
+          if (given.length > 0) Object.assign(query, { tag: given })
+        },
         response: { 200: t.Array(Task), 304: t.Void(), ...anyRoute },
         detail: { tags, summary: 'List my tasks, oldest first' },
       },
@@ -298,6 +304,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts
         response: {
           200: Task,
           ...changing,
+          ...withBody,
           409: Failure('idempotency_in_progress', 'task_limit_reached'),
         },
         detail: { tags, summary: 'Take a task out of the trash' },
@@ -311,7 +318,12 @@ function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts
         return { ticket, expires_in: ticketLifetime }
       },
       {
-        response: { 201: Ticket, ...anyRoute },
+        response: {
+          201: Ticket,
+          ...anyRoute,
+          ...withBody,
+          422: Invalid('malformed_json', 'validation_failed'),
+        },
         detail: {
           tags: liveTags,
           summary: 'Get a ticket for the stream of events',
@@ -351,7 +363,13 @@ function jsonResponse<Body>(json: string): Body {
 }
 
 function nextPage(path: string, url: string, cursor: string): string {
-  const parameters = new URL(url).searchParams
+  const parameters = parametersOf(url)
   parameters.set('cursor', cursor)
   return `${path}?${parameters.toString()}`
+}
+
+/** Not by `URL`: it throws where the Host header is no host. */
+function parametersOf(url: string): URLSearchParams {
+  const start = url.indexOf('?')
+  return new URLSearchParams(start === -1 ? '' : url.slice(start + 1))
 }

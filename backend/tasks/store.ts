@@ -394,6 +394,10 @@ function refuseDueDate(error: unknown): never {
   for (const field of ['due_time', 'due_timezone'])
     if (error.constraint === `${field}_needs_due_date`)
       throw new ApiError('validation_failed', { errors: [{ field, detail: 'needs a due_date' }] })
+  if (error.constraint === 'due_at_has_a_year')
+    throw new ApiError('validation_failed', {
+      errors: [{ field: 'due_date', detail: 'must be in the years 1 to 9999 in UTC, too' }],
+    })
   if (error.sqlState === invalidParameterValue)
     throw new ApiError('validation_failed', {
       errors: [

@@ -3,7 +3,9 @@ alter table tasks
   add column deleted_at timestamptz,
   -- The list's counter when the task was created, and when it last came out of the trash.
   add column created_change bigint not null default 0,
-  add column restored_change bigint not null default 0;
+  add column restored_change bigint not null default 0,
+  -- RFC 3339 has four digits for the year; a zone can push the first and the last day out of them.
+  add constraint due_at_has_a_year check (due_at >= '0001-01-01T00:00Z' and due_at < '10000-01-01T00:00Z');
 
 -- Changes up to this one may have been forgotten: see deleted_tasks and the trash.
 alter table task_lists add column purged_through bigint not null default 0;

@@ -230,6 +230,21 @@ describe('what is refused', () => {
   })
 })
 
+test.each([
+  ['0001-01-01', '00:00', 'Asia/Tokyo'],
+  ['9999-12-31', '23:59', 'America/Los_Angeles'],
+])(
+  '%s %s in %s is no instant that RFC 3339 can write',
+  async (due_date, due_time, due_timezone) => {
+    const { user, answer } = await create({ due_date, due_time, due_timezone })
+    expect(answer.status).toBe(422)
+    expect(answer.body as unknown).toMatchObject({
+      errors: [{ field: 'due_date', detail: 'must be in the years 1 to 9999 in UTC, too' }],
+    })
+    expect(await rowsOf(user)).toEqual([])
+  },
+)
+
 test('tags come back as they are, in their order', async () => {
   const tags = ['z', 'ä"\\', '{a,b}', 'NULL', ' spaced ', '🏠', "it's", 'a'.repeat(50)]
   const { task } = await create({ tags })

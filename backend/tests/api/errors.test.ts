@@ -338,6 +338,14 @@ describe('bodies', () => {
   })
 })
 
+test('a coding is named in any case', async () => {
+  const { token } = await newUser()
+  const headers = { 'content-type': 'application/json', 'content-encoding': 'Identity' }
+  expect((await ask('POST', '/api/tasks', { token, body: '{"title":"x"}', headers })).status).toBe(
+    201,
+  )
+})
+
 describe('somebody else’s task', () => {
   const attempts: [string, string, RequestOptions][] = [
     ['GET', '', {}],
@@ -414,6 +422,8 @@ describe('routes', () => {
     '/docs/swagger-ui.js',
     '/api/tasks/1/complete/x',
     '/api/tasks/1/nope',
+    '/api//tasks',
+    '/api/tasks//',
   ])('%s is no route', async (path) => {
     const { token } = await newUser()
     expectFailure(await ask('GET', path, { token }), 'route_not_found')

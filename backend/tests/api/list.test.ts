@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
+import { connect as dial } from 'node:net'
 import { database, newUser, startApi, type TaskBody } from '../support/api.ts'
 
 const api = startApi()
@@ -32,6 +33,9 @@ describe('filters', () => {
     ['?priority=none', ['c']],
     ['?tag=home', ['a', 'b']],
     ['?tag=home&tag=garden', ['b']],
+    ['?tag=garden&tag=home', ['b']],
+    ['?tag=work&tag=home', []],
+    ['?tag=home&tag=a%2Cb', ['a']],
     ['?tag=a%2Cb', ['a']],
     ['?tag=a', []],
     ['?tag=HOME', []],
@@ -78,10 +82,11 @@ describe('filters', () => {
     ['cursor', ''],
     ['cursor', 'x'],
     ['cursor', 'x'.repeat(2000)],
+    ['tag', Array.from({ length: 21 }, (_, index) => `t${index}`).join('&tag=')],
   ])('%s=%s is refused', async (field, value) => {
     const { status, body } = await list(
       await newUser(),
-      `?${field}=${value.includes('%') ? value : encodeURIComponent(value)}`,
+      `?${field}=${/[%&]/.test(value) ? value : encodeURIComponent(value)}`,
     )
     expect(status).toBe(422)
     expect(body as unknown).toMatchObject({ code: 'validation_failed', errors: [{ field }] })
@@ -96,8 +101,13 @@ describe('q', () => {
     { title: '100% sure_thing', description: "it's (done) [x] \\ a.b*c?" },
     { title: 'Cafe\u0301 décomposé' },
     { title: 'ПРИВЕТ мир' },
+    { title: 'οδός λόγος' },
+    { title: 'İzmir' },
+    { title: 'Straße' },
   ]
-  const [grün, urdu, milk, percent, café, привет] = tasks.map(({ title }) => title)
+  const [grün, urdu, milk, percent, café, привет, greek, izmir, straße] = tasks.map(
+    ({ title }) => title,
+  )
   test.each([
     ['Grün', [grün]],
     ['grün', [grün]],
@@ -116,6 +126,14 @@ describe('q', () => {
     ['décompos', [café]],
     ['привет', [привет]],
     ['Мир', [привет]],
+    ['ΛΌΓΟΣ', [greek]],
+    ['λόγοσ', [greek]],
+    ['izmir', [izmir]],
+    ['IZMIR', [izmir]],
+    ['İZMİR', [izmir]],
+    ['STRASSE', [straße]],
+    ['strasse', [straße]],
+    ['straße', [straße]],
     ['%', [percent]],
     ['100%', [percent]],
     ['_', [percent]],
@@ -308,6 +326,21 @@ describe('pages', () => {
     expect(rest.body).toHaveLength(4)
     expect((await list(await newUser(), '?limit=5')).body).toEqual([])
   })
+
+  test.each(['x:99999', 'a/b', ''])(
+    'a Host header that is no host (%p) does not matter',
+    async (host) => {
+      const user = await userWith({ title: 'a' }, { title: 'b' })
+      const socket = dial(Number(new URL(api.origin).port), '127.0.0.1')
+      socket.write(
+        `GET /api/tasks?limit=1 HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${user.token}\r\nConnection: close\r\n\r\n`,
+      )
+      let text = ''
+      for await (const bytes of socket) text += String(bytes)
+      expect(text).not.toContain(' 500 ')
+      if (host === 'x:99999') expect(text).toMatch(/link: <\/api\/tasks\?limit=1&cursor=/i)
+    },
+  )
 
   test('Link stays on the path that was asked', async () => {
     const user = await userWith({ title: 'a' }, { title: 'b' })

@@ -93,7 +93,10 @@ describe('If-Match', () => {
     ['1', 422],
     ['', 422],
     ['"1', 422],
-    ['"1",', 422],
+    ['"1",', 200],
+    [', "1" ,,', 200],
+    [',', 422],
+    ['"a,b", "1"', 200],
     ["'1'", 422],
     ['w/"1"', 422],
   ])('%s is %d', async (header, status) => {
@@ -229,7 +232,7 @@ describe('changing one field', () => {
       .string({ unit: 'grapheme', minLength, maxLength: Math.floor(maxLength / 4) })
       .filter((value) => !value.includes('\0') && Array.from(value).length <= maxLength)
   const dueDate = fc
-    .date({ min: new Date('0001-01-01'), max: new Date('9999-12-30'), noInvalidDate: true })
+    .date({ min: new Date('0001-01-03'), max: new Date('9999-12-29'), noInvalidDate: true })
     .map((date) => date.toISOString().slice(0, 10))
   const fields = {
     title: text(200, 1).filter((value) => value.trim() !== ''),

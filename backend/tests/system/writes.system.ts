@@ -45,7 +45,11 @@ test('a server that is killed between the write and the answer leaves one row, a
   // The statement waits at its very end, where it writes the key down.
   const release = await postgres.hold('lock table idempotency_keys in share mode')
   const lost = first.request('POST', '/api/tasks', options).catch(() => 'lost')
-  await eventually('it waits', async () => (await postgres.waiting()) === 1)
+  await eventually('it waits', async () => {
+    const waiting = await postgres.admin`
+      select from pg_stat_activity where wait_event_type = 'Lock' and query like '%pg_try_advisory_xact_lock(hashtextextended%'`
+    return waiting.length === 1
+  })
   await first.end('SIGKILL')
   expect(await lost).toBe('lost')
   await release()
