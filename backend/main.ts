@@ -1,9 +1,10 @@
 import { resolve } from 'node:path'
+import type { Logger } from 'pino'
 import { createApp, type AppParts } from './app.ts'
 import { developmentSecret } from './auth/development-secret.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
-import { DatabaseUnavailable } from './db/connect.ts'
+import { DatabaseUnavailable, isUnavailable } from './db/connect.ts'
 import { DirectoryInUse } from './db/embedded.ts'
 import { listen } from './db/listen.ts'
 import { MigrationFailed } from './db/migrate.ts'
@@ -18,6 +19,7 @@ const dataDirectory = resolve('.data')
 async function start(): Promise<void> {
   const config = await withSecret(readConfig(process.env))
   const log = createLogger(config)
+  outliveLostConnections(log)
   const database = await openDatabase(config.database, dataDirectory, (problem) =>
     log.warn(`The database does not answer yet, trying again: ${problem}`),
   )
@@ -47,6 +49,23 @@ async function start(): Promise<void> {
   }
   process.on('SIGTERM', (signal) => void stop(signal))
   process.on('SIGINT', (signal) => void stop(signal))
+}
+
+/**
+ * When a database goes down, postgres.js can leave errors that are nobody's: it takes its listeners
+ * off a socket while TLS is set up, and makes the connection for notifications again by itself. The
+ * connections are made again in any case, so the server stays. Whatever else was not caught is a
+ * fault, and ends the process.
+ */
+function outliveLostConnections(log: Logger): void {
+  function judge(error: unknown): void {
+    if (isUnavailable(error))
+      return log.warn({ err: error }, 'a connection to the database was lost')
+    log.fatal({ err: error }, 'this was not to happen')
+    process.exit(1)
+  }
+  process.on('uncaughtException', judge)
+  process.on('unhandledRejection', judge)
 }
 
 /** How this process hears of what others write. */

@@ -200,6 +200,11 @@ function sayAll({ code, message }: postgres.PostgresError): string {
   return `${message} (SQLSTATE ${code})`
 }
 
+/** Whether an error of the driver's says that the database cannot be reached. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof Error && translate(error, sayPlace) instanceof DatabaseUnavailable
+}
+
 function translate(error: unknown, describe: Describe): Error {
   if (error instanceof DatabaseUnavailable) return error
   if (!(error instanceof Error)) return new DatabaseUnavailable(String(error))

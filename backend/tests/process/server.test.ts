@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { stat } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { makeDirectory, run, startProcess } from '../support/process.ts'
+import { makeDirectory, run, spawn, startProcess } from '../support/process.ts'
 
 let directory: Awaited<ReturnType<typeof makeDirectory>>
 beforeAll(async () => {
@@ -159,6 +160,34 @@ test('SIGTERM lets the requests in flight finish', async () => {
   sent()
   expect((await slow).status).toBe(201)
   expect(await server.exited).toBe(0)
+})
+
+test('a database that resets connections amid TLS does not take the server with it', async () => {
+  let attempts = 0
+  const resetting = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => {
+      attempts += 1
+      // Yes to TLS, and then, at one of its moments, no more.
+      socket.write('S')
+      if (attempts % 2 === 0) socket.resetAndDestroy()
+      else socket.once('data', () => socket.resetAndDestroy())
+    })
+  })
+  const { promise: listening, resolve } = Promise.withResolvers<void>()
+  resetting.listen(0, '127.0.0.1', resolve)
+  await listening
+  const { port } = resetting.address() as AddressInfo
+  const child = spawn('backend/main.ts', directory.path, {
+    PORT: '0',
+    DATABASE_URL: `postgres://u:p@127.0.0.1:${port}/d?sslmode=require`,
+  })
+  while (attempts < 4 && child.exitCode === null) await Bun.sleep(20)
+  await Bun.sleep(100)
+  expect(child.exitCode).toBeNull()
+  child.kill('SIGKILL')
+  await child.exited
+  resetting.close()
 })
 
 describe('the token command', () => {

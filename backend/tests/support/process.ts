@@ -50,7 +50,7 @@ export async function startProcess(cwd: string, settings: Settings = {}) {
   }
 }
 
-function spawn(file: string, cwd: string, settings: Settings, args: string[]) {
+export function spawn(file: string, cwd: string, settings: Settings, args: string[] = []) {
   return Bun.spawn([process.execPath, resolve(root, file), ...args], {
     cwd,
     env: { PATH: process.env['PATH'] ?? '', HOME: cwd, ...settings },
