@@ -59,8 +59,9 @@ async function start(): Promise<void> {
  */
 function outliveLostConnections(log: Logger): void {
   function judge(error: unknown): void {
+    // Its message alone: the rest of a driver's error may hold a row.
     if (isUnavailable(error))
-      return log.warn({ err: error }, 'a connection to the database was lost')
+      return log.warn(`a connection to the database was lost: ${error.message}`)
     log.fatal({ err: error }, 'this was not to happen')
     process.exit(1)
   }

@@ -201,7 +201,7 @@ function sayAll({ code, message }: postgres.PostgresError): string {
 }
 
 /** Whether an error of the driver's says that the database cannot be reached. */
-export function isUnavailable(error: unknown): boolean {
+export function isUnavailable(error: unknown): error is Error {
   return error instanceof Error && translate(error, sayPlace) instanceof DatabaseUnavailable
 }
 
