@@ -181,8 +181,6 @@ export function createLive({ changes, listen, lookEvery, report }: LiveOptions) 
     close(): void {
       for (const stream of allStreams()) stream.end()
     },
-
-    count: () => allStreams().length,
   }
 }
 
