@@ -1,9 +1,5 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import elysia from 'elysia/package.json' with { type: 'json' }
-import fastify from 'fastify/package.json' with { type: 'json' }
-import hono from 'hono/package.json' with { type: 'json' }
-import pg from 'pg/package.json' with { type: 'json' }
-import postgres from 'postgres/package.json' with { type: 'json' }
 
 /** A server to compare with, as one process that listens on 127.0.0.1. */
 export type Peer = {
@@ -31,7 +27,7 @@ const env = { NODE_ENV: 'production', POOL: '10' }
 
 export const peers: Peer[] = [
   {
-    name: `Floor: Bun.serve ${Bun.version} + postgres.js ${short(postgres.version)}`,
+    name: `Floor: Bun.serve ${Bun.version} + postgres.js ${npmPackage('postgres')}`,
     note: "This server's own SQL, rows instead of JSON; no authentication, validation, CORS or log.",
     database: 'ours',
     command: [process.execPath, file('floor.ts')],
@@ -39,7 +35,7 @@ export const peers: Peer[] = [
     identifies: 'header',
   },
   {
-    name: `Elysia ${short(elysia.version)} + postgres.js ${short(postgres.version)} (Bun ${Bun.version})`,
+    name: `Elysia ${npmPackage('elysia')} + postgres.js ${npmPackage('postgres')} (Bun ${Bun.version})`,
     note: 'Plain table, no log.',
     database: 'plain',
     command: [process.execPath, file('elysia.ts')],
@@ -47,7 +43,7 @@ export const peers: Peer[] = [
     identifies: 'token',
   },
   {
-    name: `Hono ${short(hono.version)} + postgres.js ${short(postgres.version)} (Bun ${Bun.version})`,
+    name: `Hono ${npmPackage('hono')} + postgres.js ${npmPackage('postgres')} (Bun ${Bun.version})`,
     note: 'Plain table, no log.',
     database: 'plain',
     command: [process.execPath, file('hono.ts')],
@@ -55,7 +51,7 @@ export const peers: Peer[] = [
     identifies: 'token',
   },
   {
-    name: `Fastify ${short(fastify.version)} + pg ${short(pg.version)} (Node ${output([node, '--version']).slice(1)})`,
+    name: `Fastify ${npmPackage('fastify')} + pg ${npmPackage('pg')} (Node ${output([node, '--version']).slice(1)})`,
     note: 'Plain table, named prepared statements, no log.',
     database: 'plain',
     command: [node, file('fastify.js')],
@@ -63,7 +59,7 @@ export const peers: Peer[] = [
     identifies: 'token',
   },
   {
-    name: `FastAPI ${pythonPackage('fastapi')} + SQLModel ${pythonPackage('sqlmodel')} + asyncpg (Python ${output([python, '--version']).replace('Python ', '')})`,
+    name: `FastAPI ${debianPackage('python3-fastapi')} + SQLModel ${debianPackage('python3-sqlmodel')} + asyncpg ${debianPackage('python3-asyncpg')} (Python ${output([python, '--version']).replace('Python ', '')})`,
     note: "Plain table, uvloop and httptools, one worker, no log. Debian's packages, whose pydantic 1 is not compiled.",
     database: 'plain',
     command: [python, file('fastapi_server.py')],
@@ -73,13 +69,15 @@ export const peers: Peer[] = [
 ]
 
 /** The major and the minor version. */
-function short(version: string): string {
+function npmPackage(name: string): string {
+  const description = join(import.meta.dir, '../../node_modules', name, 'package.json')
+  const { version }: { version: string } = JSON.parse(readFileSync(description, 'utf8'))
   return version.split('.').slice(0, 2).join('.')
 }
 
-function pythonPackage(name: string): string {
-  const program = `from importlib.metadata import version; print(version('${name}'))`
-  return output([python, '-c', program])
+/** Upstream's part of a version: 0.0.8 of 0.0.8-4. */
+function debianPackage(name: string): string {
+  return output(['dpkg-query', '--show', '--showformat=${Version}', name]).replace(/[-+].*/, '')
 }
 
 /** What a program prints; empty where it fails or is not installed. */

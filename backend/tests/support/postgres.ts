@@ -26,16 +26,22 @@ export type Place = { port: number; host?: string; database?: string }
 /**
  * Starts a PostgreSQL server of its own in a temporary directory. Over TCP it takes TLS and SCRAM
  * passwords only, as Neon does. Its certificate is for `localhost`, and not for 127.0.0.1.
+ *
+ * @param plain whether it also takes passwords without TLS
  */
-export async function startPostgres(settings: Record<string, string> = {}) {
+export async function startPostgres(
+  settings: Record<string, string> = {},
+  { plain = false }: { plain?: boolean } = {},
+) {
   const directory = await temporaryDirectory('postgres')
   const files = join(directory, 'data')
   const programs = await newestPrograms()
   const init = ['--username', superuser, '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync']
   await $`${asPostgres} ${programs}/initdb --pgdata=${files} ${init}`.quiet()
+  const connections = plain ? 'host' : 'hostssl'
   await Bun.write(
     join(files, 'pg_hba.conf'),
-    `local all ${superuser} trust\nhostssl all all all scram-sha-256\n`,
+    `local all ${superuser} trust\n${connections} all all all scram-sha-256\n`,
   )
   const certificates = await makeCertificates(directory, ['localhost', '*.neon.tech'])
   const port = await freePort()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests that need programs of their own: PostgreSQL, PgBouncer and a browser.
+# Runs the tests that need programs of their own: PostgreSQL, PgBouncer, a browser, Node and Python.
 # On Debian, as root, what is missing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -11,6 +11,11 @@ for program in pgbouncer chromium openssl; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
 command -v setpriv >/dev/null || missing+=(util-linux)
+command -v node >/dev/null || missing+=(nodejs)
+# The server in Python that the benchmark compares with, on Debian's own interpreter.
+for package in fastapi httptools jwt sqlalchemy-ext sqlmodel asyncpg ujson uvicorn uvloop; do
+  dpkg-query --show "python3-$package" >/dev/null 2>&1 || missing+=("python3-$package")
+done
 if [ ${#missing[@]} -gt 0 ]; then
   install="apt-get install -y --no-install-recommends ${missing[*]}"
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
