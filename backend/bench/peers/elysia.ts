@@ -15,7 +15,10 @@ import {
 const fields = {
   description: t.Optional(t.Nullable(t.String({ maxLength: 2000 }))),
   completed: t.Optional(t.Boolean()),
-  priority: t.Optional(t.UnionEnum(['none', 'low', 'medium', 'high'])),
+  // Not UnionEnum: its first value becomes the default, also in changes.
+  priority: t.Optional(
+    t.Union([t.Literal('none'), t.Literal('low'), t.Literal('medium'), t.Literal('high')]),
+  ),
   tags: t.Optional(t.Array(t.String({ minLength: 1, maxLength: 50 }), { maxItems: 20 })),
   due_date: t.Optional(t.Nullable(t.String({ format: 'date' }))),
 }

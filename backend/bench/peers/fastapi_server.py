@@ -161,7 +161,7 @@ async def list_tasks(
     session: AsyncSession = Depends(get_session),
 ):
     found = await session.execute(
-        select(columns).where(Task.user_id == user_id).order_by(Task.created_at, Task.id)
+        select(*columns).where(Task.user_id == user_id).order_by(Task.created_at, Task.id)
     )
     response = TaskResponse([dict(task) for task in found.mappings()])
     etag = f'"{hashlib.md5(response.body).hexdigest()}"'
@@ -177,7 +177,7 @@ async def find_task(
     user_id: str = Depends(get_user_id),
     session: AsyncSession = Depends(get_session),
 ):
-    statement = select(columns).where(Task.id == id, Task.user_id == user_id)
+    statement = select(*columns).where(Task.id == id, Task.user_id == user_id)
     return await answer(session, statement, id)
 
 

@@ -66,7 +66,11 @@ export function requestTo(origin: string) {
   ): Promise<Answer<Body>> {
     const response = await fetch(origin + path, {
       method,
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...headers },
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(json !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
       ...(json !== undefined && { body: JSON.stringify(json) }),
     })
     const text = await response.text()

@@ -82,21 +82,19 @@ describe.each(servers)('$name', ({ request, database, identifies }) => {
   async function newClient() {
     const { id, token } = await newUser()
     const identity = identifies === 'token' ? { token } : { headers: { 'x-user': id } }
-    return {
-      id,
-      async send<Body = TaskBody>(
-        method: string,
-        path: string,
-        json?: unknown,
-        headers: Record<string, string> = {},
-      ) {
-        return request<Body>(method, path, {
-          ...identity,
-          headers: { ...identity.headers, ...headers },
-          ...(json !== undefined && { json }),
-        })
-      },
+    async function send<Body = TaskBody>(
+      method: string,
+      path: string,
+      json?: unknown,
+      headers: Record<string, string> = {},
+    ) {
+      return request<Body>(method, path, {
+        ...identity,
+        headers: { ...identity.headers, ...headers },
+        ...(json !== undefined && { json }),
+      })
     }
+    return { id, send }
   }
 
   async function rowsOf(user: string) {
@@ -243,17 +241,17 @@ describe.each(servers)('$name', ({ request, database, identifies }) => {
   })
 
   test.each([
-    {},
-    { title: '' },
-    { title: 'x'.repeat(201) },
-    { title: 'x', description: 'x'.repeat(2001) },
-    { title: 'x', completed: 'perhaps' },
-    { title: 'x', priority: 'highest' },
-    { title: 'x', tags: [''] },
-    { title: 'x', tags: ['x'.repeat(51)] },
-    { title: 'x', tags: Array.from({ length: 21 }, String) },
-    { title: 'x', due_date: '2026-02-30' },
-  ])('refuses to create %j', async (json) => {
+    ['no title', {}],
+    ['an empty title', { title: '' }],
+    ['a long title', { title: 'x'.repeat(201) }],
+    ['a long description', { title: 'x', description: 'x'.repeat(2001) }],
+    ['what is neither true nor false', { title: 'x', completed: 'perhaps' }],
+    ['an unknown priority', { title: 'x', priority: 'highest' }],
+    ['an empty tag', { title: 'x', tags: [''] }],
+    ['a long tag', { title: 'x', tags: ['x'.repeat(51)] }],
+    ['many tags', { title: 'x', tags: Array.from({ length: 21 }, (_, index) => `tag ${index}`) }],
+    ['what is no date', { title: 'x', due_date: 'tomorrow' }],
+  ])('refuses to create %s', async (_, json) => {
     const { id, send } = await newClient()
     const { status, body } = await send<unknown>('POST', '/api/tasks', json)
     const refused = { detail: expect.any(String), code: 'validation_failed' }
