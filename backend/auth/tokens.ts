@@ -7,6 +7,7 @@ import {
   type JWTPayload,
   type JWTVerifyGetKey,
 } from 'jose'
+import { LRUCache } from 'lru-cache'
 import type { AuthServer } from '../config.ts'
 import { isStorable } from '../validation.ts'
 
@@ -65,7 +66,7 @@ export function createTokenVerifier(
   { secret, authServer }: { secret?: string; authServer?: AuthServer },
   now: () => number = Date.now,
 ): VerifyToken {
-  const remembered = new Map<string, Claims>()
+  const remembered = new LRUCache<string, Claims>({ max: rememberedTokens })
   const checkSecret = secret === undefined ? refuse : secretChecker(secret)
   const keySet =
     authServer === undefined
@@ -80,15 +81,6 @@ export function createTokenVerifier(
     throw new TokenError('invalid')
   }
 
-  function remember(token: string, claims: Claims): void {
-    if (token.length > longestRememberedToken) return
-    if (remembered.size >= rememberedTokens) {
-      const [oldest] = remembered.keys()
-      if (oldest !== undefined) remembered.delete(oldest)
-    }
-    remembered.set(token, claims)
-  }
-
   return async function verifyToken(token) {
     keySet.refreshWhenOld()
     const known = remembered.get(token)
@@ -99,7 +91,7 @@ export function createTokenVerifier(
       throw new TokenError('expired')
     }
     if (seconds < claims.notBefore - clockTolerance) throw new TokenError('invalid')
-    if (!known) remember(token, claims)
+    if (!known && token.length <= longestRememberedToken) remembered.set(token, claims)
     return claims
   }
 }

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { StatementFailed, type Database, type Fragment } from '../db/connect.ts'
 import { ApiError } from '../errors.ts'
 import { isKnown } from './preconditions.ts'
@@ -26,29 +27,37 @@ type ListRequest = {
   limit?: number
 }
 
-export type TaskList =
-  | { state: 'unchanged'; tag: string }
-  | {
-      state: 'changed'
-      tag: string
-      /** The JSON array that PostgreSQL wrote. */
-      json: string
-      /** How many tasks match the filter, on all pages. */
-      total: number
-      /** The list's counter at the moment that is shown. */
-      counter: number
-      /** Where the next page starts. Absent on the last. */
-      next?: string
-    }
+export type TaskList = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskPage)
+
+type TaskPage = {
+  tag: string
+  /** The JSON array that PostgreSQL wrote. */
+  json: string
+  /** How many tasks match the filter, on all pages. */
+  total: number
+  /** The list's counter at the moment that is shown. */
+  counter: number
+  /** Where the next page starts. Absent on the last. */
+  next?: string
+}
+
+const rememberedCharacters = 32 * 1024 * 1024 // twice as many bytes, where a title is not in Latin-1
 
 /** A user's tasks: filtered, sorted, page by page. */
 export function createTaskList(database: Database) {
   const { query, fragment } = database
   const columns = taskColumns(database)
+  /** Under what was asked for: its digest, and the page as it was the last time. */
+  const pages = new LRUCache<string, { name: string; page: TaskPage }>({
+    maxSize: rememberedCharacters,
+    sizeCalculation: ({ page }, asked) => asked.length + page.json.length,
+  })
 
   /**
-   * @param known the client's `If-None-Match`. A list that has not changed costs one look-up of its
-   *   counter
+   * A page that was read before is sent again as long as the list's counter, which every write to it
+   * counts up, is what it was then. It is looked up each time, so that no page is ever old.
+   *
+   * @param known the client's `If-None-Match`
    * @throws ApiError 422 where the cursor is not one of this query, or PostgreSQL knows no such zone
    */
   return async function list(
@@ -57,65 +66,85 @@ export function createTaskList(database: Database) {
     known: string | undefined,
   ): Promise<TaskList> {
     const request = readRequest(asked)
-    const { filter, sort, limit } = request
-    const after = asked.cursor === undefined ? undefined : readCursor(asked.cursor, owner, request)
-    const tagAt = (counter: number) => `${counter}-${digest([owner, request, asked.cursor])}`
     // What is overdue changes by itself, without a change that would be counted.
-    const changesByItself = filter.overdue !== undefined
-
-    if (known !== undefined && !changesByItself) {
+    if (request.filter.overdue !== undefined) {
+      const page = await read(owner, request, asked.cursor)
+      return unlessKnown(known, { ...page, tag: digest(`${page.total} ${page.json}`) })
+    }
+    const whole = JSON.stringify([owner, request, asked.cursor])
+    const remembered = pages.get(whole)
+    const name = remembered?.name ?? digest(whole)
+    if (known !== undefined || remembered !== undefined) {
       const [found] = await query<{ counter: number }>`
         select counter from task_lists where user_id = ${owner}`
-      const tag = tagAt(found?.counter ?? 0)
+      const counter = found?.counter ?? 0
+      const tag = `${counter}-${name}`
       if (isKnown(known, tag)) return { state: 'unchanged', tag }
+      if (remembered?.page.counter === counter) return { state: 'changed', ...remembered.page }
     }
+    const content = await read(owner, request, asked.cursor)
+    const page = { ...content, tag: `${content.counter}-${name}` }
+    pages.set(whole, { name, page })
+    return unlessKnown(known, page)
+  }
 
+  async function read(
+    owner: string,
+    request: ListRequest,
+    cursor: string | undefined,
+  ): Promise<Omit<TaskPage, 'tag'>> {
+    const { filter, sort, limit } = request
     const conditions = conditionsOf(owner, filter)
     const key = keyOf(sort)
     const direction = sort.descending ? fragment`desc` : fragment`asc`
+    const order = fragment`${key.expression} ${direction}, id ${direction}`
+    const counter = fragment`coalesce((select counter from task_lists where user_id = ${owner}), 0) as counter`
+    if (limit === undefined && cursor === undefined) {
+      const [all] = await query<Omit<TaskPage, 'tag'>>`
+        select
+          ${counter}, count(*) as total,
+          '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
+        from (select ${columns} from tasks where ${conditions} order by ${order}) task`.catch(
+        refuseArguments,
+      )
+      return all!
+    }
+    const after = cursor === undefined ? undefined : readCursor(cursor, owner, request)
+    const isAfter =
+      after === undefined
+        ? fragment`true`
+        : fragment`(${key.expression}, id) ${sort.descending ? fragment`<` : fragment`>`}
+            (${after.key}::text::${key.type}, ${after.id}::bigint)`
+    const isOnPage = limit === undefined ? fragment`true` : fragment`position <= ${limit}::int`
     const [page] = await query<Page>`
       with page as (
-        select *, row_number() over (order by key ${direction}, id ${direction}) as position
-        from (select *, ${key.expression} as key from tasks where ${conditions}) task
-        where ${
-          after === undefined
-            ? fragment`true`
-            : sort.descending
-              ? fragment`(key, id) < (${after.key}::text::${key.type}, ${after.id}::bigint)`
-              : fragment`(key, id) > (${after.key}::text::${key.type}, ${after.id}::bigint)`
-        }
-        order by key ${direction}, id ${direction}
+        select *, ${key.expression} as key, row_number() over (order by ${order}) as position
+        from tasks where ${conditions} and ${isAfter}
+        order by ${order}
         limit ${limit === undefined ? null : limit + 1}::int
       )
       select
-        coalesce((select counter from task_lists where user_id = ${owner}), 0) as counter,
-        ${
-          limit === undefined && after === undefined
-            ? fragment`count(*)`
-            : fragment`(select count(*) from tasks where ${conditions})`
-        } as total,
-        '[' || coalesce(string_agg(json, ',' order by position) filter (where ${isOnPage(limit)}), '') || ']' as json,
+        ${counter}, ${totalOf(owner, filter, conditions)} as total,
+        '[' || coalesce(string_agg(json, ',' order by position) filter (where ${isOnPage}), '') || ']' as json,
         max(key::text) filter (where position = ${limit ?? null}::int) as last_key,
         max(id) filter (where position = ${limit ?? null}::int) as last_id,
         count(*) > ${limit ?? null}::int as has_more
       from page, lateral (select row_to_json(task)::text as json from (select ${columns}) task) as text`.catch(
       refuseArguments,
     )
-    const { counter, total, json, last_key, last_id, has_more } = page!
-    const tag = changesByItself ? digest([owner, json, total]) : tagAt(counter)
-    if (isKnown(known, tag)) return { state: 'unchanged', tag }
-    return {
-      state: 'changed',
-      tag,
-      json,
-      total,
-      counter,
-      ...(has_more && { next: writeCursor({ key: last_key!, id: last_id! }, owner, request) }),
-    }
+    const { last_key, last_id, has_more, ...content } = page!
+    if (!has_more) return content
+    return { ...content, next: writeCursor({ key: last_key!, id: last_id! }, owner, request) }
   }
 
-  function isOnPage(limit: number | undefined): Fragment {
-    return limit === undefined ? fragment`true` : fragment`position <= ${limit}::int`
+  /** How many tasks there are on all pages. Of a list without a filter the number is kept. */
+  function totalOf(owner: string, filter: ListRequest['filter'], conditions: Fragment): Fragment {
+    const { status, tags, words, timeZone, ...others } = filter
+    const isEverything =
+      status === 'all' && tags.length + words.length + Object.keys(others).length === 0
+    return isEverything
+      ? fragment`coalesce((select task_count from task_lists where user_id = ${owner}), 0)`
+      : fragment`(select count(*) from tasks where ${conditions})`
   }
 
   function conditionsOf(owner: string, filter: ListRequest['filter']): Fragment {
@@ -149,9 +178,9 @@ export function createTaskList(database: Database) {
     const never = descending ? fragment`'-infinity'` : fragment`'infinity'`
     switch (by) {
       case 'created':
-        return { expression: fragment`created_at`, type: fragment`timestamptz` }
+        return { expression: fragment`tasks.created_at`, type: fragment`timestamptz` }
       case 'updated':
-        return { expression: fragment`updated_at`, type: fragment`timestamptz` }
+        return { expression: fragment`tasks.updated_at`, type: fragment`timestamptz` }
       case 'title':
         return { expression: fragment`lower(title)`, type: fragment`text` }
       case 'priority':
@@ -234,22 +263,24 @@ type Position = { key: string; id: number }
 /** A place in a sorted list, bound to its owner, filter and sort. The page's size may change. */
 function writeCursor(position: Position, owner: string, { filter, sort }: ListRequest): string {
   const text = Buffer.from(JSON.stringify(position)).toString('base64url')
-  return `${text}.${digest([owner, filter, sort, text])}`
+  return `${text}.${digest(JSON.stringify([owner, filter, sort, text]))}`
 }
 
 function readCursor(cursor: string, owner: string, { filter, sort }: ListRequest): Position {
   const [text = '', check] = cursor.split('.')
-  if (check !== digest([owner, filter, sort, text]))
+  if (check !== digest(JSON.stringify([owner, filter, sort, text])))
     refuse('cursor', 'must be one from the Link header of this very query')
   const position: Position = JSON.parse(Buffer.from(text, 'base64url').toString())
   return position
 }
 
-function digest(value: unknown): string {
-  return new Bun.CryptoHasher('sha256')
-    .update(JSON.stringify(value))
-    .digest('base64url')
-    .slice(0, 16)
+function unlessKnown(known: string | undefined, page: TaskPage): TaskList {
+  const { tag } = page
+  return isKnown(known, tag) ? { state: 'unchanged', tag } : { state: 'changed', ...page }
+}
+
+function digest(text: string): string {
+  return new Bun.CryptoHasher('sha256').update(text).digest('base64url').slice(0, 16)
 }
 
 function refuse(field: string, detail: string): never {

@@ -442,3 +442,36 @@ test('a list without parameters has no cap', async () => {
   expect(body).toHaveLength(3000)
   expect(headers.get('x-total-count')).toBe('3000')
 })
+
+describe('a page that was read before', () => {
+  const other = startApi()
+  afterAll(other.stop)
+
+  test.each(['', '?limit=1', '?status=pending', '?q=a'])(
+    'is as new as the first, whichever server wrote in between: %p',
+    async (query) => {
+      const user = await userWith({ title: 'a' }, { title: 'ab' })
+      const [first, again] = [await list(user, query), await list(user, query)]
+      expect(again.text).toBe(first.text)
+      for (const name of ['etag', 'link', 'x-total-count', 'sync-token'])
+        expect(again.headers.get(name)).toBe(first.headers.get(name))
+      const { id } = first.body[0]!
+      const json = { title: 'abc' }
+      const changed = await other.request('PUT', `/api/tasks/${id}`, { token: user.token, json })
+      const after = await list(user, query)
+      expect(after.body[0]).toEqual(changed.body as TaskBody)
+      expect(after.headers.get('etag')).not.toBe(first.headers.get('etag'))
+      await other.request('DELETE', `/api/tasks/${id}`, { token: user.token })
+      const last = await list(user, query)
+      expect(last.body.map(({ title }) => title)).toEqual(['ab'])
+      expect(last.headers.get('x-total-count')).toBe('1')
+    },
+  )
+
+  test('is nobody else’s', async () => {
+    const [one, another] = [await userWith({ title: 'mine' }), await userWith({ title: 'yours' })]
+    await list(one)
+    expect(await titles(another, '')).toEqual(['yours'])
+    expect(await titles(one, '')).toEqual(['mine'])
+  })
+})
