@@ -39,7 +39,8 @@ export type TaskStore = ReturnType<typeof createTaskStore>
  *
  * Every write is one statement, so that it happens whole or not at all, whatever becomes of the
  * connection: it checks the owner and the version, counts the version and the list's counter up,
- * changes the task and records the answer under the idempotency key.
+ * changes the task and records the answer under the idempotency key. Why nothing was changed is
+ * asked afterwards, and only then: the answer to it made every write a third dearer.
  */
 export function createTaskStore(
   database: Database,
@@ -53,14 +54,17 @@ export function createTaskStore(
 
   async function write(
     owner: string,
-    { id, among, status }: { id: number | null; among: Fragment; status: number },
-    { precondition, idempotency }: WriteOptions,
+    target: Target,
+    options: WriteOptions,
     changeWhere: (allowed: Fragment) => Fragment,
   ): Promise<WriteAnswer> {
+    const { id, among, status } = target
+    const { precondition, idempotency } = options
     // The task is locked before the list, always: two writes cannot wait for each other.
-    const target = fragment`
+    const locked = fragment`
       target as (
-        select * from tasks where user_id = ${owner} and id = ${id} and ${among} for update
+        select version, deleted_at from tasks
+        where user_id = ${owner} and id = ${id} and ${among} for update
       )`
     const isWanted =
       id === null
@@ -72,57 +76,84 @@ export function createTaskStore(
               where version = any (string_to_array(${precondition.join()}, ',')::bigint[])
             )`
     const body = status === 204 ? fragment`null::text` : jsonOf(fragment`changed`)
-    const outcome = fragment`
-      target.version as current_version,
-      case when answer.id is null then ${jsonOf(fragment`target`)} end as current_json,
-      case when ${id}::bigint is not null and target.id is null then
-        exists (select from tasks where id = ${id} and user_id <> ${owner} and ${among})
-      end as is_others,
-      answer.id, answer.version, answer.json`
 
-    const run = async () =>
-      idempotency === undefined
-        ? query<Outcome>`
-            with ${target}, ${changeWhere(isWanted)},
-            answer as (select id, version, ${body} as json from changed)
-            select ${outcome}
-            from (values (1)) as one left join target on true left join answer on true`
-        : query<Outcome>`
-            with prior as (
-              select * from idempotency_keys
-              where user_id = ${owner} and key = ${idempotency.key}
-                and created_at > now() - interval '24 hours'
-            ), turn as (
-              -- Held until the end of this statement's transaction: the first request still runs.
-              select pg_try_advisory_xact_lock(hashtextextended(${`${owner} ${idempotency.key}`}, 0)) as is_ours
-            ), ${target},
-            ${changeWhere(fragment`${isWanted} and (select is_ours from turn) and not exists (select from prior)`)},
-            answer as (select id, version, ${body} as json from changed),
-            recorded as (
-              insert into idempotency_keys (user_id, key, request, status, task_id, version, body)
-              select ${owner}, ${idempotency.key}, ${idempotency.request}, ${status}::smallint, id, version, json
-              from answer
-            )
-            select
-              (select is_ours from turn) as is_ours,
-              prior.request as prior_request, prior.status as prior_status, prior.task_id as prior_id,
-              prior.version as prior_version, prior.body as prior_json,
-              ${outcome}
-            from (values (1)) as one
-              left join target on true left join answer on true left join prior on true`
+    async function run(): Promise<WriteAnswer | undefined> {
+      if (idempotency === undefined) {
+        const [changed] = await query<Changed>`
+          with ${locked}, ${changeWhere(isWanted)}
+          select id, version, ${body} as json from changed`
+        return changed && { ...changed, status, replayed: false }
+      }
+      const [found] = await query<KeyedOutcome>`
+        with prior as (
+          select * from idempotency_keys
+          where user_id = ${owner} and key = ${idempotency.key}
+            and created_at > now() - interval '24 hours'
+        ), turn as (
+          -- Held until the end of this statement's transaction: the first request still runs.
+          select pg_try_advisory_xact_lock(hashtextextended(${`${owner} ${idempotency.key}`}, 0)) as is_ours
+        ), ${locked},
+        ${changeWhere(fragment`${isWanted} and (select is_ours from turn) and not exists (select from prior)`)},
+        answer as (select id, version, ${body} as json from changed),
+        recorded as (
+          insert into idempotency_keys (user_id, key, request, status, task_id, version, body)
+          select ${owner}, ${idempotency.key}, ${idempotency.request}, ${status}::smallint, id, version, json
+          from answer
+        )
+        select
+          (select is_ours from turn) as is_ours,
+          prior.request as prior_request, prior.status as prior_status, prior.task_id as prior_id,
+          prior.version as prior_version, prior.body as prior_json,
+          answer.id, answer.version, answer.json
+        from (values (1)) as one left join answer on true left join prior on true`
+      return keyedAnswer(found!, status, idempotency)
+    }
 
-    const [found] = await run().catch(async (error: unknown) => {
-      if (idempotency === undefined || !isKeyTaken(error)) throw error
-      // The first request ended while this one began, or the key is a day old. Nothing was changed.
-      await query`
-        delete from idempotency_keys
-        where user_id = ${owner} and key = ${idempotency.key}
-          and created_at <= now() - interval '24 hours'`
-      return run()
-    })
-    const answer = answerOf(found!, status, { precondition, idempotency })
-    if (!answer.replayed) onChange(owner)
-    return answer
+    for (;;) {
+      const answer = await run().catch(async (error: unknown) => {
+        if (idempotency === undefined || !isKeyTaken(error)) throw error
+        // The first request ended while this one began, or the key is a day old. Nothing was changed.
+        await query`
+          delete from idempotency_keys
+          where user_id = ${owner} and key = ${idempotency.key}
+            and created_at <= now() - interval '24 hours'`
+        return run()
+      })
+      if (answer !== undefined) {
+        if (!answer.replayed) onChange(owner)
+        return answer
+      }
+      const refusal = await findRefusal(owner, target, precondition)
+      if (refusal !== undefined) throw refusal
+      // What was in the way has gone since: somebody else wrote in between.
+    }
+  }
+
+  /** Why a write changed nothing. */
+  async function findRefusal(
+    owner: string,
+    { id, among, needsRoom }: Target,
+    precondition: Precondition | undefined,
+  ): Promise<ApiError | undefined> {
+    if (id === null) return new ApiError('task_limit_reached')
+    const [found] = await query<{
+      is_own: boolean
+      version: number
+      json: string | null
+      task_count: number | null
+    }>`
+      select
+        user_id = ${owner} as is_own, version,
+        case when user_id = ${owner} then ${jsonOf(fragment`(select tasks.*) as own`)} end as json,
+        (select task_count from task_lists where user_id = ${owner}) as task_count
+      from tasks where id = ${id} and ${among}`
+    if (found === undefined) return new ApiError('task_not_found')
+    if (!found.is_own) return new ApiError('not_owner')
+    if (!isMet(precondition, found.version))
+      return new ApiError('version_conflict', { current: found.json! })
+    return needsRoom && found.task_count! >= maxTasksPerUser
+      ? new ApiError('task_limit_reached')
+      : undefined
   }
 
   return {
@@ -183,8 +214,7 @@ export function createTaskStore(
     },
 
     /**
-     * Changes the fields that are given; the others keep their values. Only where the date goes,
-     * the time and the zone of it go, too.
+     * Changes the fields that are given; the others keep their values.
      *
      * @throws ApiError 403, 404, 412
      */
@@ -194,26 +224,8 @@ export function createTaskStore(
       changes: TaskChanges,
       options: WriteOptions,
     ): Promise<WriteAnswer> {
-      const { title = null, description = null, completed = null, priority = null, tags } = changes
-      const { due_date = null, due_time = null, due_timezone = null } = changes
-      const clearsDueDate = 'due_date' in changes && due_date === null
-      const given = (field: keyof TaskChanges) => field in changes
-      const isDone = fragment`coalesce(${completed}::boolean, completed)`
       return write(owner, { id, among: isLive, status: 200 }, options, (allowed) =>
-        change(
-          owner,
-          id,
-          allowed,
-          fragment`
-            title = coalesce(${title}, title),
-            description = case when ${given('description')}::boolean then ${description} else description end,
-            priority = coalesce(${priority}::task_priority, priority),
-            tags = case when ${tags !== undefined}::boolean then ${asArray(tags ?? [])} else tags end,
-            due_date = case when ${given('due_date')}::boolean then ${due_date}::date else due_date end,
-            due_time = case when ${given('due_time') || clearsDueDate}::boolean then ${due_time}::time else due_time end,
-            due_timezone = case when ${given('due_timezone') || clearsDueDate}::boolean then ${due_timezone} else due_timezone end,
-            ${completion(isDone)}`,
-        ),
+        change(owner, id, allowed, assignmentsOf(changes)),
       ).catch(refuseDueDate)
     },
 
@@ -256,7 +268,7 @@ export function createTaskStore(
     async restore(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
       return write(
         owner,
-        { id, among: fragment`deleted_at is not null`, status: 200 },
+        { id, among: fragment`deleted_at is not null`, status: 200, needsRoom: true },
         options,
         (allowed) => fragment`
           list as (
@@ -321,6 +333,23 @@ export function createTaskStore(
       )`
   }
 
+  /** Of the fields that are given. Where the date goes, the time and the zone of it go, too. */
+  function assignmentsOf(changes: TaskChanges): Fragment {
+    const { title, description, completed, priority, tags, due_date } = changes
+    const gone = due_date === null ? null : undefined
+    const { due_time = gone, due_timezone = gone } = changes
+    return [
+      ...(title === undefined ? [] : [fragment`title = ${title}`]),
+      ...(description === undefined ? [] : [fragment`description = ${description}`]),
+      ...(completed === undefined ? [] : [completion(fragment`${completed}::boolean`)]),
+      ...(priority === undefined ? [] : [fragment`priority = ${priority}::task_priority`]),
+      ...(tags === undefined ? [] : [fragment`tags = ${asArray(tags)}`]),
+      ...(due_date === undefined ? [] : [fragment`due_date = ${due_date}::date`]),
+      ...(due_time === undefined ? [] : [fragment`due_time = ${due_time}::time`]),
+      ...(due_timezone === undefined ? [] : [fragment`due_timezone = ${due_timezone}`]),
+    ].reduce((all, assignment) => fragment`${all}, ${assignment}`)
+  }
+
   function completion(isDone: Fragment): Fragment {
     return fragment`
       completed = ${isDone},
@@ -332,48 +361,52 @@ export function createTaskStore(
   }
 }
 
-type Outcome = {
-  is_ours?: boolean
-  prior_request?: string | null
-  prior_status?: number
-  prior_id?: number
-  prior_version?: number
-  prior_json?: string | null
-  current_version: number | null
-  current_json: string | null
-  is_others: boolean | null
+/** What a write is about: one of the owner's tasks among some, or a new one. */
+type Target = {
+  /** Null: the task is yet to be made. */
+  id: number | null
+  among: Fragment
+  /** What a write that succeeds is answered with. */
+  status: number
+  /** Whether the list is longer afterwards. */
+  needsRoom?: true
+}
+
+type Changed = { id: number; version: number; json: string | null }
+
+type KeyedOutcome = {
+  is_ours: boolean
+  prior_request: string | null
+  prior_status: number
+  prior_id: number
+  prior_version: number
+  prior_json: string | null
   id: number | null
   version: number
   json: string | null
 }
 
-function answerOf(
-  found: Outcome,
+function keyedAnswer(
+  found: KeyedOutcome,
   status: number,
-  { precondition, idempotency }: WriteOptions,
-): WriteAnswer {
-  if (idempotency && found.prior_request) {
+  idempotency: Idempotency,
+): WriteAnswer | undefined {
+  if (found.prior_request !== null) {
     if (found.prior_request !== idempotency.request)
       throw new ApiError('idempotency_key_reused', {
         errors: [{ field: 'Idempotency-Key', detail: 'was used for another request' }],
       })
     return {
-      status: found.prior_status!,
-      id: found.prior_id!,
-      version: found.prior_version!,
-      json: found.prior_json ?? null,
+      status: found.prior_status,
+      id: found.prior_id,
+      version: found.prior_version,
+      json: found.prior_json,
       replayed: true,
     }
   }
-  if (idempotency && !found.is_ours) throw new ApiError('idempotency_in_progress')
-  if (found.id !== null)
-    return { status, id: found.id, version: found.version, json: found.json, replayed: false }
-  if (found.current_version !== null && !isMet(precondition, found.current_version))
-    throw new ApiError('version_conflict', { current: found.current_json! })
-  // Without a task to be found, or with one that was: all that can be in the way is the limit.
-  if (found.is_others === null || found.current_version !== null)
-    throw new ApiError('task_limit_reached')
-  throw new ApiError(found.is_others ? 'not_owner' : 'task_not_found')
+  if (!found.is_ours) throw new ApiError('idempotency_in_progress')
+  if (found.id === null) return undefined
+  return { status, id: found.id, version: found.version, json: found.json, replayed: false }
 }
 
 function isMet(precondition: Precondition | undefined, version: number): boolean {
