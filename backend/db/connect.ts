@@ -8,14 +8,42 @@ export type Query = <Row extends object>(
 ) => Promise<Row[]>
 
 /**
- * A piece of SQL with its parameters. It runs nothing by itself, which is why it is not the driver's
- * own: that one is a promise, and runs where it is awaited or returned by mistake.
+ * A piece of SQL with the values of its placeholders. The driver's own are not used: each of them is
+ * a promise, which runs where it is awaited or returned by mistake, and putting a statement together
+ * out of them cost more than all else that a write asks of this process.
  */
 export class Fragment {
-  readonly sql: postgres.PendingQuery<postgres.Row[]>
+  /** What stands around the values: one more than those. */
+  readonly texts: readonly string[]
+  readonly values: readonly postgres.SerializableParameter[]
 
-  constructor(sql: postgres.PendingQuery<postgres.Row[]>) {
-    this.sql = sql
+  constructor(strings: readonly string[], parameters: readonly Parameter[]) {
+    const texts: string[] = []
+    const values: postgres.SerializableParameter[] = []
+    let text = strings[0]!
+    for (const [index, parameter] of parameters.entries()) {
+      if (parameter instanceof Fragment) {
+        for (const [place, value] of parameter.values.entries()) {
+          texts.push(text + parameter.texts[place]!)
+          values.push(value)
+          text = ''
+        }
+        text += parameter.texts.at(-1)!
+      } else {
+        texts.push(text)
+        values.push(parameter)
+        text = ''
+      }
+      text += strings[index + 1]!
+    }
+    texts.push(text)
+    this.texts = texts
+    this.values = values
+  }
+
+  /** The statement, with `$1` and so on in the places of the values. */
+  get sql(): string {
+    return this.texts.reduce((sql, text, index) => `${sql}$${index}${text}`)
   }
 }
 
@@ -101,12 +129,14 @@ export function connect(
 
   return {
     async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
-      const rows = await within(sql<Row[]>(strings, ...unwrap(parameters)), deadline, sayPlace)
+      const { sql: text, values } = new Fragment(strings, parameters)
+      const running = sql.unsafe<Row[]>(text, [...values], { prepare: true })
+      const rows = await within(running, deadline, sayPlace)
       // After a connection was lost amid a result, postgres.js begins the next one with as many
       // holes as it had rows.
       return rows.filter(Boolean)
     },
-    fragment: (strings, ...parameters) => new Fragment(sql(strings, ...unwrap(parameters))),
+    fragment: (strings, ...parameters) => new Fragment(strings, parameters),
     async script(text, milliseconds) {
       await within(sql.unsafe(text).simple(), milliseconds, sayAll)
     },
@@ -159,13 +189,6 @@ export function settingsOf(address: DatabaseAddress) {
     max: address.maxConnections,
     connection: address.startup,
   }
-}
-
-function unwrap(parameters: Parameter[]) {
-  const values = []
-  for (const parameter of parameters)
-    values.push(parameter instanceof Fragment ? parameter.sql : parameter)
-  return values
 }
 
 /** Takes a statement out of the queue, or asks the server to stop it: it must not happen later. */
