@@ -3,34 +3,58 @@ import { pino, stdTimeFunctions, type Logger } from 'pino'
 import pretty from 'pino-pretty'
 import type { Config } from './config.ts'
 
+const longestWait = 20 // ms
+
 /** A line of JSON per event on standard output, or of coloured text where that is a terminal. */
 export function createLogger({ environment, logLevel }: Config): Logger {
   const options = { level: logLevel, base: null, timestamp: stdTimeFunctions.isoTime }
-  if (environment === 'production' || !process.stdout.isTTY) return pino(options)
+  if (environment === 'production' || !process.stdout.isTTY) return pino(options, standardOutput())
   return pino(options, pretty({ translateTime: 'SYS:HH:MM:ss', singleLine: true }))
 }
+
+/**
+ * Writes the lines of some milliseconds at once: a system call for each costs more than making it.
+ * None is lost when the process ends, unless it is killed.
+ */
+function standardOutput(): { write: (line: string) => void } {
+  const destination = pino.destination({ dest: 1, minLength: 8 * 1024, sync: true })
+  let timer: ReturnType<typeof setTimeout> | undefined
+  function flush(): void {
+    timer = undefined
+    destination.flushSync()
+  }
+  process.on('exit', flush)
+  return {
+    write(line) {
+      destination.write(line)
+      timer ??= setTimeout(flush, longestWait)
+    },
+  }
+}
+
+type Begun = { at: number; id: string | number | undefined }
 
 /**
  * One line per request: method, route, status, milliseconds and request id. The route is the
  * pattern, not the path, so that nothing a user typed or was given reaches the log.
  */
 export function requestLog(log: Logger) {
-  const startedAt = new WeakMap<Request, number>()
+  const begun = new WeakMap<Request, Begun>()
   return new Elysia({ name: 'request-log' })
     .onRequest(function startClock({ request, set }) {
-      startedAt.set(request, performance.now())
+      const id = set.headers['x-request-id']
+      begun.set(request, { at: performance.now(), id })
       // The cors plugin answers these itself, and no later hook sees them.
-      if (request.method === 'OPTIONS')
-        log.info({ method: 'OPTIONS', status: 204, request_id: set.headers['x-request-id'] })
+      if (request.method === 'OPTIONS') log.info({ method: 'OPTIONS', status: 204, request_id: id })
     })
-    .onAfterResponse({ as: 'global' }, function logRequest({ request, route, set }) {
-      const started = startedAt.get(request) ?? performance.now()
+    .onAfterResponse({ as: 'global' }, function logRequest({ request, route, set, responseValue }) {
+      const { at, id } = begun.get(request)!
       log.info({
         method: request.method,
         route: route ?? null,
-        status: set.status,
-        ms: Math.round((performance.now() - started) * 100) / 100,
-        request_id: set.headers['x-request-id'],
+        status: responseValue instanceof Response ? responseValue.status : set.status,
+        ms: Math.round((performance.now() - at) * 100) / 100,
+        request_id: id,
       })
     })
 }

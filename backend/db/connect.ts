@@ -21,14 +21,15 @@ export class Fragment {
     const texts: string[] = []
     const values: postgres.SerializableParameter[] = []
     let text = strings[0]!
-    for (const [index, parameter] of parameters.entries()) {
+    for (let index = 0; index < parameters.length; index += 1) {
+      const parameter = parameters[index]!
       if (parameter instanceof Fragment) {
-        for (const [place, value] of parameter.values.entries()) {
-          texts.push(text + parameter.texts[place]!)
-          values.push(value)
-          text = ''
+        text += parameter.texts[0]!
+        for (let place = 0; place < parameter.values.length; place += 1) {
+          texts.push(text)
+          values.push(parameter.values[place]!)
+          text = parameter.texts[place + 1]!
         }
-        text += parameter.texts.at(-1)!
       } else {
         texts.push(text)
         values.push(parameter)
@@ -146,23 +147,28 @@ export function connect(
   }
 }
 
+/** The result, or DatabaseUnavailable at the deadline, when the statement is cancelled. */
 async function within<Result>(
   running: Promise<Result> & { cancel: () => unknown },
   milliseconds: number,
   describe: Describe,
 ): Promise<Result> {
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => {
-    reject(new DatabaseUnavailable(`No answer within ${milliseconds} ms`))
-    cancel(running)
-  }, milliseconds)
-  try {
-    return await Promise.race([running, late])
-  } catch (error) {
-    throw translate(error, describe)
-  } finally {
-    clearTimeout(timer)
-  }
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(new DatabaseUnavailable(`No answer within ${milliseconds} ms`))
+      cancel(running)
+    }, milliseconds)
+    running.then(
+      (result) => {
+        clearTimeout(timer)
+        resolve(result)
+      },
+      (error: unknown) => {
+        clearTimeout(timer)
+        reject(translate(error, describe))
+      },
+    )
+  })
 }
 
 function placeOf(address: DatabaseAddress | { socket: string }) {
