@@ -94,6 +94,10 @@ export async function startPostgres(
   }
 
   return {
+    /** The process whose children do the work. */
+    get pid() {
+      return server.pid
+    },
     port,
     certificates,
     directory,
