@@ -1,12 +1,18 @@
 import { afterAll, expect, test } from 'bun:test'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { parseDatabaseUrl } from '../../db/address.ts'
+import { connect } from '../../db/connect.ts'
+import { migrations } from '../../db/migrate.ts'
 import { newUser, type TaskBody } from '../support/api.ts'
 import { openConnection } from '../support/connection.ts'
 import { freePort } from '../support/daemon.ts'
+import { openEvents } from '../support/events.ts'
 import { eventually } from '../support/eventually.ts'
 import { startHaproxy } from '../support/haproxy.ts'
 import { startPgBouncer } from '../support/pgbouncer.ts'
-import { databaseUrl, startPostgres } from '../support/postgres.ts'
-import { startServer } from '../support/server.ts'
+import { databaseUrl, owner, startPostgres } from '../support/postgres.ts'
+import { requestTo, startServer } from '../support/server.ts'
 
 const postgres = await startPostgres()
 const pooler = await startPgBouncer(postgres)
@@ -105,3 +111,167 @@ async function tasksOf(user: string): Promise<[string, number][]> {
     select title, version::int from tasks where user_id = ${user}`
   return rows.map(({ title, version }) => [title, version])
 }
+
+test('what one server writes, each other one shows at once, and no 304 hides it', async () => {
+  const { token } = await newUser()
+  const etags: string[] = []
+  for (const [index, writer] of servers.entries()) {
+    const json = { title: `By server ${index}` }
+    const created = await writer.request<TaskBody>('POST', '/api/tasks', { token, json })
+    expect(created.status).toBe(201)
+    for (const reader of servers) {
+      const fresh = await reader.request<TaskBody[]>('GET', '/api/tasks', {
+        token,
+        headers: { 'if-none-match': etags.at(-1) ?? '"none"' },
+      })
+      expect(fresh.status).toBe(200)
+      expect(fresh.body.at(-1)).toEqual(created.body)
+    }
+    // And its ETag is every server's.
+    const [first, ...others] = await Promise.all(
+      servers.map(async ({ request }) => request('GET', '/api/tasks', { token })),
+    )
+    etags.push(first!.headers.get('etag')!)
+    expect(others.map(({ headers }) => headers.get('etag'))).toEqual(
+      others.map(() => etags.at(-1)!),
+    )
+    for (const { request } of servers) {
+      const headers = { 'if-none-match': etags.at(-1)! }
+      expect((await request('GET', '/api/tasks', { token, headers })).status).toBe(304)
+    }
+  }
+  expect(new Set(etags).size).toBe(servers.length)
+})
+
+test('an event stream through the balancer hears of what each server writes', async () => {
+  const { token } = await newUser()
+  const stream = await openEvents(`${balancer.origin}/api/tasks/events`, {
+    authorization: `Bearer ${token}`,
+  })
+  expect(stream.status).toBe(200)
+  for (const [index, { request }] of servers.entries()) {
+    await request('POST', '/api/tasks', { token, json: { title: `By server ${index}` } })
+    await stream.received(index + 1)
+  }
+  expect(stream.events.map(({ data }) => (data as TaskBody).title)).toEqual(
+    servers.map((_, index) => `By server ${index}`),
+  )
+  stream.close()
+})
+
+test('four servers that start at once on an empty database migrate it once, and later ones not again', async () => {
+  const name = await postgres.createDatabase()
+  const fresh = connect(
+    parseDatabaseUrl(databaseUrl({ ...postgres, database: name }, 'sslmode=require')),
+  )
+  const migrated = async () =>
+    fresh.query<{ name: string; at: string }>`
+      select name, applied_at::text as at from schema_migrations order by name`
+  try {
+    const first = await Promise.all(ports.map(async () => start(0, { database: name })))
+    const applied = await migrated()
+    expect(applied.map((row) => row.name)).toEqual(migrations.map((migration) => migration.name))
+    const later = await start(0, { database: name })
+    expect(await migrated()).toEqual(applied)
+    await Promise.all([...first, later].map(async (server) => server.end('SIGKILL')))
+  } finally {
+    await fresh.close()
+  }
+})
+
+test('the connections to PostgreSQL are those of the pool, and one per server that has event streams', async () => {
+  const { token } = await newUser()
+  const headers = { authorization: `Bearer ${token}` }
+  const listening = async () => countSessions(`query ilike 'listen%' and state = 'idle'`)
+  const streams = await Promise.all(
+    servers.map(async ({ origin }) => openEvents(`${origin}/api/tasks/events`, headers)),
+  )
+  await eventually('each server listens', async () => (await listening()) === servers.length)
+
+  // More requests than all processes have connections: 4 times 10 to the pooler, which has 20.
+  const release = await postgres.hold('lock table tasks in access exclusive mode')
+  const answers = servers.flatMap(({ request }) =>
+    Array.from({ length: 15 }, async () => request('GET', '/api/tasks', { token })),
+  )
+  try {
+    await eventually('the pool is full', async () => (await postgres.waiting()) === poolSize)
+    await eventually(
+      'each server has one connection past the pooler',
+      async () => (await countSessions('true')) === poolSize + servers.length,
+      3_000,
+    )
+  } finally {
+    await release()
+  }
+  for (const { status } of await Promise.all(answers)) expect(status).toBe(200)
+  for (const stream of streams) stream.close()
+  await eventually('nobody listens any more', async () => (await listening()) === 0)
+})
+
+const poolSize = 20 // PgBouncer's default_pool_size
+
+/** The sessions of the servers, pooled and not, for which a condition holds. */
+async function countSessions(condition: string): Promise<number> {
+  const [row] = await postgres.admin.unsafe<{ count: number }[]>(
+    `select count(*)::int from pg_stat_activity where usename = '${owner.name}' and datname = 'neondb' and ${condition}`,
+  )
+  return row!.count
+}
+
+test('the balancer sends a write once, and again only with an Idempotency-Key, and a read again', async () => {
+  // Servers that are ready, take each request, and break off before they answer.
+  const requests: string[] = []
+  const breaking = ports.map(() =>
+    createServer((socket) =>
+      socket.once('data', (bytes) => {
+        const [line = ''] = bytes.toString().split('\r\n')
+        if (line.includes('/ready'))
+          return socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+        requests.push(line)
+        return socket.destroy()
+      }),
+    ).listen(0, '127.0.0.1'),
+  )
+  await Promise.all(breaking.map(async (server) => once(server, 'listening')))
+  const before = await startHaproxy(
+    breaking.map((server) => (server.address() as AddressInfo).port),
+  )
+  async function timesSent(method: string, headers: Record<string, string> = {}): Promise<number> {
+    requests.length = 0
+    const connection = await openConnection(before.port)
+    const json = method === 'GET' ? undefined : { title: 'Once' }
+    const { status } = await connection.request(method, '/api/tasks', headers, json)
+    connection.close()
+    expect(status).toBe(502)
+    return requests.length
+  }
+  try {
+    for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'])
+      expect([method, await timesSent(method)]).toEqual([method, 1])
+    expect(await timesSent('POST', { 'idempotency-key': crypto.randomUUID() })).toBe(4)
+    expect(await timesSent('GET')).toBe(4)
+  } finally {
+    await before.close()
+    for (const server of breaking) server.close()
+  }
+})
+
+test('while the database is away, the balancer passes on what the servers say of it', async () => {
+  const { token } = await newUser()
+  const request = requestTo(balancer.origin)
+  const list = async () => request('GET', '/api/tasks', { token })
+  await postgres.stop()
+  try {
+    // Before, while and after the balancer notices: of the servers' checks none is good any more.
+    const notice = performance.now() + 4_000
+    while (performance.now() < notice) {
+      const answer = await list()
+      expect(answer.status).toBe(503)
+      expect(answer.body).toMatchObject({ code: 'database_unavailable' })
+      expect(answer.headers.get('retry-after')).toBe('1')
+    }
+  } finally {
+    await postgres.start()
+  }
+  await eventually('the list is there again', async () => (await list()).status === 200, 5_000)
+})
