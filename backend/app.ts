@@ -73,6 +73,9 @@ export function createApp({
     serve: {
       // By default a second server on the same port starts silently and takes half the requests.
       reusePort: false,
+      // In seconds. Load balancers keep an idle connection for a minute; whoever closes it first may
+      // do so just as a request is sent.
+      idleTimeout: 75,
       // What is too large is answered by json-body.ts; the runtime's own 413 is empty, without CORS.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // The runtime's own page for what even the error hook cannot catch shows the source.

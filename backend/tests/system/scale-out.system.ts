@@ -39,8 +39,12 @@ async function start(port: number, place: { database?: string } = {}): Promise<S
 }
 
 const servers = await Promise.all(ports.map(async (port) => start(port)))
+const idler = await start(0)
+const idle = await openConnection(Number(new URL(idler.origin).port))
+await idle.request('GET', '/health', {})
+const idleSince = performance.now()
 afterAll(async () => {
-  await Promise.all(servers.map(async (server) => server.end('SIGKILL')))
+  await Promise.all([...servers, idler].map(async (server) => server.end('SIGKILL')))
   await balancer.close()
   await pooler.close()
   await postgres.close()
@@ -143,22 +147,6 @@ test('what one server writes, each other one shows at once, and no 304 hides it'
   expect(new Set(etags).size).toBe(servers.length)
 })
 
-test('an event stream through the balancer hears of what each server writes', async () => {
-  const { token } = await newUser()
-  const stream = await openEvents(`${balancer.origin}/api/tasks/events`, {
-    authorization: `Bearer ${token}`,
-  })
-  expect(stream.status).toBe(200)
-  for (const [index, { request }] of servers.entries()) {
-    await request('POST', '/api/tasks', { token, json: { title: `By server ${index}` } })
-    await stream.received(index + 1)
-  }
-  expect(stream.events.map(({ data }) => (data as TaskBody).title)).toEqual(
-    servers.map((_, index) => `By server ${index}`),
-  )
-  stream.close()
-})
-
 test('four servers that start at once on an empty database migrate it once, and later ones not again', async () => {
   const name = await postgres.createDatabase()
   const fresh = connect(
@@ -205,9 +193,11 @@ test('the connections to PostgreSQL are those of the pool, and one per server th
   }
   for (const { status } of await Promise.all(answers)) expect(status).toBe(200)
   for (const stream of streams) stream.close()
-  await eventually('nobody listens any more', async () => (await listening()) === 0)
+  // A stream through a balancer ends with the next sign of life on it: the client's end tells no more.
+  await eventually('nobody listens any more', async () => (await listening()) === 0, 2 * heartbeat)
 })
 
+const heartbeat = 15_000 // ms
 const poolSize = 20 // PgBouncer's default_pool_size
 
 /** The sessions of the servers, pooled and not, for which a condition holds. */
@@ -217,6 +207,22 @@ async function countSessions(condition: string): Promise<number> {
   )
   return row!.count
 }
+
+test('an event stream through the balancer hears of what each server writes', async () => {
+  const { token } = await newUser()
+  const stream = await openEvents(`${balancer.origin}/api/tasks/events`, {
+    authorization: `Bearer ${token}`,
+  })
+  expect(stream.status).toBe(200)
+  for (const [index, { request }] of servers.entries()) {
+    await request('POST', '/api/tasks', { token, json: { title: `By server ${index}` } })
+    await stream.received(index + 1)
+  }
+  expect(stream.events.map(({ data }) => (data as TaskBody).title)).toEqual(
+    servers.map((_, index) => `By server ${index}`),
+  )
+  stream.close()
+})
 
 test('the balancer sends a write once, and again only with an Idempotency-Key, and a read again', async () => {
   // Servers that are ready, take each request, and break off before they answer.
@@ -276,3 +282,9 @@ test('while the database is away, the balancer passes on what the servers say of
   }
   await eventually('the list is there again', async () => (await list()).status === 200, 5_000)
 })
+
+test('a connection that a load balancer keeps for a minute is still there after it', async () => {
+  // It has been idle since this file began.
+  await Bun.sleep(Math.max(0, 62_000 - (performance.now() - idleSince)))
+  expect((await idle.request('GET', '/health', {})).status).toBe(200)
+}, 90_000)
