@@ -5,6 +5,7 @@ import { createAuthenticate } from './auth/current-user.ts'
 import type { VerifyToken } from './auth/tokens.ts'
 import type { Database } from './db/connect.ts'
 import { docs } from './docs.ts'
+import { drain } from './draining.ts'
 import { answerLastResort, ApiError, errors, type Report } from './errors.ts'
 import { health } from './health.ts'
 import { requestLog } from './logging.ts'
@@ -24,6 +25,8 @@ export type AppParts = {
   /** How this process hears of changes that others make: see `createLive`. */
   listen?: Listen | undefined
   lookEvery?: number | undefined
+  /** The server will stop soon: it is unready, and closes the connections that it is asked on. */
+  draining?: AbortSignal
   /** Ends the event streams: a server that is told to stop waits for what is open. */
   stopping?: AbortSignal
   log: Logger
@@ -33,6 +36,7 @@ export type AppParts = {
 export function createApp({
   listen,
   lookEvery,
+  draining,
   stopping,
   database,
   verifyToken,
@@ -69,6 +73,9 @@ export function createApp({
     serve: {
       // By default a second server on the same port starts silently and takes half the requests.
       reusePort: false,
+      // In seconds. Load balancers keep an idle connection for a minute; whoever closes it first may
+      // do so just as a request is sent.
+      idleTimeout: 75,
       // What is too large is answered by json-body.ts; the runtime's own 413 is empty, without CORS.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // The runtime's own page for what even the error hook cannot catch shows the source.
@@ -77,6 +84,7 @@ export function createApp({
     },
   })
     .use(requestId())
+    .use(drain(draining))
     .use(errors(report, explainUnknownRoute))
     .use(requestLog(log))
     .use(
@@ -89,7 +97,7 @@ export function createApp({
         maxAge: 600,
       }),
     )
-    .use(health(database.query))
+    .use(health(database.query, draining))
     .use(docs())
     .group('/api', (api) => api.use(taskRoutes(tasks)))
     // The same routes under the user's id, as some front ends call them.

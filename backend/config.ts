@@ -10,6 +10,8 @@ export type Config = {
   logLevel: (typeof logLevels)[number]
   corsOrigins: string[]
   maxTasksPerUser: number
+  /** How long a server that is told to stop serves on while it is unready, in seconds. */
+  drainSeconds: number
   /** Absent: the embedded database. */
   database?: DatabaseAddress
   /** The way to it past a pooler, which notifications need. Absent: there is none. */
@@ -79,6 +81,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
     maxTasksPerUser: read('MAX_TASKS_PER_USER', parseMaxTasks) ?? 10_000,
+    drainSeconds: read('DRAIN_SECONDS', parseDrain) ?? (environment === 'production' ? 5 : 0),
     ...(database && { database }),
     ...(database && directDatabase && { directDatabase }),
     ...(secret !== undefined && { secret }),
@@ -121,6 +124,13 @@ function parsePort(text: string): number {
 function parseMaxTasks(text: string): number {
   if (!/^[1-9]\d{0,6}$/.test(text)) throw new Error('must be a whole number from 1 to 9999999')
   return Number(text)
+}
+
+function parseDrain(text: string): number {
+  const seconds = Number(text)
+  if (!/^\d{1,3}$/.test(text) || seconds > 300)
+    throw new Error('must be a whole number of seconds from 0 to 300')
+  return seconds
 }
 
 function parseHttpUrl(text: string): URL {

@@ -68,6 +68,11 @@ export const failures = {
     detail: 'The sign-in server cannot be reached right now; try again shortly',
     retryAfter: 1,
   },
+  server_stopping: {
+    status: 503,
+    detail: 'This server is about to stop; another one serves',
+    retryAfter: 1,
+  },
 } as const satisfies Record<string, KindOfFailure>
 
 /** `retryAfter` in seconds: the same request may succeed then. */
@@ -160,7 +165,8 @@ export function errors(
       const failure = translate(cause)
       const requestId = String(set.headers['x-request-id'])
       const { status } = failures[failure.code]
-      if (status >= 500) report({ requestId, route, error: cause })
+      // What a hook or route answers on purpose is no failure of ours.
+      if (status >= 500 && cause !== failure) report({ requestId, route, error: cause })
       set.status = status
       Object.assign(set.headers, failure.headers, { 'content-type': 'application/json' })
       return {

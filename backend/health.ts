@@ -1,11 +1,15 @@
 import { Elysia, t } from 'elysia'
 import type { Query } from './db/connect.ts'
-import { Failure } from './errors.ts'
+import { ApiError, Failure } from './errors.ts'
 
 const tags = ['Health']
 
-/** For whoever runs the server: is it alive, and can it serve? */
-export function health(query: Query) {
+/**
+ * For whoever runs the server: is it alive, and can it serve?
+ *
+ * @param draining from when this server is about to stop, and others should be asked
+ */
+export function health(query: Query, draining?: AbortSignal) {
   return new Elysia({ name: 'health' })
     .get('/health', async () => ({ status: 'ok' as const }), {
       response: { 200: t.Object({ status: t.Literal('ok') }) },
@@ -19,15 +23,16 @@ export function health(query: Query) {
     .get(
       '/ready',
       async function answerReadiness() {
+        if (draining?.aborted) throw new ApiError('server_stopping')
         await query`select 1`
         return { status: 'ready' as const }
       },
       {
         response: {
           200: t.Object({ status: t.Literal('ready') }),
-          503: Failure('database_unavailable'),
+          503: Failure('database_unavailable', 'server_stopping'),
         },
-        detail: { tags, summary: 'Can the server reach its database?' },
+        detail: { tags, summary: 'Can the server take requests?' },
       },
     )
 }

@@ -23,6 +23,7 @@ async function start(): Promise<void> {
   const database = await openDatabase(config.database, dataDirectory, (problem) =>
     log.warn(`The database does not answer yet, trying again: ${problem}`),
   )
+  const draining = new AbortController()
   const stopping = new AbortController()
   const app = createApp({
     database,
@@ -30,6 +31,7 @@ async function start(): Promise<void> {
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
     ...newsOf(config),
+    draining: draining.signal,
     stopping: stopping.signal,
     log,
   })
@@ -39,7 +41,12 @@ async function start(): Promise<void> {
   else process.stdout.write(welcome(config, server.url))
 
   async function stop(signal: string): Promise<void> {
-    if (stopping.signal.aborted) return
+    if (draining.signal.aborted) return
+    draining.abort()
+    if (config.drainSeconds > 0) {
+      log.info(`${signal}: unready, stopping in ${config.drainSeconds} s`)
+      await Bun.sleep(config.drainSeconds * 1000)
+    }
     stopping.abort()
     log.info(`${signal}: finishing what runs`)
     stopPurging()

@@ -19,7 +19,8 @@ export async function listen(
   channel: string,
   onPayload: (payload: string) => void,
 ): Promise<() => Promise<void>> {
-  const sql = postgres({ ...settingsOf(address), max: 1, idle_timeout: 0, max_lifetime: null })
+  // The driver listens on a connection of its own beside this pool, which serves for the proof alone.
+  const sql = postgres({ ...settingsOf(address), max: 1, idle_timeout: 1 })
   const stop = async () => sql.end({ timeout: 1 })
   const proof = ` ${crypto.randomUUID()}` // begins as no user's id is likely to
   const { promise: proven, resolve, reject } = Promise.withResolvers<void>()

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { stat } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { openEvents } from '../support/events.ts'
 import { makeDirectory, run, spawn, startProcess } from '../support/process.ts'
 
 let directory: Awaited<ReturnType<typeof makeDirectory>>
@@ -160,6 +161,39 @@ test('SIGTERM lets the requests in flight finish', async () => {
   sent()
   expect((await slow).status).toBe(201)
   expect(await server.exited).toBe(0)
+})
+
+test('with DRAIN_SECONDS, SIGTERM makes it unready first, and it serves on and closes each connection', async () => {
+  const server = await startProcess(directory.path, { DRAIN_SECONDS: '2' })
+  const headers = { authorization: `Bearer ${await token('drained')}` }
+  const stream = await openEvents(`${server.origin}/api/tasks/events`, headers)
+  const ready = async () => fetch(`${server.origin}/ready`)
+  const kept = await ready()
+  expect(kept.status).toBe(200)
+  expect(kept.headers.get('connection')).toBeNull()
+
+  server.kill('SIGTERM')
+  while ((await ready()).status === 200) await Bun.sleep(10)
+  const unready = await ready()
+  expect(unready.status).toBe(503)
+  expect(unready.headers.get('retry-after')).toBe('1')
+  expect(await unready.json()).toMatchObject({ code: 'server_stopping' })
+  const created = await fetch(`${server.origin}/api/tasks`, {
+    method: 'POST',
+    headers: { ...headers, 'content-type': 'application/json' },
+    body: JSON.stringify({ title: 'Late' }),
+  })
+  const missing = await fetch(`${server.origin}/api/nothing`, { headers })
+  const alive = await fetch(`${server.origin}/health`)
+  expect([created, missing, alive].map(({ status }) => status)).toEqual([201, 404, 200])
+  for (const answer of [unready, created, missing, alive])
+    expect(answer.headers.get('connection')).toBe('close')
+  await stream.received(1)
+  await stream.ended
+  expect(await server.exited).toBe(0)
+  const output = await server.output
+  expect(output).toContain('SIGTERM: unready, stopping in 2 s')
+  expect(output).not.toContain('request failed')
 })
 
 test('a database that resets connections amid TLS does not take the server with it', async () => {

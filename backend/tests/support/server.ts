@@ -16,6 +16,7 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
       NODE_ENV: 'production',
       HOST: '127.0.0.1',
       PORT: '0',
+      DRAIN_SECONDS: '0',
       DATABASE_URL: databaseUrl,
       BETTER_AUTH_SECRET: secret,
       ...settings,

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests that need programs of their own: PostgreSQL, PgBouncer, a browser, Node and Python.
+# Runs the tests that need programs of their own: PostgreSQL, PgBouncer, HAProxy, a browser, Node and
+# Python.
 # On Debian, as root, what is missing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -7,7 +8,7 @@ PATH=$PATH:/usr/sbin
 
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
-for program in pgbouncer chromium openssl; do
+for program in pgbouncer haproxy chromium openssl; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
 command -v setpriv >/dev/null || missing+=(util-linux)

@@ -22,6 +22,7 @@ test('without any setting there is a development server on port 8000', () => {
     logLevel: 'info',
     corsOrigins: ['http://localhost:3000'],
     maxTasksPerUser: 10_000,
+    drainSeconds: 0,
   }
   expect(readConfig({})).toEqual(expected as never)
   expect(readConfig({ PORT: '', DATABASE_URL: ' ', BETTER_AUTH_SECRET: '' })).toEqual(
@@ -40,6 +41,7 @@ test('every setting is read', () => {
     BETTER_AUTH_SECRET: secret,
     BETTER_AUTH_URL: 'https://a.example/',
     BETTER_AUTH_AUDIENCE: 'tasks',
+    DRAIN_SECONDS: '15',
   })
   expect(config).toMatchObject({
     environment: 'production',
@@ -47,6 +49,7 @@ test('every setting is read', () => {
     port: 80,
     logLevel: 'warn',
     corsOrigins: ['https://a.example', 'https://b.example:8443'],
+    drainSeconds: 15,
     database: { host: 'host.example', database: 'db' },
     secret,
   })
@@ -81,6 +84,11 @@ test('all problems are reported at once, by name and without values', () => {
 })
 
 describe('production', () => {
+  test('gives load balancers 5 seconds to notice that a server stops', () => {
+    const env = { NODE_ENV: 'production', DATABASE_URL: url, BETTER_AUTH_SECRET: secret }
+    expect(readConfig(env).drainSeconds).toBe(5)
+  })
+
   test('needs a database and a way to verify tokens', () => {
     expect(problemsOf({ NODE_ENV: 'production' })).toEqual([
       'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
@@ -106,6 +114,9 @@ test.each([
   ['PORT', '1e3'],
   ['MAX_TASKS_PER_USER', '0'],
   ['MAX_TASKS_PER_USER', '1e4'],
+  ['DRAIN_SECONDS', '-1'],
+  ['DRAIN_SECONDS', '301'],
+  ['DRAIN_SECONDS', '5s'],
   ['BETTER_AUTH_URL', 'localhost:3000'],
   ['BETTER_AUTH_URL', 'https://user:pass@a.example'],
   ['CORS_ORIGINS', 'localhost:3000'],
