@@ -8,7 +8,10 @@ import { docs } from './docs.ts'
 import { answerLastResort, ApiError, errors, type Report } from './errors.ts'
 import { health } from './health.ts'
 import { requestLog } from './logging.ts'
+import type { Proxies } from './proxies.ts'
+import { addressLimit, type RateLimits } from './rate-limit.ts'
 import { requestId } from './request-id.ts'
+import { security } from './security-headers.ts'
 import { createTaskChanges } from './tasks/changes.ts'
 import { createTaskList } from './tasks/list.ts'
 import { createLive, type Listen } from './tasks/live.ts'
@@ -21,6 +24,9 @@ export type AppParts = {
   verifyToken: VerifyToken
   corsOrigins: string[]
   maxTasksPerUser: number
+  maxStreamsPerUser: number
+  proxies: Proxies
+  rateLimits: RateLimits
   /** How this process hears of changes that others make: see `createLive`. */
   listen?: Listen | undefined
   lookEvery?: number | undefined
@@ -38,6 +44,9 @@ export function createApp({
   verifyToken,
   corsOrigins,
   maxTasksPerUser,
+  maxStreamsPerUser,
+  proxies,
+  rateLimits,
   log,
 }: AppParts) {
   const authenticate = createAuthenticate(verifyToken)
@@ -46,6 +55,7 @@ export function createApp({
     changes,
     listen,
     lookEvery,
+    maxStreamsPerUser,
     report: (err) => log.warn({ err }, 'the event streams wait for the database'),
   })
   stopping?.addEventListener('abort', () => live.close())
@@ -56,6 +66,7 @@ export function createApp({
     live,
     tickets: createTickets(database),
     authenticate,
+    limitUser: rateLimits.limitUser,
   }
   const report: Report = ({ requestId: request_id, route, error }) =>
     log.error({ request_id, route, err: error }, 'request failed')
@@ -76,6 +87,7 @@ export function createApp({
       error: answerLastResort(report),
     },
   })
+    .use(security(proxies))
     .use(requestId())
     .use(errors(report, explainUnknownRoute))
     .use(requestLog(log))
@@ -89,6 +101,7 @@ export function createApp({
         maxAge: 600,
       }),
     )
+    .use(addressLimit(rateLimits, proxies))
     .use(health(database.query))
     .use(docs())
     .group('/api', (api) => api.use(taskRoutes(tasks)))
