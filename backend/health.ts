@@ -6,6 +6,7 @@ const tags = ['Health']
 
 /** For whoever runs the server: is it alive, and can it serve? */
 export function health(query: Query) {
+  let look: Promise<unknown> | undefined
   return new Elysia({ name: 'health' })
     .get('/health', async () => ({ status: 'ok' as const }), {
       response: { 200: t.Object({ status: t.Literal('ok') }) },
@@ -19,7 +20,9 @@ export function health(query: Query) {
     .get(
       '/ready',
       async function answerReadiness() {
-        await query`select 1`
+        // One look for all who ask at a time: anybody may ask, as often as they like.
+        look ??= query`select 1`.finally(() => (look = undefined))
+        await look
         return { status: 'ready' as const }
       },
       {
