@@ -172,9 +172,10 @@ describe('a token that is no good', () => {
         return `${header}.${payload}.${signed.digest('base64url')}`
       },
     ],
-    ['a kid that is a path', async () => signedByAttacker({ kid: '../../../../dev/null' })],
-    ['a kid that is SQL', async () => signedByAttacker({ kid: "x' union select 'key" })],
-    ['a kid that is an address', async () => signedByAttacker({ kid: attacker.url.href })],
+    [
+      'a kid that is a path, SQL and a command',
+      async () => signedByAttacker({ kid: "../../dev/null' union select 'key'; $(id)" }),
+    ],
     [
       'an encrypted one, compressed',
       async () =>
