@@ -15,19 +15,22 @@ const patience = 120_000 // ms, for all of them
 test(
   'every API test passes on PostgreSQL behind PgBouncer, by a URL as Neon writes it',
   async () => {
-    const run = Bun.spawn([process.execPath, 'test', '--randomize', 'backend/tests/api/'], {
-      cwd: repository,
-      env: {
-        ...process.env,
-        TEST_DATABASE_URL: databaseUrl(
-          pooler,
-          'sslmode=require&channel_binding=require&prepare=false',
-        ),
-        NODE_EXTRA_CA_CERTS: postgres.certificates.authority,
+    const run = Bun.spawn(
+      [process.execPath, 'test', '--randomize', '--timeout=30000', 'backend/tests/api/'],
+      {
+        cwd: repository,
+        env: {
+          ...process.env,
+          TEST_DATABASE_URL: databaseUrl(
+            pooler,
+            'sslmode=require&channel_binding=require&prepare=false',
+          ),
+          NODE_EXTRA_CA_CERTS: postgres.certificates.authority,
+        },
+        stdout: 'inherit',
+        stderr: 'pipe',
       },
-      stdout: 'inherit',
-      stderr: 'pipe',
-    })
+    )
     const output = await run.stderr.text()
     process.stderr.write(output)
     expect(await run.exited).toBe(0)
