@@ -9,7 +9,10 @@ import { drain } from './draining.ts'
 import { answerLastResort, ApiError, errors, type Report } from './errors.ts'
 import { health } from './health.ts'
 import { requestLog } from './logging.ts'
+import type { Proxies } from './proxies.ts'
+import { addressLimit, type RateLimits } from './rate-limit.ts'
 import { requestId } from './request-id.ts'
+import { security } from './security-headers.ts'
 import { createTaskChanges } from './tasks/changes.ts'
 import { createTaskList } from './tasks/list.ts'
 import { createLive, type Listen } from './tasks/live.ts'
@@ -22,6 +25,9 @@ export type AppParts = {
   verifyToken: VerifyToken
   corsOrigins: string[]
   maxTasksPerUser: number
+  maxStreamsPerUser: number
+  proxies: Proxies
+  rateLimits: RateLimits
   /** How this process hears of changes that others make: see `createLive`. */
   listen?: Listen | undefined
   lookEvery?: number | undefined
@@ -42,6 +48,9 @@ export function createApp({
   verifyToken,
   corsOrigins,
   maxTasksPerUser,
+  maxStreamsPerUser,
+  proxies,
+  rateLimits,
   log,
 }: AppParts) {
   const authenticate = createAuthenticate(verifyToken)
@@ -50,6 +59,7 @@ export function createApp({
     changes,
     listen,
     lookEvery,
+    maxStreamsPerUser,
     report: (err) => log.warn({ err }, 'the event streams wait for the database'),
   })
   stopping?.addEventListener('abort', () => live.close())
@@ -60,6 +70,7 @@ export function createApp({
     live,
     tickets: createTickets(database),
     authenticate,
+    limitUser: rateLimits.limitUser,
   }
   const report: Report = ({ requestId: request_id, route, error }) =>
     log.error({ request_id, route, err: error }, 'request failed')
@@ -83,6 +94,7 @@ export function createApp({
       error: answerLastResort(report),
     },
   })
+    .use(security(proxies))
     .use(requestId())
     .use(drain(draining))
     .use(errors(report, explainUnknownRoute))
@@ -97,6 +109,7 @@ export function createApp({
         maxAge: 600,
       }),
     )
+    .use(addressLimit(rateLimits, proxies))
     .use(health(database.query, draining))
     .use(docs())
     .group('/api', (api) => api.use(taskRoutes(tasks)))

@@ -1,4 +1,7 @@
+import type { BlockList } from 'node:net'
 import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
+import { parseProxies } from './proxies.ts'
+import type { Quotas } from './rate-limit.ts'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 const environments = ['development', 'test', 'production'] as const
@@ -12,6 +15,10 @@ export type Config = {
   maxTasksPerUser: number
   /** How long a server that is told to stop serves on while it is unready, in seconds. */
   drainSeconds: number
+  maxStreamsPerUser: number
+  quotas: Quotas
+  /** Those whose X-Forwarded-For and X-Forwarded-Proto are believed. Absent: nobody's. */
+  trustedProxies?: BlockList
   /** Absent: the embedded database. */
   database?: DatabaseAddress
   /** The way to it past a pooler, which notifications need. Absent: there is none. */
@@ -41,6 +48,9 @@ export class ConfigError extends Error {
     this.problems = problems
   }
 }
+
+/** Requests per minute, in production. Many users may share an address; they share its quota too. */
+const defaultQuotas = { perUser: 600, perAddress: 3_000 }
 
 const minimumSecretLength = 32
 const minimumDistinctCharacters = 8
@@ -74,14 +84,28 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const authUrl = read('BETTER_AUTH_URL', parseHttpUrl)
   const issuer = read('BETTER_AUTH_ISSUER', String)
   const audience = read('BETTER_AUTH_AUDIENCE', String)
+  const trustedProxies = read('TRUSTED_PROXIES', parseProxies)
+
+  function readQuota(name: string, kind: keyof Quotas): Quotas {
+    const whenAbsent = environment === 'production' ? defaultQuotas[kind] : 'off'
+    const quota = read(name, parseQuota) ?? whenAbsent
+    return quota === 'off' ? {} : { [kind]: quota }
+  }
+
   const config: Config = {
     environment,
     host: read('HOST', String) ?? '0.0.0.0',
     port: read('PORT', parsePort) ?? 8000,
     logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
-    maxTasksPerUser: read('MAX_TASKS_PER_USER', parseMaxTasks) ?? 10_000,
     drainSeconds: read('DRAIN_SECONDS', parseDrain) ?? (environment === 'production' ? 5 : 0),
+    maxTasksPerUser: read('MAX_TASKS_PER_USER', parseCount) ?? 10_000,
+    maxStreamsPerUser: read('MAX_STREAMS_PER_USER', parseCount) ?? 50,
+    quotas: {
+      ...readQuota('RATE_LIMIT_PER_USER', 'perUser'),
+      ...readQuota('RATE_LIMIT_PER_ADDRESS', 'perAddress'),
+    },
+    ...(trustedProxies && { trustedProxies }),
     ...(database && { database }),
     ...(database && directDatabase && { directDatabase }),
     ...(secret !== undefined && { secret }),
@@ -121,7 +145,7 @@ function parsePort(text: string): number {
   return port
 }
 
-function parseMaxTasks(text: string): number {
+function parseCount(text: string): number {
   if (!/^[1-9]\d{0,6}$/.test(text)) throw new Error('must be a whole number from 1 to 9999999')
   return Number(text)
 }
@@ -131,6 +155,13 @@ function parseDrain(text: string): number {
   if (!/^\d{1,3}$/.test(text) || seconds > 300)
     throw new Error('must be a whole number of seconds from 0 to 300')
   return seconds
+}
+
+function parseQuota(text: string): number | 'off' {
+  if (text === 'off') return text
+  if (!/^[1-9]\d{0,6}$/.test(text))
+    throw new Error('must be off, or a whole number of requests per minute from 1 to 9999999')
+  return Number(text)
 }
 
 function parseHttpUrl(text: string): URL {

@@ -5,6 +5,7 @@ import script from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' }
 import style from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' }
 import { version } from '../package.json'
 import { failures, type FailureCode } from './errors.ts'
+import { docsSecurityPolicy } from './security-headers.ts'
 
 const introduction = `Each user's tasks, behind a Better Auth token.
 
@@ -27,8 +28,10 @@ export function docs() {
   let completed: Document | undefined
   return (
     new Elysia({ name: 'docs' })
-      .onAfterHandle(async function completeDocument({ response }) {
-        return isDocument(response) ? (completed ??= complete(response)) : undefined
+      .onAfterHandle(async function completeDocument({ response, set }) {
+        if (!isDocument(response)) return undefined
+        set.headers['cache-control'] = unkept['cache-control']
+        return (completed ??= complete(response))
       })
       .use(
         swagger({
@@ -90,11 +93,17 @@ function htmlPage(): Response {
 </html>
 `,
     'text/html',
+    { 'content-security-policy': docsSecurityPolicy },
   )
 }
 
-function text(content: string, type: string): Response {
-  return new Response(content, { headers: { 'content-type': `${type}; charset=utf-8` } })
+/** Of what may be another after the next deployment. */
+const unkept = { 'cache-control': 'no-cache' }
+
+function text(content: string, type: string, headers: Record<string, string> = {}): Response {
+  return new Response(content, {
+    headers: { 'content-type': `${type}; charset=utf-8`, ...unkept, ...headers },
+  })
 }
 
 function file(path: string, type: string): Response {
@@ -133,9 +142,17 @@ const header = (description: string, example: string | number) => ({
 const onEveryAnswer: Headers = {
   'X-Request-Id': header('The id of this request in our log', sampleRequestId),
 }
+const ofApi: Headers = {
+  'RateLimit-Policy': header('The quotas that this request counts against', '"user";q=600;w=60'),
+  RateLimit: header(
+    'What is left of them (`r`), and the seconds until there is more (`t`)',
+    '"user";r=599;t=1',
+  ),
+}
 const byStatus: Record<string, Headers> = {
   '401': { 'WWW-Authenticate': header('RFC 6750', 'Bearer error="invalid_token"') },
   '304': { ETag: header('The version that you have', '"7"') },
+  '429': { 'Retry-After': header('Seconds to wait before trying again', 1) },
   '503': { 'Retry-After': header('Seconds to wait before trying again', 1) },
 }
 const ofTasks: Headers = { ETag: header('The version of the task', '"7"') }
@@ -198,6 +215,7 @@ function completeAnswer(
     description: meanings[status] ?? codes.join(', '),
     headers: {
       ...onEveryAnswer,
+      ...(path.startsWith('/api/') && ofApi),
       ...byStatus[status],
       ...(codes.includes('idempotency_in_progress') && byStatus['503']),
       ...(schema?.properties?.version && ofTasks),

@@ -2,6 +2,7 @@ import type { TSchema } from '@sinclair/typebox'
 import { Elysia, NotFoundError, ValidationError, t } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
 import { DatabaseUnavailable } from './db/connect.ts'
+import { securityHeaders } from './security-headers.ts'
 import { describeExpectation, OneOf } from './validation.ts'
 
 /** Every way in which a request can fail: its code, its status and what a person is told. */
@@ -53,6 +54,10 @@ export const failures = {
   idempotency_key_reused: {
     status: 422,
     detail: 'This Idempotency-Key was used for another request; make a new one',
+  },
+  rate_limited: {
+    status: 429,
+    detail: 'Too many requests; wait for as many seconds as Retry-After says',
   },
   internal_error: {
     status: 500,
@@ -168,7 +173,10 @@ export function errors(
       // What a hook or route answers on purpose is no failure of ours.
       if (status >= 500 && cause !== failure) report({ requestId, route, error: cause })
       set.status = status
-      Object.assign(set.headers, failure.headers, { 'content-type': 'application/json' })
+      Object.assign(set.headers, failure.headers, {
+        'content-type': 'application/json',
+        'cache-control': 'no-store',
+      })
       return {
         detail: failure.message,
         code: failure.code,
@@ -188,7 +196,14 @@ export function answerLastResort(report: Report) {
     const { status, detail } = failures.internal_error
     return Response.json(
       { detail, code: 'internal_error', request_id: requestId } satisfies ErrorBody,
-      { status, headers: { 'content-type': 'application/json', 'x-request-id': requestId } },
+      {
+        status,
+        headers: {
+          ...securityHeaders,
+          'content-type': 'application/json',
+          'x-request-id': requestId,
+        },
+      },
     )
   }
 }

@@ -10,6 +10,7 @@ const tags = ['Health']
  * @param draining from when this server is about to stop, and others should be asked
  */
 export function health(query: Query, draining?: AbortSignal) {
+  let look: Promise<unknown> | undefined
   return new Elysia({ name: 'health' })
     .get('/health', async () => ({ status: 'ok' as const }), {
       response: { 200: t.Object({ status: t.Literal('ok') }) },
@@ -24,7 +25,9 @@ export function health(query: Query, draining?: AbortSignal) {
       '/ready',
       async function answerReadiness() {
         if (draining?.aborted) throw new ApiError('server_stopping')
-        await query`select 1`
+        // One look for all who ask at a time: anybody may ask, as often as they like.
+        look ??= query`select 1`.finally(() => (look = undefined))
+        await look
         return { status: 'ready' as const }
       },
       {

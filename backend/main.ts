@@ -10,6 +10,8 @@ import { listen } from './db/listen.ts'
 import { MigrationFailed } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
 import { createLogger } from './logging.ts'
+import { createProxies } from './proxies.ts'
+import { createRateLimits } from './rate-limit.ts'
 import { PortTaken, serve } from './server.ts'
 import { purgeRegularly } from './tasks/purge.ts'
 import { taskChannel } from './tasks/sql.ts'
@@ -30,6 +32,9 @@ async function start(): Promise<void> {
     verifyToken: createTokenVerifier(config),
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
+    maxStreamsPerUser: config.maxStreamsPerUser,
+    proxies: createProxies(config.trustedProxies),
+    rateLimits: createRateLimits(config.quotas),
     ...newsOf(config),
     draining: draining.signal,
     stopping: stopping.signal,

@@ -1,5 +1,6 @@
 import { Elysia } from 'elysia'
 import { ApiError } from '../errors.ts'
+import type { Limit } from '../rate-limit.ts'
 import { TokenError, type Bearer, type VerifyToken } from './tokens.ts'
 
 /** Tells who sent a request from its `Authorization` header (RFC 6750), or refuses with 401. */
@@ -27,9 +28,13 @@ export type RedeemTicket = (ticket: string) => Promise<Bearer>
 /**
  * Resolves `userId` from the bearer token, before anything about the body. It is `derive`, not
  * `resolve`: that one runs after validation, and a stranger would be told about the body first.
- * A path that names a user must name the token's.
+ * A path that names a user must name the token's. The request counts against the user's quota.
  */
-export function currentUser(authenticate: Authenticate, redeemTicket?: RedeemTicket) {
+export function currentUser(
+  authenticate: Authenticate,
+  limitUser: Limit,
+  redeemTicket?: RedeemTicket,
+) {
   return new Elysia({ name: 'current-user', seed: redeemTicket }).derive(
     { as: 'scoped' },
     async function resolveCurrentUser({ headers, params, query, set }) {
@@ -40,6 +45,7 @@ export function currentUser(authenticate: Authenticate, redeemTicket?: RedeemTic
         redeemTicket && query['ticket'] !== undefined
           ? await redeemTicket(query['ticket'])
           : await authenticate(headers['authorization'])
+      limitUser(userId, set.headers)
       // Where the path has no parameters Elysia gives none, whatever its types say.
       const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }
       if (named !== userId) throw new ApiError('wrong_user')

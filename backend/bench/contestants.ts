@@ -15,8 +15,8 @@ export const ours: Peer = {
   command: [process.execPath, join(import.meta.dir, '../main.ts')],
   env: {
     NODE_ENV: 'production',
-    RATE_LIMIT_PER_USER: '1000000000',
-    RATE_LIMIT_PER_ADDRESS: '1000000000',
+    RATE_LIMIT_PER_USER: '9999999',
+    RATE_LIMIT_PER_ADDRESS: '9999999',
   },
   identifies: 'token',
 }

@@ -36,7 +36,9 @@ async function openCounting(port: number, token: string, onEvent: () => void): P
 const rounded = (milliseconds: number) => Math.round(milliseconds * 10) / 10
 
 async function measure(databaseAddress: string, usersCount: number) {
-  const server = await startServer(databaseAddress)
+  const server = await startServer(databaseAddress, {
+    MAX_STREAMS_PER_USER: String(streamsOpened),
+  })
   const users = await Promise.all(Array.from({ length: usersCount }, newUser))
   for (const { token } of users)
     await server.request('POST', '/api/tasks', { token, json: { title: 'first' } })

@@ -11,6 +11,8 @@ import {
 } from './schemas.ts'
 import { taskColumns } from './sql.ts'
 
+const mostWords = 20 // each is looked for in every task
+
 /** What a list is asked for, in one spelling. */
 type ListRequest = {
   filter: {
@@ -206,7 +208,10 @@ type Page = {
 /** Brings the spellings that front ends use into one. */
 function readRequest(query: ListQuery): ListRequest {
   const { priority, due_from: dueFrom, due_to: dueTo, limit } = query
-  const words = (query.q ?? query.search ?? '').split(/\s+/u).filter((word) => word !== '')
+  const text = query.q ?? query.search ?? ''
+  const words = [...new Set(text.split(/\s+/u).filter((word) => word !== ''))]
+  if (words.length > mostWords)
+    refuse(query.q === undefined ? 'search' : 'q', `must be ${mostWords} different words at most`)
   const { sort = 'created' } = query
   const by = sort.replace(/^-|_at$/g, '')
   return {

@@ -10,6 +10,8 @@ export type LiveOptions = {
   listen?: Listen | undefined
   /** Between two looks for changes that nobody told of, in milliseconds. */
   lookEvery?: number | undefined
+  /** One more ends the user's oldest. */
+  maxStreamsPerUser: number
   report: (error: unknown) => void
 }
 
@@ -32,7 +34,7 @@ const encoder = new TextEncoder()
  * reads from the table what came after the last event that it has sent. Nothing is lost with a
  * notification, and nothing is sent twice.
  */
-export function createLive({ changes, listen, lookEvery, report }: LiveOptions) {
+export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, report }: LiveOptions) {
   const streams = new Map<string, Set<Stream>>()
   let stopWatching: (() => Promise<void>) | undefined
 
@@ -117,6 +119,10 @@ export function createLive({ changes, listen, lookEvery, report }: LiveOptions) 
   function add(owner: string, stream: Stream): void {
     const set = streams.get(owner) ?? new Set()
     streams.set(owner, set.add(stream))
+    // Not refused: an EventSource gives up for good on an error, and the oldest may be one whose
+    // reader is gone, which takes a while to be noticed.
+    const [oldest] = set
+    if (set.size > maxStreamsPerUser) oldest?.end()
     stopWatching ??= watch()
   }
 

@@ -3,6 +3,7 @@ import { currentUser, type Authenticate } from '../auth/current-user.ts'
 import { Conflict, Failure, Invalid } from '../errors.ts'
 import { jsonBody } from '../json-body.ts'
 import { readIdempotency } from './idempotency.ts'
+import type { Limit } from '../rate-limit.ts'
 import type { createTaskList } from './list.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
 import { readPosition, writeSyncToken, type TaskChanges } from './changes.ts'
@@ -47,11 +48,13 @@ export type TaskParts = {
   live: Live
   tickets: Tickets
   authenticate: Authenticate
+  limitUser: Limit
 }
 
 const anyRoute = {
   401: Failure('token_missing', 'token_invalid', 'token_expired'),
   422: Invalid('validation_failed'),
+  429: Failure('rate_limited'),
   500: Failure('internal_error'),
   503: Failure('database_unavailable', 'auth_unavailable'),
 }
@@ -83,8 +86,8 @@ export function taskRoutes(parts: TaskParts) {
 }
 
 /** The stream of events. Beside a token it takes a ticket. */
-function eventRoutes({ live, tickets, authenticate }: TaskParts) {
-  return new Elysia().use(currentUser(authenticate, tickets.redeem)).get(
+function eventRoutes({ live, tickets, authenticate, limitUser }: TaskParts) {
+  return new Elysia().use(currentUser(authenticate, limitUser, tickets.redeem)).get(
     '/events',
     async function streamEvents({ userId, expires, query, headers, set, request, server }) {
       // An EventSource gives up for good on an error: what it cannot resume from is a resync.
@@ -112,7 +115,7 @@ function eventRoutes({ live, tickets, authenticate }: TaskParts) {
   )
 }
 
-function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts) {
+function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }: TaskParts) {
   /** PUT and PATCH do the same: a field that is left out keeps its value. */
   async function update({
     userId,
@@ -126,7 +129,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts
   }
 
   return new Elysia()
-    .use(currentUser(authenticate))
+    .use(currentUser(authenticate, limitUser))
     .use(jsonBody())
     .get(
       '',
@@ -364,7 +367,10 @@ function notModified(set: Set): void {
 function jsonResponse<Body>(set: Set, json: string, status = 200): Body {
   const headers = Object.assign(set.headers, { 'content-type': 'application/json' })
   // oxlint-disable-next-line no-unsafe-type-assertion -- Elysia's type also has lists of cookies
-  const response: unknown = new Response(json, { status, headers: headers as Record<string, string> })
+  const response: unknown = new Response(json, {
+    status,
+    headers: headers as Record<string, string>,
+  })
   set.headers = {}
   // oxlint-disable-next-line no-unsafe-type-assertion -- what Eden clients get is not the Response
   return response as Body

@@ -154,7 +154,9 @@ export const ListQuery = t.Object({
       description: 'Tasks that have this tag; given several times, all of them',
     }),
   ),
-  q: searched('Words or parts of words, all of which stand in the title or the description'),
+  q: searched(
+    'Up to 20 words or parts of words, all of which stand in the title or the description',
+  ),
   due_from: t.Optional(CalendarDate({ description: 'Due on this day or later' })),
   due_to: t.Optional(CalendarDate({ description: 'Due on this day or earlier' })),
   overdue: yesOrNo('Tasks that are late, or those that are not'),
@@ -181,8 +183,9 @@ export const ListQuery = t.Object({
 })
 export type ListQuery = typeof ListQuery.static
 
+/** A server reads headers of 256 KiB; what is looked at closely is never as long. */
 const header = (what: string, example: string) =>
-  t.Optional(t.String({ description: what, examples: [example] }))
+  t.Optional(t.String({ maxLength: 8192, description: what, examples: [example] }))
 
 /** The request headers of a route that reads. */
 export const ReadHeaders = t.Object({

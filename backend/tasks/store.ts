@@ -170,7 +170,7 @@ export function createTaskStore(
       throw new ApiError(others.length > 0 ? 'not_owner' : 'task_not_found')
     },
 
-    /** What is in the trash, the last deleted first: a JSON array. */
+    /** What was put into the trash last, as many as may be tasks: a JSON array. */
     async trash(owner: string): Promise<string> {
       const [found] = await query<{ json: string }>`
         select '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
@@ -178,6 +178,7 @@ export function createTaskStore(
           select ${columns}, to_char(deleted_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as deleted_at
           from tasks where user_id = ${owner} and deleted_at is not null
           order by tasks.deleted_at desc, id desc
+          limit ${maxTasksPerUser}::int
         ) task`
       return found!.json
     },

@@ -167,6 +167,23 @@ describe('while the auth server is away', () => {
     await settled(async () => (await statusFor(token)) === 200)
   })
 
+  test('a redirect in place of the keys is not followed', async () => {
+    const { authServer, statusFor } = start()
+    const { token } = await authServer.signUp()
+    let visits = 0
+    const elsewhere = Bun.serve({
+      port: 0,
+      async fetch() {
+        visits += 1
+        return Response.json({ keys: authServer.publicKeys() })
+      },
+    })
+    authServer.interceptKeySet(async () => Response.redirect(elsewhere.url.href))
+    expect(await statusFor(token)).toBe(503)
+    expect(visits).toBe(0)
+    await elsewhere.stop(true)
+  })
+
   test('however many ask at once, the keys are fetched once', async () => {
     const { authServer, statusFor } = start()
     const users = await Promise.all(Array.from({ length: 20 }, async () => authServer.signUp()))

@@ -36,20 +36,20 @@ describe('the OpenAPI document', () => {
       ),
     )
     expect(table.toSorted()).toEqual([
-      'delete /api/tasks/{id} 204 401 403 404 409 412 422 500 503',
-      'get /api/tasks 200 304 401 422 500 503',
-      'get /api/tasks/changes 200 401 410 422 500 503',
-      'get /api/tasks/events 200 401 422 500 503',
-      'get /api/tasks/trash 200 401 422 500 503',
-      'get /api/tasks/{id} 200 304 401 403 404 422 500 503',
+      'delete /api/tasks/{id} 204 401 403 404 409 412 422 429 500 503',
+      'get /api/tasks 200 304 401 422 429 500 503',
+      'get /api/tasks/changes 200 401 410 422 429 500 503',
+      'get /api/tasks/events 200 401 422 429 500 503',
+      'get /api/tasks/trash 200 401 422 429 500 503',
+      'get /api/tasks/{id} 200 304 401 403 404 422 429 500 503',
       'get /health 200',
       'get /ready 200 503',
-      'patch /api/tasks/{id} 200 401 403 404 409 412 413 415 422 500 503',
-      'patch /api/tasks/{id}/complete 200 401 403 404 409 412 413 415 422 500 503',
-      'post /api/tasks 201 401 409 413 415 422 500 503',
-      'post /api/tasks/events/ticket 201 401 413 415 422 500 503',
-      'post /api/tasks/{id}/restore 200 401 403 404 409 412 413 415 422 500 503',
-      'put /api/tasks/{id} 200 401 403 404 409 412 413 415 422 500 503',
+      'patch /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
+      'patch /api/tasks/{id}/complete 200 401 403 404 409 412 413 415 422 429 500 503',
+      'post /api/tasks 201 401 409 413 415 422 429 500 503',
+      'post /api/tasks/events/ticket 201 401 413 415 422 429 500 503',
+      'post /api/tasks/{id}/restore 200 401 403 404 409 412 413 415 422 429 500 503',
+      'put /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
     ])
     expect(body.openapi).toBe('3.1.0')
     expect(body.info.description).toContain('/api/{user_id}/tasks')
@@ -107,6 +107,8 @@ describe('the OpenAPI document', () => {
     ])
     expect(Object.keys(list.responses['200']!.headers)).toEqual([
       'X-Request-Id',
+      'RateLimit-Policy',
+      'RateLimit',
       'ETag',
       'X-Total-Count',
       'Sync-Token',
@@ -124,6 +126,11 @@ describe('the OpenAPI document', () => {
         )) {
           expect(description).not.toBe('')
           expect(headers).toHaveProperty('X-Request-Id')
+          if (operation.security) {
+            expect(headers).toHaveProperty('RateLimit-Policy')
+            expect(headers).toHaveProperty('RateLimit')
+          }
+          if (status === '429') expect(headers).toHaveProperty('Retry-After')
           if (status === '401') expect(headers).toHaveProperty('WWW-Authenticate')
           if (status === '503') expect(headers).toHaveProperty('Retry-After')
           if (JSON.stringify(content ?? {}).includes('"version"') && status === '201')

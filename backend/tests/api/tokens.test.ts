@@ -164,6 +164,27 @@ describe('a token that is no good', () => {
         return `${header}.${Buffer.from(JSON.stringify({ ...serverClaims(), sub: 'bob' })).toString('base64url')}.${signature}`
       },
     ],
+    [
+      'one signed with an empty secret',
+      async () => {
+        const [header, payload] = (await tokenFor(user.id)).split('.')
+        const signed = new Bun.CryptoHasher('sha256', '').update(`${header}.${payload}`)
+        return `${header}.${payload}.${signed.digest('base64url')}`
+      },
+    ],
+    [
+      'a kid that is a path, SQL and a command',
+      async () => signedByAttacker({ kid: "../../dev/null' union select 'key'; $(id)" }),
+    ],
+    [
+      'an encrypted one, compressed',
+      async () =>
+        `${Buffer.from('{"alg":"dir","enc":"A256GCM","zip":"DEF"}').toString('base64url')}..aa.aa.aa`,
+    ],
+    [
+      'one not in UTF-8',
+      async () => `${Buffer.from('{"alg":"\xff"}', 'latin1').toString('base64url')}.e30.e30`,
+    ],
     ['100 KB of garbage', async () => 'x'.repeat(100_000)],
     ['a good one of 100 KB', async () => tokenFor(user.id, { filler: 'x'.repeat(75_000) })],
   ]
@@ -184,6 +205,28 @@ describe('a token that is no good', () => {
   test('an expired one with a wrong signature is just wrong', async () => {
     const token = await tokenFor(user.id, { exp: seconds() - 60 }, { key: otherSecret })
     expectRefusal(await api.request('GET', '/api/tasks', { token }), 'token_invalid')
+  })
+})
+
+describe('a token that is not in the Authorization header', () => {
+  test.each([
+    ['the query', '/api/tasks?access_token='],
+    ['the query, under another name', '/api/tasks?token='],
+    ['the place of a ticket', '/api/tasks/events?ticket='],
+  ])('in %s opens nothing', async (_, path) => {
+    const { token } = await newUser()
+    expect((await api.request('GET', path + token)).status).toBe(401)
+  })
+
+  test('in a cookie or a form opens nothing', async () => {
+    const { token } = await newUser()
+    const cookie = `better-auth.session_token=${token}; token=${token}`
+    expect((await api.request('GET', '/api/tasks', { headers: { cookie } })).status).toBe(401)
+    const form = await api.request('POST', '/api/tasks', {
+      body: `access_token=${token}&title=x`,
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    })
+    expect(form.status).toBe(401)
   })
 })
 

@@ -8,6 +8,8 @@ import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect, type Database } from '../../db/connect.ts'
 import { startEmbedded } from '../../db/embedded.ts'
 import { migrate } from '../../db/migrate.ts'
+import { createProxies } from '../../proxies.ts'
+import { createRateLimits } from '../../rate-limit.ts'
 import { serve } from '../../server.ts'
 import type { Task } from '../../tasks/schemas.ts'
 
@@ -62,6 +64,9 @@ export function startApi({
     verifyToken: createTokenVerifier(config, now),
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
+    maxStreamsPerUser: config.maxStreamsPerUser,
+    proxies: createProxies(config.trustedProxies),
+    rateLimits: createRateLimits(config.quotas, now),
     stopping: stopping.signal,
     log,
   })

@@ -19,6 +19,8 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
       DRAIN_SECONDS: '0',
       DATABASE_URL: databaseUrl,
       BETTER_AUTH_SECRET: secret,
+      RATE_LIMIT_PER_USER: 'off',
+      RATE_LIMIT_PER_ADDRESS: 'off',
       ...settings,
     },
     stdin: 'ignore',

@@ -10,24 +10,33 @@ afterAll(async () => {
   await postgres.close()
 })
 
-test('every API test passes on PostgreSQL behind PgBouncer, by a URL as Neon writes it', async () => {
-  const run = Bun.spawn([process.execPath, 'test', '--randomize', 'backend/tests/api/'], {
-    cwd: repository,
-    env: {
-      ...process.env,
-      TEST_DATABASE_URL: databaseUrl(
-        pooler,
-        'sslmode=require&channel_binding=require&prepare=false',
-      ),
-      NODE_EXTRA_CA_CERTS: postgres.certificates.authority,
-    },
-    stdout: 'inherit',
-    stderr: 'pipe',
-  })
-  const output = await run.stderr.text()
-  process.stderr.write(output)
-  expect(await run.exited).toBe(0)
-  expect(output).toMatch(/^ *[1-9]\d* pass$/m)
-  const kept = await postgres.admin`select from tasks`
-  expect(kept.length).toBeGreaterThan(0)
-})
+const patience = 120_000 // ms, for all of them
+
+test(
+  'every API test passes on PostgreSQL behind PgBouncer, by a URL as Neon writes it',
+  async () => {
+    const run = Bun.spawn(
+      [process.execPath, 'test', '--randomize', '--timeout=30000', 'backend/tests/api/'],
+      {
+        cwd: repository,
+        env: {
+          ...process.env,
+          TEST_DATABASE_URL: databaseUrl(
+            pooler,
+            'sslmode=require&channel_binding=require&prepare=false',
+          ),
+          NODE_EXTRA_CA_CERTS: postgres.certificates.authority,
+        },
+        stdout: 'inherit',
+        stderr: 'pipe',
+      },
+    )
+    const output = await run.stderr.text()
+    process.stderr.write(output)
+    expect(await run.exited).toBe(0)
+    expect(output).toMatch(/^ *[1-9]\d* pass$/m)
+    const kept = await postgres.admin`select from tasks`
+    expect(kept.length).toBeGreaterThan(0)
+  },
+  patience,
+)

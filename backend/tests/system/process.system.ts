@@ -70,3 +70,12 @@ test('a server that starts before its database waits for it', async () => {
   await server.logged('listening')
   expect(await server.end()).toBe(0)
 })
+
+test('in production requests are limited without a setting that says so', async () => {
+  const defaults = { RATE_LIMIT_PER_USER: '', RATE_LIMIT_PER_ADDRESS: '' }
+  const server = await startServer(url, { ...settings, ...defaults })
+  const { headers } = await server.request('GET', '/api/tasks', await newUser())
+  expect(headers.get('ratelimit-policy')).toBe('"address";q=3000;w=60, "user";q=600;w=60')
+  expect(headers.get('ratelimit')).toBe('"address";r=2999;t=1, "user";r=599;t=1')
+  await server.end()
+})

@@ -23,6 +23,8 @@ test('without any setting there is a development server on port 8000', () => {
     corsOrigins: ['http://localhost:3000'],
     maxTasksPerUser: 10_000,
     drainSeconds: 0,
+    maxStreamsPerUser: 50,
+    quotas: {},
   }
   expect(readConfig({})).toEqual(expected as never)
   expect(readConfig({ PORT: '', DATABASE_URL: ' ', BETTER_AUTH_SECRET: '' })).toEqual(
@@ -69,6 +71,10 @@ test('all problems are reported at once, by name and without values', () => {
     BETTER_AUTH_SECRET: 'short-7',
     BETTER_AUTH_URL: 'ftp://auth-7',
     CORS_ORIGINS: '*',
+    MAX_STREAMS_PER_USER: 'many-7',
+    RATE_LIMIT_PER_USER: 'fast-7',
+    RATE_LIMIT_PER_ADDRESS: '0',
+    TRUSTED_PROXIES: 'proxy-7',
   }
   const problems = problemsOf(env)
   expect(problems.map((problem) => problem.split(' ')[0])).toEqual([
@@ -76,9 +82,13 @@ test('all problems are reported at once, by name and without values', () => {
     'DATABASE_URL',
     'BETTER_AUTH_SECRET',
     'BETTER_AUTH_URL',
+    'TRUSTED_PROXIES',
     'PORT',
     'LOG_LEVEL',
     'CORS_ORIGINS',
+    'MAX_STREAMS_PER_USER',
+    'RATE_LIMIT_PER_USER',
+    'RATE_LIMIT_PER_ADDRESS',
   ])
   for (const value of ['-7', 'hunter2', '8000x']) expect(problems.join('\n')).not.toContain(value)
 })
@@ -104,6 +114,33 @@ describe('production', () => {
   )
 })
 
+describe('limits of requests', () => {
+  const settings = { DATABASE_URL: url, BETTER_AUTH_SECRET: secret }
+  const quotasOf = (env: Record<string, string>) => readConfig({ ...settings, ...env }).quotas
+
+  test('are on in production and off elsewhere, unless told', () => {
+    expect(quotasOf({ NODE_ENV: 'production' })).toEqual({ perUser: 600, perAddress: 3_000 })
+    expect(quotasOf({ NODE_ENV: 'test' })).toEqual({})
+    expect(quotasOf({ RATE_LIMIT_PER_USER: '7', RATE_LIMIT_PER_ADDRESS: '8' })).toEqual({
+      perUser: 7,
+      perAddress: 8,
+    })
+    expect(quotasOf({ NODE_ENV: 'production', RATE_LIMIT_PER_ADDRESS: 'off' })).toEqual({
+      perUser: 600,
+    })
+  })
+
+  test('believe the proxies that are named, and no others', () => {
+    const { trustedProxies } = readConfig({ TRUSTED_PROXIES: ' 10.0.0.0/8, 192.0.2.7 ,fd00::/8,' })
+    expect(trustedProxies!.check('10.255.0.1')).toBe(true)
+    expect(trustedProxies!.check('192.0.2.7')).toBe(true)
+    expect(trustedProxies!.check('fd12::1', 'ipv6')).toBe(true)
+    expect(trustedProxies!.check('192.0.2.8')).toBe(false)
+    expect(trustedProxies!.check('fe80::1', 'ipv6')).toBe(false)
+    expect(readConfig({}).trustedProxies).toBeUndefined()
+  })
+})
+
 test.each([
   ['BETTER_AUTH_SECRET', 'x'.repeat(31)],
   ['BETTER_AUTH_SECRET', 'x'.repeat(64)],
@@ -117,6 +154,18 @@ test.each([
   ['DRAIN_SECONDS', '-1'],
   ['DRAIN_SECONDS', '301'],
   ['DRAIN_SECONDS', '5s'],
+  ['MAX_STREAMS_PER_USER', '0'],
+  ['RATE_LIMIT_PER_USER', '-1'],
+  ['RATE_LIMIT_PER_USER', '1e3'],
+  ['RATE_LIMIT_PER_ADDRESS', 'OFF'],
+  ['TRUSTED_PROXIES', 'proxy.example'],
+  ['TRUSTED_PROXIES', '*'],
+  ['TRUSTED_PROXIES', '10.0.0.0/33'],
+  ['TRUSTED_PROXIES', '10.0.0.0/-1'],
+  ['TRUSTED_PROXIES', '10.0.0/8'],
+  ['TRUSTED_PROXIES', 'fd00::/129'],
+  ['TRUSTED_PROXIES', 'fe80::1%eth0'],
+  ['TRUSTED_PROXIES', '10.0.0.0/8/8'],
   ['BETTER_AUTH_URL', 'localhost:3000'],
   ['BETTER_AUTH_URL', 'https://user:pass@a.example'],
   ['CORS_ORIGINS', 'localhost:3000'],

@@ -1,0 +1,108 @@
+import { Elysia, type HTTPHeaders } from 'elysia'
+import { ApiError } from './errors.ts'
+import type { Proxies } from './proxies.ts'
+
+/** Counts a request against a quota, and tells of it in the headers of the answer. */
+export type Limit = (key: string, headers: HTTPHeaders) => void
+
+/** Requests per minute; absent where there is no limit. */
+export type Quotas = { perUser?: number; perAddress?: number }
+
+export type RateLimits = ReturnType<typeof createRateLimits>
+
+const window = 60 // s
+const mostKeys = 50_000 // with a number each; twice as many are known
+const rounding = 1e-6 // of a request; sums of intervals are not exact
+
+/** For probes: one that fails takes the server out of service, or restarts it. */
+const unlimitedPaths = ['/health', '/ready']
+
+/**
+ * The quotas of this process, announced as draft-ietf-httpapi-ratelimit-headers-10 says. Where one is
+ * used up, the request is 429 `rate_limited`.
+ *
+ * @param now a time in milliseconds that never goes back
+ */
+export function createRateLimits(
+  { perUser, perAddress }: Quotas,
+  now: () => number = () => performance.now(),
+): { limitUser: Limit; limitAddress?: Limit } {
+  const addressPolicy = perAddress && policyOf('address', perAddress)
+  const userPolicy = perUser && policyOf('user', perUser)
+  return {
+    limitUser: perUser
+      ? createLimit(
+          'user',
+          perUser,
+          [addressPolicy, userPolicy].filter((policy) => policy !== undefined).join(', '),
+          now,
+        )
+      : () => {},
+    ...(perAddress &&
+      addressPolicy && { limitAddress: createLimit('address', perAddress, addressPolicy, now) }),
+  }
+}
+
+/** Limits the addresses that requests come from, before anything is asked about a token. */
+export function addressLimit({ limitAddress }: RateLimits, proxies: Proxies) {
+  const plugin = new Elysia({ name: 'address-limit' })
+  if (limitAddress === undefined) return plugin
+  return plugin.onRequest(function countAddress({ request, set, server }) {
+    if (unlimitedPaths.includes(pathOf(request.url))) return
+    limitAddress(proxies.clientOf(request, server), set.headers)
+  })
+}
+
+const policyOf = (name: string, quota: number) => `"${name}";q=${quota};w=${window}`
+
+function createLimit(name: string, quota: number, policies: string, now: () => number): Limit {
+  const count = createCounter(quota, now)
+  return function limit(key, headers) {
+    const free = count(key)
+    const remaining = Math.floor(free + rounding)
+    const wait = Math.max(1, Math.ceil(((1 - (free - remaining)) * window) / quota - rounding)) // s
+    const known = headers['ratelimit']
+    const item = `"${name}";r=${Math.max(remaining, 0)};t=${wait}`
+    headers['ratelimit-policy'] = policies
+    headers['ratelimit'] = known === undefined ? item : `${String(known)}, ${item}`
+    if (remaining < 0)
+      throw new ApiError('rate_limited', { headers: { 'retry-after': String(wait) } })
+  }
+}
+
+/**
+ * Counts by the generic cell rate algorithm (ITU-T I.371): what is kept of a key is one number, the
+ * time when its whole quota will be free again, and the quota comes back evenly, not all at once.
+ *
+ * Numbers from before the last window say nothing, so keys are kept in two generations: the older is
+ * dropped when a window has passed. Where the younger has grown too large first, what goes is what
+ * nobody has asked for lately; whoever goes on asking is not forgotten.
+ *
+ * @returns how much of the quota is free after this request; below 0 where it was used up, and then
+ *   the request is not counted
+ */
+function createCounter(quota: number, now: () => number): (key: string) => number {
+  const interval = (window * 1000) / quota // ms
+  let young = new Map<string, number>()
+  let old = new Map<string, number>()
+  let bornAt = now()
+
+  return function count(key) {
+    const time = now()
+    if (young.size >= mostKeys || time - bornAt >= window * 1000) {
+      old = young
+      young = new Map()
+      bornAt = time
+    }
+    const wholeAt = Math.max(young.get(key) ?? old.get(key) ?? 0, time)
+    const free = (time - wholeAt) / interval + quota - 1
+    young.set(key, free < -rounding ? wholeAt : wholeAt + interval)
+    return free
+  }
+}
+
+function pathOf(url: string): string {
+  const start = url.indexOf('/', 'http://'.length)
+  const end = url.indexOf('?', start)
+  return end === -1 ? url.slice(start) : url.slice(start, end)
+}
