@@ -17,6 +17,7 @@ export const ours: Peer = {
     NODE_ENV: 'production',
     RATE_LIMIT_PER_USER: '9999999',
     RATE_LIMIT_PER_ADDRESS: '9999999',
+    DRAIN_SECONDS: '0',
   },
   identifies: 'token',
 }

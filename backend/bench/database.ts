@@ -10,6 +10,8 @@ export type BenchDatabase = Awaited<ReturnType<typeof startBenchDatabase>>
 /** `ours` has this project's tables, `plain` the one table that its peers need. */
 export type DatabaseName = 'ours' | 'plain'
 
+const patience = { deadline: 60_000 } // ms
+
 const columns = 'user_id, created_at, title, description, completed, priority, tags, due_date'
 const rows = `
   select
@@ -27,26 +29,32 @@ const rows = `
 export async function startBenchDatabase() {
   const postgres = await startPostgres({ autovacuum: 'off' }, { plain: true })
   const { admin } = postgres
-  const addresses = {} as Record<DatabaseName, string>
-  for (const name of ['ours', 'plain'] as const) {
+  async function createDatabase(): Promise<string> {
     const database = await postgres.createDatabase()
-    addresses[name] = databaseUrl(
-      { host: '127.0.0.1', port: postgres.port, database },
-      'sslmode=disable',
-    )
+    return databaseUrl({ host: '127.0.0.1', port: postgres.port, database }, 'sslmode=disable')
   }
-  const ours = connect(parseDatabaseUrl(addresses.ours))
+  const addresses: Record<DatabaseName, string> = {
+    ours: await createDatabase(),
+    plain: await createDatabase(),
+  }
+  const ours = connect(parseDatabaseUrl(addresses.ours), patience)
   await migrate(ours)
   await ours.script(
     `insert into task_lists (user_id, counter, task_count)
        select 'user-' || who, ${tasksPerUser}, ${tasksPerUser} from generate_series(1, ${usersCount}) who;
      insert into tasks (${columns}) ${rows.replace('%PRIORITY%', '::task_priority')};
      update tasks set change = (id - 1) % ${tasksPerUser} + 1, created_change = (id - 1) % ${tasksPerUser} + 1`,
-    60_000,
+    patience.deadline,
   )
-  const plain = connect(parseDatabaseUrl(addresses.plain))
-  await plain.script(await Bun.file(join(import.meta.dir, 'peers/schema.sql')).text(), 60_000)
-  await plain.script(`insert into tasks (${columns}) ${rows.replace('%PRIORITY%', '')}`, 60_000)
+  const plain = connect(parseDatabaseUrl(addresses.plain), patience)
+  await plain.script(
+    await Bun.file(join(import.meta.dir, 'peers/schema.sql')).text(),
+    patience.deadline,
+  )
+  await plain.script(
+    `insert into tasks (${columns}) ${rows.replace('%PRIORITY%', '')}`,
+    patience.deadline,
+  )
 
   /** Takes away what the last work left behind, so that the next one starts from the same place. */
   async function tidy(): Promise<void> {
@@ -65,6 +73,17 @@ export async function startBenchDatabase() {
     /** The process that all others of the server are children of. */
     pid: postgres.pid,
     tidy,
+    /** Gives a user so many tasks. */
+    async fill(user: string, tasks: number): Promise<void> {
+      await ours.query`
+        insert into task_lists (user_id, counter, task_count) values (${user}, ${tasks}, ${tasks})
+        on conflict (user_id) do update set counter = task_lists.counter + 1, task_count = ${tasks}`
+      await ours.query`
+        insert into tasks (user_id, title, description, created_at, change, created_change)
+        select ${user}, 'Task ' || number, 'What is to be done', timestamptz '2026-01-01' + number * interval '1 minute', number, number
+        from generate_series(1, ${tasks}::int) number`
+      await ours.query`vacuum analyze tasks`
+    },
     async close(): Promise<void> {
       await ours.close()
       await plain.close()

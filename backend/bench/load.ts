@@ -34,7 +34,7 @@ export async function sendLoad(
   const output = await new Response(wrk.stdout).text()
   const line = output.trimEnd().split('\n').at(-1) ?? ''
   if ((await wrk.exited) !== 0 || !line.startsWith('{')) throw new Error(`wrk failed: ${output}`)
-  const { failed, ...load } = JSON.parse(line) as Load & { failed: number }
+  const { failed, ...load }: Load & { failed: number } = JSON.parse(line)
   if (failed > 0) throw new Error(`${failed} of ${load.requests} requests failed`)
   return load
 }

@@ -8,6 +8,8 @@ export type ServerProgram = {
   command: string[]
   /** Beside PATH and PORT. */
   env: Record<string, string>
+  /** Where it runs. Default: the repository. */
+  cwd?: string
 }
 
 export type RunningServer = Awaited<ReturnType<typeof startBenchServer>>
@@ -15,12 +17,15 @@ export type RunningServer = Awaited<ReturnType<typeof startBenchServer>>
 const repository = join(import.meta.dir, '../..')
 
 /** Starts a server, its output going to a file as it does under a service manager. */
-export async function startBenchServer({ name, command, env }: ServerProgram, directory: string) {
+export async function startBenchServer(
+  { name, command, env, cwd = repository }: ServerProgram,
+  directory: string,
+) {
   const port = await freePort()
   const output = openSync(join(directory, `${port}.log`), 'a')
   const began = performance.now()
   const child = Bun.spawn(command, {
-    cwd: repository,
+    cwd,
     env: { PATH: process.env['PATH'], PORT: String(port), HOST: '127.0.0.1', ...env },
     stdin: 'ignore',
     stdout: output,

@@ -88,6 +88,16 @@ export const works: Work[] = [
     makeRequests: async (identify) =>
       ofTasks(identify, (id) => ({ method: 'PATCH', path: `/api/tasks/${id}/complete` })),
   },
+  {
+    // As a page does after a click: no list can be remembered from before.
+    name: 'toggle, list',
+    status: 200,
+    writes: true,
+    makeRequests: async (identify) =>
+      ofTasks(identify, (id) => ({ method: 'PATCH', path: `/api/tasks/${id}/complete` })).flatMap(
+        (toggle) => [toggle, listOf(toggle.headers)],
+      ),
+  },
 ]
 
 function listOf(headers: Record<string, string>): BenchRequest {

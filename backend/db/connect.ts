@@ -158,16 +158,15 @@ async function within<Result>(
       reject(new DatabaseUnavailable(`No answer within ${milliseconds} ms`))
       cancel(running)
     }, milliseconds)
-    running.then(
-      (result) => {
-        clearTimeout(timer)
-        resolve(result)
-      },
-      (error: unknown) => {
-        clearTimeout(timer)
-        reject(translate(error, describe))
-      },
-    )
+    function succeed(result: Result): void {
+      clearTimeout(timer)
+      resolve(result)
+    }
+    function fail(error: unknown): void {
+      clearTimeout(timer)
+      reject(translate(error, describe))
+    }
+    running.then(succeed, fail)
   })
 }
 

@@ -141,9 +141,10 @@ export function createTaskList(database: Database) {
 
   /** How many tasks there are on all pages. Of a list without a filter the number is kept. */
   function totalOf(owner: string, filter: ListRequest['filter'], conditions: Fragment): Fragment {
-    const { status, tags, words, timeZone, ...others } = filter
+    const { status, priority, tags, words, dueFrom, dueTo, overdue } = filter
     const isEverything =
-      status === 'all' && tags.length + words.length + Object.keys(others).length === 0
+      status === 'all' &&
+      [priority, dueFrom, dueTo, overdue, ...tags, ...words].every((wanted) => wanted === undefined)
     return isEverything
       ? fragment`coalesce((select task_count from task_lists where user_id = ${owner}), 0)`
       : fragment`(select count(*) from tasks where ${conditions})`

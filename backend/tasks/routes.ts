@@ -365,12 +365,10 @@ function notModified(set: Set): void {
  */
 // oxlint-disable-next-line no-unnecessary-type-parameters -- every route has its own type of body
 function jsonResponse<Body>(set: Set, json: string, status = 200): Body {
-  const headers = Object.assign(set.headers, { 'content-type': 'application/json' })
-  // oxlint-disable-next-line no-unsafe-type-assertion -- Elysia's type also has lists of cookies
-  const response: unknown = new Response(json, {
-    status,
-    headers: headers as Record<string, string>,
-  })
+  // oxlint-disable-next-line no-unsafe-type-assertion -- Elysia's type has numbers and cookies, too
+  const headers = set.headers as Record<string, string>
+  headers['content-type'] = 'application/json'
+  const response: unknown = new Response(json, { status, headers })
   set.headers = {}
   // oxlint-disable-next-line no-unsafe-type-assertion -- what Eden clients get is not the Response
   return response as Body

@@ -150,7 +150,7 @@ export async function startPostgres(
   }
 }
 
-async function newestPrograms(): Promise<string> {
+export async function newestPrograms(): Promise<string> {
   const root = '/usr/lib/postgresql' // Debian keeps a directory there for each version
   const [newest] = (await readdir(root)).toSorted((one, other) => Number(other) - Number(one))
   return join(root, newest ?? '', 'bin')

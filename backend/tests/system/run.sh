@@ -1,38 +1,9 @@
 #!/usr/bin/env bash
 # Runs the tests that need programs of their own: PostgreSQL, PgBouncer, HAProxy, a browser, Node and
 # Python.
-# On Debian, as root, what is missing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
-PATH=$PATH:/usr/sbin
-
-missing=()
-compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
-for program in pgbouncer haproxy chromium openssl; do
-  command -v "$program" >/dev/null || missing+=("$program")
-done
-command -v setpriv >/dev/null || missing+=(util-linux)
-command -v node >/dev/null || missing+=(nodejs)
-# The server in Python that the benchmark compares with, on Debian's own interpreter.
-for package in fastapi httptools jwt sqlalchemy-ext sqlmodel asyncpg ujson uvicorn uvloop; do
-  dpkg-query --show "python3-$package" >/dev/null 2>&1 || missing+=("python3-$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  install="apt-get install -y --no-install-recommends ${missing[*]}"
-  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "The system tests need: ${missing[*]}. On Debian: sudo $install" >&2
-    exit 1
-  fi
-  echo "Installing ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  $install -qq >/dev/null
-fi
-
-TMPDIR=$(mktemp -d)
-export TMPDIR
-trap 'rm -rf "$TMPDIR"' EXIT
-chmod 755 "$TMPDIR" # PostgreSQL and PgBouncer run as another user
+source backend/tests/support/programs.sh
 
 bun test --timeout 60000 ./backend/tests/system/*.system.ts 2>&1 | tee "$TMPDIR/output"
 # A file without a test in it is no failure to bun.

@@ -1,0 +1,114 @@
+import { join } from 'node:path'
+import { Fragment, type Database, type Parameter } from '../db/connect.ts'
+import { createTaskList } from '../tasks/list.ts'
+import { createTaskStore } from '../tasks/store.ts'
+import { newestPrograms } from '../tests/support/postgres.ts'
+import { cpuSeconds } from './cpu.ts'
+import type { BenchDatabase } from './database.ts'
+import { tasksPerUser, usersCount } from './work.ts'
+
+/** How often PostgreSQL can run what a work asks of it, without a server in between. */
+export type Limit = { transactionsPerSecond: number; postgresCpu: number }
+
+const user = 'limit'
+const id = 123_456_789
+const connections = 10 // as many as a server has
+
+/**
+ * The statements that this server sends for each work, by the work's name. They are the store's own,
+ * written down in place of being sent.
+ */
+async function statements(): Promise<Record<string, Fragment>> {
+  let sent = new Fragment([''], [])
+  const row = { id, version: 1, json: '[]', counter: 1, total: 0 }
+  const recorder: Database = {
+    async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
+      sent = new Fragment(strings, parameters)
+      // oxlint-disable-next-line no-unsafe-type-assertion -- whatever is asked for, one row of it
+      return [row as unknown as Row]
+    },
+    fragment: (strings, ...parameters) => new Fragment(strings, parameters),
+    script: async () => {},
+    close: async () => {},
+  }
+  const store = createTaskStore(recorder, { maxTasksPerUser: 10_000 })
+  const list = createTaskList(recorder)
+  const recorded: Record<string, Fragment> = {}
+  async function record(work: string, run: () => Promise<unknown>): Promise<void> {
+    await run()
+    recorded[work] = sent
+  }
+  await record('list, read anew', async () => list(user, {}, undefined))
+  await record('list of 20', async () => list(user, {}, undefined))
+  await record('list, unchanged', async () => list(user, {}, '"1"'))
+  await record('one task', async () => store.find(user, id))
+  await record('create', async () =>
+    store.create(
+      user,
+      {
+        title: 'Call the plumber',
+        description: 'The tap in the kitchen drips, and the one in the bathroom does not open.',
+        priority: 'high',
+        tags: ['home', 'urgent'],
+        due_date: '2030-05-17',
+      },
+      {},
+    ),
+  )
+  await record('update', async () =>
+    store.update(user, id, { title: 'A new title', priority: 'low' }, {}),
+  )
+  await record('toggle', async () => store.toggle(user, id, {}))
+  return recorded
+}
+
+/** As pgbench takes it: for a user and a task of theirs that are drawn each time. */
+function scriptOf({ texts, values }: Fragment, writes: boolean): string {
+  const literal = (value: unknown) => {
+    if (value === user) return `('${writes ? 'writer' : 'user'}-' || :who::int)`
+    if (value === id) return ':id'
+    if (value === null) return 'null'
+    return typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : JSON.stringify(value)
+  }
+  const sql = texts
+    // To pgbench :MI is a variable, in a text, too.
+    .map((text) => text.replace(/(?<=[A-Z0-9]):(?=[A-Z])/g, "' || chr(58) || '"))
+    .reduce((all, text, index) => all + literal(values[index - 1]) + text)
+    .replace(/\s+/g, ' ')
+  return `\\set who random(1, ${usersCount})
+\\set id (:who - 1) * ${tasksPerUser} + random(1, ${tasksPerUser})
+${sql};
+`
+}
+
+/** The limit of each work, by its name, measured with pgbench. */
+export async function measureLimits(
+  database: BenchDatabase,
+  directory: string,
+  seconds: number,
+): Promise<Record<string, Limit>> {
+  const pgbench = join(await newestPrograms(), 'pgbench')
+  const limits: Record<string, Limit> = {}
+  for (const [work, statement] of Object.entries(await statements())) {
+    const file = join(directory, 'limit.sql')
+    await Bun.write(file, scriptOf(statement, work === 'create'))
+    const before = cpuSeconds(database.pid)
+    const options = ['-n', '-M', 'prepared', '-c', String(connections), '-T', String(seconds)]
+    const run = Bun.spawn(
+      [pgbench, ...options, '-f', file, database.addresses.ours.replace(/\?.*/, '')],
+      { stderr: 'pipe' },
+    )
+    const [output, errors] = [
+      await new Response(run.stdout).text(),
+      await new Response(run.stderr).text(),
+    ]
+    const count = Number(/transactions actually processed: (\d+)/.exec(output)?.[1])
+    if ((await run.exited) !== 0 || !(count > 0)) throw new Error(`pgbench, ${work}: ${errors}`)
+    limits[work] = {
+      transactionsPerSecond: count / seconds,
+      postgresCpu: ((cpuSeconds(database.pid) - before) * 1e6) / count,
+    }
+    await database.tidy()
+  }
+  return limits
+}
