@@ -215,8 +215,9 @@ function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts
       '/:id',
       async function findTask({ userId, params, headers, set }) {
         const { version, json } = await store.find(userId, params.id)
+        const isUnchanged = isKnown(headers['if-none-match'], String(version))
         set.headers['etag'] = `"${version}"`
-        if (isKnown(headers['if-none-match'], String(version))) return notModified(set)
+        if (isUnchanged) return notModified(set)
         return jsonResponse<Task>(json)
       },
       {
