@@ -1,4 +1,4 @@
-import { Elysia, t, type Context } from 'elysia'
+import { Elysia, NotFoundError, t, type Context } from 'elysia'
 import { currentUser, type Authenticate } from '../auth/current-user.ts'
 import { Conflict, Failure, Invalid } from '../errors.ts'
 import { jsonBody } from '../json-body.ts'
@@ -33,6 +33,9 @@ const tags = ['Tasks']
 const liveTags = ['Sync and live']
 
 const changesAtOnce = 500
+
+/** They take some methods and are no ids for the others, to which the router gives them as such. */
+const fixedPaths = ['changes', 'events', 'trash']
 
 const eventsDescription = `Server-Sent Events: \`task.created\`, \`task.updated\`, \`task.restored\` with the task, and
 \`task.deleted\` with \`{"id": 1}\`. An event's \`id\` is its place in the order of changes; sent back in
@@ -127,6 +130,10 @@ function storedRoutes({ store, list, changes, tickets, authenticate }: TaskParts
 
   return new Elysia()
     .use(currentUser(authenticate))
+    .onTransform(async function keepFixedPaths({ params, route }) {
+      const { id } = (params ?? {}) as { id?: string }
+      if (route.endsWith('/:id') && fixedPaths.includes(id ?? '')) throw new NotFoundError()
+    })
     .use(jsonBody())
     .get(
       '',
