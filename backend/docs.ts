@@ -115,7 +115,11 @@ type Operation = {
 }
 type Answer = { description?: string; headers?: object; content?: Record<string, Media> }
 type Media = {
-  schema?: { type?: string; properties?: { code?: { enum?: FailureCode[] }; version?: object } }
+  schema?: {
+    type?: string
+    minProperties?: number
+    properties?: { code?: { enum?: FailureCode[] }; version?: object }
+  }
   examples?: object
   example?: string
 }
@@ -146,7 +150,6 @@ const sampleRequestId = '0b1c6a52-4e2d-4f0e-9a51-6e6f1f6f8a55'
 const isList = ({ path, status }: Place) => path === '/api/tasks' && status === '200'
 const isTask = ({ status, schema }: Place) =>
   status.startsWith('2') && schema?.properties?.version !== undefined
-const isBehindToken = ({ path }: Place) => path.startsWith('/api/')
 
 /** Every header of ours, beside those of CORS and of HTTP itself, with the answers that carry it. */
 const answerHeaders: Record<string, AnswerHeader> = {
@@ -158,7 +161,8 @@ const answerHeaders: Record<string, AnswerHeader> = {
   'Cache-Control': {
     description: 'What is behind a token is for its bearer alone',
     example: 'private, no-cache',
-    on: isBehindToken,
+    // A path that takes other methods is behind the token or not.
+    on: ({ path, status }) => path.startsWith('/api/') || (status === '405' && 'maybe'),
   },
   Vary: {
     description: 'The request headers on which the answer depends',
@@ -245,11 +249,13 @@ function complete(document: Document): Document {
   for (const [path, operations] of Object.entries(document.paths))
     for (const operation of Object.values(operations)) {
       if (path.startsWith('/api/')) operation.security = [{ bearer: [] }]
-      if (operation.requestBody)
-        operation.requestBody = {
-          required: !path.endsWith('/complete'),
-          content: onlyJson(operation.requestBody.content),
-        }
+      if (operation.requestBody) {
+        const isOptional = path.endsWith('/complete')
+        const content = onlyJson(operation.requestBody.content)
+        // Elysia takes `{}` for an optional body that is not there, and never checks it.
+        if (isOptional) delete mediaOf(content).schema?.minProperties
+        operation.requestBody = { required: !isOptional, content }
+      }
       if (path.endsWith('/events')) operation.responses['200'] = eventStream
       const isWrite = '409' in operation.responses
       operation.responses = Object.fromEntries(
