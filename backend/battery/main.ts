@@ -6,6 +6,8 @@
 import { parseArgs } from 'node:util'
 import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
 import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
+import { inputs } from './inputs.ts'
+import { isolation } from './isolation.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -19,7 +21,10 @@ export type Battery = {
   report: Report
 }
 
-const parts: Record<string, (battery: Battery) => Promise<void>> = {}
+const parts: Record<string, (battery: Battery) => Promise<void>> = {
+  inputs,
+  isolation,
+}
 
 const { values } = parseArgs({
   options: {

@@ -93,6 +93,7 @@ export async function startPostgres(settings: Record<string, string> = {}) {
     directory,
     /** Past TLS, passwords and any pooler. */
     admin,
+    connectAsSuperuser,
     async createDatabase(): Promise<string> {
       const name = `fresh_${crypto.randomUUID().replaceAll('-', '')}`
       await admin.unsafe(`create database ${name} owner ${owner.name}`)
