@@ -118,11 +118,15 @@ export function createApp({
 
   async function explainUnknownRoute({ headers }: Request, path: string): Promise<ApiError> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
-    const methods = app.routes
+    const routes = app.routes
       // Not the plugin's OPTIONS, which is there for any path.
       .filter((route) => route.method !== 'OPTIONS' && matches(route.path, path))
+    if (routes.length === 0) return new ApiError('route_not_found')
+    const fewest = Math.min(...routes.map((route) => parametersIn(route.path)))
+    const methods = routes
+      // `/tasks/trash` is itself, and not the task with this id.
+      .filter((route) => parametersIn(route.path) === fewest)
       .map(({ method }) => method)
-    if (methods.length === 0) return new ApiError('route_not_found')
     const allow = ['OPTIONS', ...(methods.includes('GET') ? ['HEAD'] : []), ...methods]
     return new ApiError('method_not_allowed', {
       headers: { allow: [...new Set(allow)].toSorted().join(', ') },
@@ -158,6 +162,10 @@ const exposedHeaders = [
   'WWW-Authenticate',
   'X-Request-Id',
 ]
+
+function parametersIn(pattern: string): number {
+  return pattern.split(':').length - 1
+}
 
 function matches(pattern: string, path: string): boolean {
   const [wanted, given] = [pattern, path].map((text) => text.replace(/(?<=.)\/$/, '').split('/'))

@@ -4,8 +4,8 @@ import favicon from 'swagger-ui-dist/favicon-32x32.png' with { type: 'file' }
 import script from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' }
 import style from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' }
 import { version } from '../package.json'
-import { failures, type FailureCode } from './errors.ts'
-import { docsSecurityPolicy } from './security-headers.ts'
+import { Failure, failures, type FailureCode } from './errors.ts'
+import { docsSecurityPolicy, securityHeaders } from './security-headers.ts'
 
 const introduction = `Each user's tasks, behind a Better Auth token.
 
@@ -113,19 +113,42 @@ function file(path: string, type: string): Response {
 }
 
 /** As much of an OpenAPI document as is completed here. */
-type Document = { paths: Record<string, Record<string, Operation>> }
+type Document = {
+  paths: Record<string, Record<string, Operation>>
+  components: { responses?: Record<string, Answer> }
+}
 type Operation = {
   security?: object[]
   requestBody?: { required: boolean; content: Record<string, Media> }
   responses: Record<string, Answer>
 }
-type Answer = { description?: string; headers?: Headers; content?: Record<string, Media> }
+type Answer = { description?: string; headers?: object; content?: Record<string, Media> }
 type Media = {
-  schema?: { type?: string; properties?: { code?: { enum?: FailureCode[] }; version?: object } }
+  schema?: {
+    type?: string
+    minProperties?: number
+    properties?: { code?: { enum?: FailureCode[] }; version?: object }
+  }
   examples?: object
   example?: string
 }
-type Headers = Record<string, object>
+
+/** One of the answers of an operation, or one that belongs to none and has an empty path. */
+type Place = {
+  path: string
+  status: string
+  schema: Media['schema']
+  codes: FailureCode[]
+  /** Whether the operation takes an `Idempotency-Key`. */
+  isWrite: boolean
+}
+
+type AnswerHeader = {
+  description: string
+  example: string | number
+  /** Whether an answer has it: `true` for always, `'maybe'` where some of its kind have. */
+  on: (place: Place) => boolean | 'maybe'
+}
 
 function isDocument(response: unknown): response is Document {
   return typeof response === 'object' && response !== null && 'openapi' in response
@@ -133,45 +156,116 @@ function isDocument(response: unknown): response is Document {
 
 const sampleRequestId = '0b1c6a52-4e2d-4f0e-9a51-6e6f1f6f8a55'
 
-const header = (description: string, example: string | number) => ({
-  description,
-  schema: { type: typeof example === 'number' ? 'integer' : 'string' },
-  example,
-})
+const isList = ({ path, status }: Place) => path === '/api/tasks' && status === '200'
+/** Probes are not; of an answer to no route it is not known. */
+const isCounted = ({ path }: Place) => !['/health', '/ready'].includes(path) && 'maybe'
+const isTask = ({ status, schema }: Place) =>
+  status.startsWith('2') && schema?.properties?.version !== undefined
 
-const onEveryAnswer: Headers = {
-  'X-Request-Id': header('The id of this request in our log', sampleRequestId),
+/** Every header of ours, beside those of CORS and of HTTP itself, with the answers that carry it. */
+const answerHeaders: Record<string, AnswerHeader> = {
+  'X-Request-Id': {
+    description: 'The id of this request in our log',
+    example: sampleRequestId,
+    on: () => true,
+  },
+  'Cache-Control': {
+    description: 'What is behind a token is for its bearer alone; other answers are kept by nobody',
+    example: 'private, no-cache',
+    on: () => true,
+  },
+  'X-Content-Type-Options': {
+    description: 'The body is what Content-Type says',
+    example: securityHeaders['x-content-type-options'],
+    on: () => true,
+  },
+  'Referrer-Policy': {
+    description: 'Links tell nobody where they were',
+    example: securityHeaders['referrer-policy'],
+    on: () => true,
+  },
+  'Content-Security-Policy': {
+    description: 'Shown as a page, an answer loads nothing and is in no frame',
+    example: securityHeaders['content-security-policy'],
+    on: () => true,
+  },
+  'Strict-Transport-Security': {
+    description: 'Where a trusted proxy says that the request came over TLS',
+    example: 'max-age=31536000',
+    on: () => 'maybe',
+  },
+  'RateLimit-Policy': {
+    description: 'The quotas that this request counts against, where there are any',
+    example: '"address";q=3000;w=60, "user";q=600;w=60',
+    on: isCounted,
+  },
+  RateLimit: {
+    description: 'What is left of them (`r`), and the seconds until there is more (`t`)',
+    example: '"address";r=2999;t=1, "user";r=599;t=1',
+    on: isCounted,
+  },
+  Vary: {
+    description: 'The request headers on which the answer depends',
+    example: 'Authorization, Origin',
+    on: () => true,
+  },
+  'WWW-Authenticate': {
+    description: 'RFC 6750',
+    example: 'Bearer error="invalid_token"',
+    on: ({ status }) => status === '401',
+  },
+  Allow: {
+    description: 'The methods that the path takes',
+    example: 'GET, HEAD, OPTIONS',
+    on: ({ status }) => status === '405',
+  },
+  'Retry-After': {
+    description: 'Seconds to wait before trying again',
+    example: 1,
+    on: ({ codes }) => {
+      const waits = codes.filter(
+        (code) => code === 'rate_limited' || 'retryAfter' in failures[code],
+      )
+      return waits.length > 0 && (waits.length === codes.length || 'maybe')
+    },
+  },
+  ETag: {
+    description: 'The version of the task, or of the list',
+    example: '"7"',
+    on: (place) => isTask(place) || isList(place) || place.status === '304',
+  },
+  Location: {
+    description: 'Where the new task is',
+    example: '/api/tasks/1',
+    on: (place) => isTask(place) && place.status === '201',
+  },
+  'X-Total-Count': {
+    description: 'How many tasks match, on all pages',
+    example: 120,
+    on: isList,
+  },
+  'Sync-Token': {
+    description: 'The state that this list shows, for changes and events',
+    example: '42.42.k2pA9sQ0dLm3',
+    on: isList,
+  },
+  Link: {
+    description: 'The next page (RFC 8288); not on the last',
+    example: '</api/tasks?limit=50&cursor=…>; rel="next"',
+    on: (place) => isList(place) && 'maybe',
+  },
+  'Idempotent-Replayed': {
+    description: '`true` on an answer that is given again',
+    example: 'true',
+    on: ({ isWrite, status }) => isWrite && status.startsWith('2') && 'maybe',
+  },
+  'X-Accel-Buffering': {
+    description: 'Tells proxies to pass events on at once',
+    example: 'no',
+    on: ({ path, status }) => path.endsWith('/events') && status === '200',
+  },
 }
-const ofApi: Headers = {
-  'RateLimit-Policy': header('The quotas that this request counts against', '"user";q=600;w=60'),
-  RateLimit: header(
-    'What is left of them (`r`), and the seconds until there is more (`t`)',
-    '"user";r=599;t=1',
-  ),
-}
-const byStatus: Record<string, Headers> = {
-  '401': { 'WWW-Authenticate': header('RFC 6750', 'Bearer error="invalid_token"') },
-  '304': { ETag: header('The version that you have', '"7"') },
-  '429': { 'Retry-After': header('Seconds to wait before trying again', 1) },
-  '503': { 'Retry-After': header('Seconds to wait before trying again', 1) },
-}
-const ofTasks: Headers = { ETag: header('The version of the task', '"7"') }
-const ofNewTasks: Headers = { Location: header('Where the new task is', '/api/tasks/1') }
-const ofLists: Headers = {
-  ETag: header('Tells whether the list has changed', '"42-Xk2pA9sQ0dLm3bTe"'),
-  'X-Total-Count': header('How many tasks match, on all pages', 120),
-  'Sync-Token': header(
-    'The state that this list shows, for changes and events',
-    '42.42.k2pA9sQ0dLm3',
-  ),
-  Link: header(
-    'The next page (RFC 8288); not on the last',
-    '</api/tasks?limit=50&cursor=…>; rel="next"',
-  ),
-}
-const ofWrites: Headers = {
-  'Idempotent-Replayed': header('`true` on an answer that is given again', 'true'),
-}
+
 const meanings: Record<string, string> = {
   '200': 'Done',
   '201': 'Created',
@@ -179,52 +273,80 @@ const meanings: Record<string, string> = {
   '304': 'Not changed; no body',
 }
 
+/** Answers to what none of the operations describes. `401`: under `/api`, before anything else. */
+const besideOperations: Record<string, { path: string; codes: [FailureCode, ...FailureCode[]] }> = {
+  '401': { path: '', codes: ['token_missing', 'token_invalid', 'token_expired'] },
+  '403': { path: '/api/{user_id}/tasks', codes: ['wrong_user'] },
+  '404': { path: '', codes: ['route_not_found'] },
+  '405': { path: '', codes: ['method_not_allowed'] },
+  '429': { path: '', codes: ['rate_limited'] },
+  '503': { path: '', codes: ['auth_unavailable'] },
+}
+
 /**
  * Adds what the plugin cannot know from the routes: that a token is needed under `/api`, which
- * headers come with which status, an example of every error, and that JSON is the one media type.
+ * headers come with which status, an example of every error, that JSON is the one media type, and
+ * the answers that belong to no route, as components under their status.
  */
 function complete(document: Document): Document {
   for (const [path, operations] of Object.entries(document.paths))
     for (const operation of Object.values(operations)) {
       if (path.startsWith('/api/')) operation.security = [{ bearer: [] }]
-      if (operation.requestBody)
-        operation.requestBody = {
-          required: !path.endsWith('/complete'),
-          content: onlyJson(operation.requestBody.content),
-        }
+      if (operation.requestBody) {
+        const isOptional = path.endsWith('/complete')
+        const content = onlyJson(operation.requestBody.content)
+        // Elysia takes `{}` for an optional body that is not there, and never checks it.
+        if (isOptional) delete mediaOf(content).schema?.minProperties
+        operation.requestBody = { required: !isOptional, content }
+      }
       if (path.endsWith('/events')) operation.responses['200'] = eventStream
+      const isWrite = '409' in operation.responses
       operation.responses = Object.fromEntries(
         Object.entries(operation.responses).map(([status, answer]) => [
           status,
-          completeAnswer(path, status, answer, '409' in operation.responses),
+          completeAnswer({ path, status, isWrite }, answer),
         ]),
       )
     }
+  document.components.responses = Object.fromEntries(
+    Object.entries(besideOperations).map(([status, { path, codes }]) => {
+      const schema: object = Failure(...codes)
+      const content = { 'application/json': { schema } }
+      return [status, completeAnswer({ path, status, isWrite: false }, { content })]
+    }),
+  )
   return document
 }
 
 function completeAnswer(
-  path: string,
-  status: string,
+  given: Pick<Place, 'path' | 'status' | 'isWrite'>,
   { content }: Answer,
-  isWrite: boolean,
 ): Answer {
   const { schema } = mediaOf(content)
   const codes = schema?.properties?.code?.enum ?? []
   return {
-    description: meanings[status] ?? codes.join(', '),
-    headers: {
-      ...onEveryAnswer,
-      ...(path.startsWith('/api/') && ofApi),
-      ...byStatus[status],
-      ...(codes.includes('idempotency_in_progress') && byStatus['503']),
-      ...(schema?.properties?.version && ofTasks),
-      ...(schema?.properties?.version && status === '201' && ofNewTasks),
-      ...(path === '/api/tasks' && schema?.type === 'array' && ofLists),
-      ...(isWrite && status.startsWith('2') && ofWrites),
-    },
-    ...(content && !['204', '304'].includes(status) && { content: mediaTypes(content, codes) }),
+    description: meanings[given.status] ?? codes.join(', '),
+    headers: headersOf({ ...given, schema, codes }),
+    ...(content &&
+      !['204', '304'].includes(given.status) && { content: mediaTypes(content, codes) }),
   }
+}
+
+function headersOf(place: Place): object {
+  return Object.fromEntries(
+    Object.entries(answerHeaders)
+      .map(([name, { on, ...header }]) => ({ name, header, presence: on(place) }))
+      .filter(({ presence }) => presence !== false)
+      .map(({ name, header: { description, example }, presence }) => [
+        name,
+        {
+          description,
+          required: presence === true,
+          schema: { type: typeof example === 'number' ? 'integer' : 'string' },
+          example,
+        },
+      ]),
+  )
 }
 
 /** Not made from a schema: the answer has no end. */

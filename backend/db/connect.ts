@@ -105,6 +105,7 @@ const idleSeconds = 60
 const oneAtATime = { max_pipeline: 0 }
 const lifetimeSeconds = 30 * 60
 
+const bool = 16
 const int8 = 20
 
 /** Opens a pool of connections. None is made before the first statement. */
@@ -125,6 +126,14 @@ export function connect(
     types: {
       // Ids and counts stay below 2^53, where a number is exact.
       bigint: { to: int8, from: [int8], serialize: String, parse: Number },
+      // Where PostgreSQL has forgotten a prepared statement, postgres.js sends it again with values
+      // that it has already made into text, and its own serializer makes `false` of every text.
+      boolean: {
+        to: bool,
+        from: [bool],
+        serialize: (value: unknown) => (value === true || value === 't' ? 't' : 'f'),
+        parse: (text: string) => text === 't',
+      },
     },
   })
 

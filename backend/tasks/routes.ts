@@ -1,4 +1,4 @@
-import { Elysia, t, type Context } from 'elysia'
+import { Elysia, NotFoundError, t, type Context } from 'elysia'
 import { currentUser, type Authenticate } from '../auth/current-user.ts'
 import { Conflict, Failure, Invalid } from '../errors.ts'
 import { jsonBody } from '../json-body.ts'
@@ -34,6 +34,9 @@ const tags = ['Tasks']
 const liveTags = ['Sync and live']
 
 const changesAtOnce = 500
+
+/** They take some methods and are no ids for the others, to which the router gives them as such. */
+const fixedPaths = ['changes', 'events', 'trash']
 
 const eventsDescription = `Server-Sent Events: \`task.created\`, \`task.updated\`, \`task.restored\` with the task, and
 \`task.deleted\` with \`{"id": 1}\`. An event's \`id\` is its place in the order of changes; sent back in
@@ -130,6 +133,10 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
 
   return new Elysia()
     .use(currentUser(authenticate, limitUser))
+    .onTransform(async function keepFixedPaths({ params, route }) {
+      const { id } = (params ?? {}) as { id?: string }
+      if (route.endsWith('/:id') && fixedPaths.includes(id ?? '')) throw new NotFoundError()
+    })
     .use(jsonBody())
     .get(
       '',
@@ -219,8 +226,9 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       '/:id',
       async function findTask({ userId, params, headers, set }) {
         const { version, json } = await store.find(userId, params.id)
+        const isUnchanged = isKnown(headers['if-none-match'], String(version))
         set.headers['etag'] = `"${version}"`
-        if (isKnown(headers['if-none-match'], String(version))) return notModified(set)
+        if (isUnchanged) return notModified(set)
         return jsonResponse<Task>(set, json)
       },
       {

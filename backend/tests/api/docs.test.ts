@@ -10,18 +10,24 @@ type Operation = {
   security?: object[]
   parameters?: { name: string; in: string; required: boolean; schema: object }[]
   requestBody?: { required: boolean; content: Record<string, Media> }
-  responses: Record<
-    string,
-    { description: string; headers: object; content?: Record<string, Media> }
-  >
+  responses: Record<string, Answer>
+}
+type Answer = {
+  description: string
+  headers: Record<string, { required: boolean }>
+  content?: Record<string, Media>
 }
 
 const api = startApi()
 afterAll(api.stop)
 let paths: Record<string, Record<string, Operation>>
+let components: { responses: Record<string, Answer> }
 beforeAll(async () => {
-  const { body } = await api.request<{ paths: typeof paths }>('GET', '/docs/json')
-  ;({ paths } = body)
+  const { body } = await api.request<{ paths: typeof paths; components: typeof components }>(
+    'GET',
+    '/docs/json',
+  )
+  ;({ paths, components } = body)
 })
 
 describe('the OpenAPI document', () => {
@@ -77,7 +83,9 @@ describe('the OpenAPI document', () => {
       description: { anyOf: [{ type: 'string', maxLength: 1000 }, { type: 'null' }] },
       completed: { type: 'boolean' },
     })
-    expect(paths['/api/tasks/{id}/complete']!['patch']!.requestBody!.required).toBe(false)
+    const complete = paths['/api/tasks/{id}/complete']!['patch']!.requestBody!
+    expect(complete.required).toBe(false)
+    expect(complete.content['application/json']!.schema).not.toHaveProperty('minProperties')
     expect(
       paths['/api/tasks/{id}']!['get']!.responses['200']!.content!['application/json']!.schema
         .properties,
@@ -105,21 +113,62 @@ describe('the OpenAPI document', () => {
       'search',
       'order',
     ])
-    expect(Object.keys(list.responses['200']!.headers)).toEqual([
+  })
+
+  test('declares the headers of an answer, and which of them it always has', () => {
+    const headersOf = (path: string, method: string, status: string) =>
+      Object.entries(paths[path]![method]!.responses[status]!.headers).map(
+        ([name, { required }]) => (required ? name : `${name}?`),
+      )
+    const everywhere = [
       'X-Request-Id',
-      'RateLimit-Policy',
-      'RateLimit',
+      'Cache-Control',
+      'X-Content-Type-Options',
+      'Referrer-Policy',
+      'Content-Security-Policy',
+      'Strict-Transport-Security?',
+    ]
+    const always = [...everywhere, 'RateLimit-Policy?', 'RateLimit?', 'Vary']
+    expect(headersOf('/health', 'get', '200')).toEqual([...everywhere, 'Vary'])
+    expect(headersOf('/api/tasks', 'get', '200')).toEqual([
+      ...always,
       'ETag',
       'X-Total-Count',
       'Sync-Token',
-      'Link',
+      'Link?',
     ])
+    expect(headersOf('/api/tasks', 'get', '304')).toEqual([...always, 'ETag'])
+    expect(headersOf('/api/tasks', 'post', '201')).toEqual([
+      ...always,
+      'ETag',
+      'Location',
+      'Idempotent-Replayed?',
+    ])
+    expect(headersOf('/api/tasks', 'post', '409')).toEqual([...always, 'Retry-After?'])
+    expect(headersOf('/api/tasks/{id}', 'put', '409')).toEqual([...always, 'Retry-After'])
+    expect(headersOf('/api/tasks/{id}', 'put', '412')).toEqual(always)
+    expect(headersOf('/api/tasks/{id}', 'delete', '204')).toEqual([
+      ...always,
+      'Idempotent-Replayed?',
+    ])
+    expect(headersOf('/api/tasks/trash', 'get', '401')).toEqual([...always, 'WWW-Authenticate'])
+    expect(headersOf('/api/tasks/events', 'get', '200')).toEqual([...always, 'X-Accel-Buffering'])
+  })
+
+  test('has the answers that belong to no route', () => {
+    const { responses } = components
+    expect(Object.keys(responses)).toEqual(['401', '403', '404', '405', '429', '503'])
+    expect(responses['405']).toMatchObject({
+      headers: { Allow: { required: true } },
+      content: { 'application/json': { examples: { method_not_allowed: {} } } },
+    })
   })
 
   test('gives every error code with its headers and an example that is one of ours', () => {
     const codes = new Set<string>()
     const events = paths['/api/tasks/events']!['get']!
-    for (const operations of Object.values(paths))
+    const beside: Operation = { responses: components.responses }
+    for (const operations of [...Object.values(paths), { beside }])
       for (const operation of Object.values(operations))
         for (const [status, { headers, content, description }] of Object.entries(
           operation.responses,
@@ -153,8 +202,7 @@ describe('the OpenAPI document', () => {
             expect(value).toMatchObject({ code, detail, request_id: expect.any(String) })
           }
         }
-    const elsewhere = ['wrong_user', 'route_not_found', 'method_not_allowed'] // in the introduction
-    expect([...codes, ...elsewhere].toSorted()).toEqual(Object.keys(failures).toSorted())
+    expect([...codes].toSorted()).toEqual(Object.keys(failures).toSorted())
   })
 })
 

@@ -439,12 +439,24 @@ describe('routes', () => {
     ['POST', '/health', 'GET, HEAD, OPTIONS'],
     ['PUT', '/docs', 'GET, HEAD, OPTIONS'],
     ['DELETE', '/docs/json', 'GET, HEAD, OPTIONS'],
+    ['PUT', '/api/tasks/trash', 'GET, HEAD, OPTIONS'],
+    ['POST', '/api/tasks/trash', 'GET, HEAD, OPTIONS'],
+    ['PATCH', '/api/tasks/events/', 'GET, HEAD, OPTIONS'],
+    ['DELETE', '/api/tasks/changes', 'GET, HEAD, OPTIONS'],
+    ['DELETE', '/api/tasks/events/ticket', 'OPTIONS, POST'],
   ])('%s %s is not allowed, and the answer says what is', async (method, path, allow) => {
     const { token } = await newUser()
     const answer = await ask(method, path, { token })
     expect(answer.headers.get('allow')).toBe(allow)
     if (method === 'HEAD') expect(answer.status).toBe(405)
     else expectFailure(answer, 'method_not_allowed')
+  })
+
+  test.each(['changes', 'events', 'trash'])('nor is a stranger told so of %s', async (path) => {
+    expectFailure(await ask('PUT', `/api/tasks/${path}`), 'token_missing')
+    const { id, token } = await newUser()
+    expectFailure(await ask('PUT', `/api/${id}/tasks/${path}`, { token }), 'method_not_allowed')
+    expectFailure(await ask('PUT', `/api/other/tasks/${path}`, { token }), 'wrong_user')
   })
 })
 

@@ -159,6 +159,22 @@ describe('q', () => {
     expect(await titles(user, `?q=${encodeURIComponent(q)}`)).toEqual(expected as string[])
     expect(await titles(user, `?search=${encodeURIComponent(q)}`)).toEqual(expected as string[])
   })
+
+  // The word for language, with the marks in the order in which a keyboard gives them.
+  const typed = 'الل\u0651\u064fغ\u0651\u064eة'
+  const normal = typed.normalize('NFC')
+  const many = `a${'\u0344'.repeat(150)}`
+
+  test.each([
+    ['as it is typed, in neither normal form', typed, typed],
+    ['stored as typed, asked for in the normal form', typed, normal],
+    ['stored in the normal form, asked for as typed', normal, typed],
+    ['composed by half', 'ô\u0323c', 'ô\u0323c'],
+    ['more marks than a regular expression counts', many, many],
+  ])('a word with several marks on a letter is found: %s', async (_, title, q) => {
+    const user = await userWith({ title }, { title: 'another' })
+    expect(await titles(user, `?q=${encodeURIComponent(q)}`)).toEqual([title])
+  })
 })
 
 describe('due', () => {

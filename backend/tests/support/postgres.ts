@@ -103,6 +103,7 @@ export async function startPostgres(
     directory,
     /** Past TLS, passwords and any pooler. */
     admin,
+    connectAsSuperuser,
     async createDatabase(): Promise<string> {
       const name = `fresh_${crypto.randomUUID().replaceAll('-', '')}`
       await admin.unsafe(`create database ${name} owner ${owner.name}`)

@@ -146,6 +146,17 @@ describe('a statement', () => {
       await database.query`select count(*) as count, 9007199254740991::bigint as id from generate_series(1, 3)`,
     ).toEqual([{ count: 3, id: Number.MAX_SAFE_INTEGER }])
   })
+
+  // As after a failover, or behind a pooler that does not know of prepared statements.
+  test('that the server has forgotten is sent again with the same values', async () => {
+    const values = async () =>
+      database.query`
+        select ${true}::boolean as yes, ${false}::boolean as no, ${7}::bigint as seven, ${'x'} as text`
+    const expected = [{ yes: true, no: false, seven: 7, text: 'x' }]
+    expect(await values()).toEqual(expected)
+    await database.script('deallocate all', 1000)
+    expect(await values()).toEqual(expected)
+  })
 })
 
 test('a database that is not there is unavailable, soon', async () => {

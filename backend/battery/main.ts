@@ -1,0 +1,53 @@
+/**
+ * The battery: tries to break the API on a real PostgreSQL, and says what happened.
+ *
+ *     bun run battery [--short] [--seed N] [--only part,part]
+ */
+import { parseArgs } from 'node:util'
+import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
+import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
+import { inputs } from './inputs.ts'
+import { isolation } from './isolation.ts'
+import { createReport, type Report } from './report.ts'
+
+/** What every part of the battery is given. */
+export type Battery = {
+  postgres: Postgres
+  pgbouncer: PgBouncer
+  /** From which everything that is random in the run follows. */
+  seed: number
+  /** A run of a minute, as every change gets it. */
+  short: boolean
+  report: Report
+}
+
+const parts: Record<string, (battery: Battery) => Promise<void>> = {
+  inputs,
+  isolation,
+}
+
+const { values } = parseArgs({
+  options: {
+    short: { type: 'boolean', default: false },
+    seed: { type: 'string' },
+    only: { type: 'string' },
+  },
+})
+const seed = Number(values.seed ?? crypto.getRandomValues(new Uint32Array(1))[0])
+const chosen = values.only?.split(',') ?? Object.keys(parts)
+const print = (line: string) => void process.stdout.write(`${line}\n`)
+
+print(`seed ${seed}: repeat with --seed ${seed}`)
+const report = createReport(print)
+const postgres = await startPostgres()
+const pgbouncer = await startPgBouncer(postgres)
+for (const name of chosen) {
+  print(`— ${name}`)
+  await parts[name]!({ postgres, pgbouncer, seed, short: values.short, report })
+}
+await pgbouncer.close()
+await postgres.close()
+
+for (const [figure, count] of report.figures) print(`${figure}: ${count.toLocaleString('en')}`)
+print(`violations: ${report.violations.length}`)
+process.exit(report.violations.length === 0 ? 0 : 1)

@@ -1,0 +1,163 @@
+import Ajv from 'ajv/dist/2020.js'
+import addFormats from 'ajv-formats'
+
+/** An answer as it came over the wire. */
+export type Answer = {
+  status: number
+  /** In lower case; of a repeated one the values with commas between them. */
+  headers: Map<string, string>
+  text: string
+}
+
+export type OpenApiDocument = {
+  paths: Record<string, Record<string, Operation>>
+  components: { responses: Record<string, Declared> }
+}
+type Operation = {
+  parameters?: { name: string; in: string }[]
+  requestBody?: { content: Record<string, { schema: object }> }
+  responses: Record<string, Declared>
+}
+type Declared = {
+  headers?: Record<string, { required?: boolean; schema: object }>
+  content?: Record<string, { schema: object }>
+}
+
+/** What HTTP itself and CORS bring to any answer; a document need not repeat it. */
+const undeclaredHeaders =
+  /^(date|connection|keep-alive|content-length|content-type|transfer-encoding|access-control-.+)$/
+
+/** The second way to write every path below it. */
+const userPrefix = /^\/api\/[^/]+(?=\/tasks(?:\/|$))/
+
+export type Conformance = ReturnType<typeof createConformance>
+
+/** Holds answers to what the server's own OpenAPI document says of them. */
+export function createConformance(document: OpenApiDocument) {
+  const ajv = addFormats(new Ajv({ strict: false }))
+  const compiled = remember((schema: object) => ajv.compile(schema))
+  /** Takes no property that the schema does not name. */
+  const compiledClosed = remember((schema: object) => ajv.compile(closed(schema)))
+  const eitherOf = remember((declared: Declared) =>
+    either(declared, document.components.responses['403']!),
+  )
+  const patterns = Object.keys(document.paths)
+    // `/api/tasks/trash` before `/api/tasks/{id}`.
+    .toSorted((one, other) => one.split('{').length - other.split('{').length)
+    .map((pattern) => ({
+      pattern,
+      shape: new RegExp(`^${pattern.replaceAll(/\{\w+\}/g, '[^/]+')}/?$`),
+    }))
+
+  function problemsOfHeaders(declared: Declared, { headers }: Answer): string[] {
+    const ours = new Map(
+      Object.entries(declared.headers ?? {}).map(([name, header]) => [name.toLowerCase(), header]),
+    )
+    return [
+      ...[...headers.keys()]
+        .filter((name) => !ours.has(name) && !undeclaredHeaders.test(name))
+        .map((name) => `the header ${name} is not declared`),
+      ...[...ours].flatMap(([name, { required, schema }]) => {
+        const value = headers.get(name)
+        if (value === undefined) return required ? [`the header ${name} is missing`] : []
+        const isNumber = 'type' in schema && schema.type === 'integer'
+        return compiled(schema)(isNumber ? Number(value) : value)
+          ? []
+          : [`the header ${name} is not what its schema says`]
+      }),
+    ]
+  }
+
+  function problemsOfBody(declared: Declared, method: string, answer: Answer): string[] {
+    const [[mediaType, media] = []] = Object.entries(declared.content ?? {})
+    if (method === 'HEAD' || mediaType === undefined || media === undefined)
+      return answer.text === '' ? [] : ['there is a body where none is declared']
+    const [given] = (answer.headers.get('content-type') ?? '').split(';')
+    if (given !== mediaType) return [`the content type is ${given} and not ${mediaType}`]
+    if (mediaType !== 'application/json') return []
+    const validate = compiledClosed(media.schema)
+    return validate(parsed(answer.text)) ? [] : [`the body: ${ajv.errorsText(validate.errors)}`]
+  }
+
+  /** The pattern of the document that a path follows; none for a path that no route takes. */
+  function patternOf(path: string): string | undefined {
+    const plain = path.replace(userPrefix, '/api')
+    return patterns.find(({ shape }) => shape.test(plain))?.pattern
+  }
+
+  function operationOf(method: string, path: string): Operation | undefined {
+    const pattern = patternOf(path)
+    const wanted = method === 'HEAD' ? 'get' : method.toLowerCase()
+    return pattern === undefined ? undefined : document.paths[pattern]?.[wanted]
+  }
+
+  /** What an answer may be by the document: as its route says, or as is said beside the routes. */
+  function declarationOf(method: string, path: string, status: number): Declared | undefined {
+    const operation = operationOf(method, path)
+    if (operation === undefined) return document.components.responses[status]
+    const declared = operation.responses[status]
+    if (status !== 403 || !userPrefix.test(path)) return declared
+    return declared ? eitherOf(declared) : document.components.responses[status]
+  }
+
+  return {
+    patternOf,
+    operations: Object.entries(document.paths).flatMap(([path, operations]) =>
+      Object.keys(operations).map((method) => ({ method: method.toUpperCase(), path })),
+    ),
+
+    /** The names of the parameters that may stand in the query. */
+    parametersOf(method: string, path: string): string[] {
+      return (operationOf(method, path)?.parameters ?? [])
+        .filter((parameter) => parameter.in === 'query')
+        .map(({ name }) => name)
+    },
+
+    /** Whether a body is one that the document says the route takes. */
+    takesBody(method: string, path: string, body: unknown): boolean {
+      const media = operationOf(method, path)?.requestBody?.content['application/json']
+      return media === undefined || compiled(media.schema)(body)
+    },
+
+    /**
+     * @param path without the query
+     * @returns what the document does not declare
+     */
+    problems(method: string, path: string, answer: Answer): string[] {
+      // Preflight requests are answered by the rules of CORS, which has its own.
+      if (method === 'OPTIONS') return answer.status === 204 ? [] : ['OPTIONS is not answered 204']
+      const declared = declarationOf(method, path, answer.status)
+      if (!declared) return [`the status ${answer.status} is not declared`]
+      return [...problemsOfHeaders(declared, answer), ...problemsOfBody(declared, method, answer)]
+    },
+  }
+}
+
+/** A 403 under a user's id: another user's path, or another user's task. */
+function either(one: Declared, other: Declared): Declared {
+  const schemas = [one, other].map(({ content }) => content!['application/json']!.schema)
+  return { ...one, content: { 'application/json': { schema: { anyOf: schemas } } } }
+}
+
+/** The same schema, taking no property that it does not name. */
+function closed(schema: unknown): object {
+  return JSON.parse(JSON.stringify(schema), (_, value: unknown) =>
+    typeof value === 'object' && value !== null && 'properties' in value
+      ? { additionalProperties: false, ...value }
+      : value,
+  ) as object
+}
+
+/** Makes a thing once for each key. */
+function remember<Key extends object, Made>(make: (key: Key) => Made): (key: Key) => Made {
+  const made = new Map<Key, Made>()
+  return (key) => made.get(key) ?? made.set(key, make(key)).get(key)!
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
