@@ -72,7 +72,8 @@ async function storeAndFind(probe: Probe, text: string): Promise<void> {
       probe.report.violation(`${parameter} did not find what it names: ${shortened(text)}`)
   }
 
-  const isSearch = isStorable(text) && lengthOf(text) <= 200
+  const words = new Set(text.split(/\s+/u).filter((word) => word !== ''))
+  const isSearch = isStorable(text) && lengthOf(text) <= 200 && words.size <= 20
   await find('q', isSearch, (task) => !isTitle || task.title === title)
   await find('search', isSearch, (task) => !isTitle || task.title === title)
   await find('tag', isTag, ({ tags }) => tags.includes(text))
