@@ -6,6 +6,7 @@
 import { parseArgs } from 'node:util'
 import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
 import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
+import { faultsUnderLoad } from './faults.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -19,7 +20,9 @@ export type Battery = {
   report: Report
 }
 
-const parts: Record<string, (battery: Battery) => Promise<void>> = {}
+const parts: Record<string, (battery: Battery) => Promise<void>> = {
+  faults: faultsUnderLoad,
+}
 
 const { values } = parseArgs({
   options: {
