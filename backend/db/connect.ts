@@ -65,6 +65,7 @@ export type ConnectOptions = {
 }
 
 export const defaultDeadline = 5_000
+const cancelledWithin = 1_000 // ms
 const longestWaitBetweenAttempts = 1 // s; postgres.js's own backoff made requests wait 11.8 s
 const idleSeconds = 60
 
@@ -83,47 +84,79 @@ export function connect(
   address: DatabaseAddress | { socket: string },
   { deadline }: ConnectOptions = { deadline: defaultDeadline },
 ): Database {
-  const sql = postgres({
-    ...placeOf(address),
-    ...oneAtATime,
-    connect_timeout: deadline / 1000,
-    idle_timeout: idleSeconds,
-    max_lifetime: lifetimeSeconds,
-    backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, longestWaitBetweenAttempts),
-    // Array types would be looked up with a query of its own on every new connection.
-    fetch_types: false,
-    onnotice: () => {},
-    types: {
-      // Ids and counts stay below 2^53, where a number is exact.
-      bigint: { to: int8, from: [int8], serialize: String, parse: Number },
-    },
-  })
+  const openPool = () =>
+    postgres({
+      ...placeOf(address),
+      ...oneAtATime,
+      connect_timeout: deadline / 1000,
+      idle_timeout: idleSeconds,
+      max_lifetime: lifetimeSeconds,
+      backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, longestWaitBetweenAttempts),
+      // Array types would be looked up with a query of its own on every new connection.
+      fetch_types: false,
+      onnotice: () => {},
+      types: {
+        // Ids and counts stay below 2^53, where a number is exact.
+        bigint: { to: int8, from: [int8], serialize: String, parse: Number },
+      },
+    })
+  let pool = openPool()
+
+  /**
+   * A line can go dead without a word. The driver waits on it for ever, and has no way to drop one
+   * connection: so all of them are given up, those that still work once their statements have ended.
+   */
+  function replace(deaf: typeof pool): void {
+    if (pool !== deaf) return
+    pool = openPool()
+    void deaf.end({ timeout: deadline / 1000 })
+  }
 
   return {
     async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
-      const rows = await within(sql<Row[]>(strings, ...unwrap(parameters)), deadline, sayPlace)
+      const used = pool
+      const rows = await within(used<Row[]>(strings, ...unwrap(parameters)), {
+        milliseconds: deadline,
+        describe: sayPlace,
+        onSilence: () => replace(used),
+      })
       // After a connection was lost amid a result, postgres.js begins the next one with as many
       // holes as it had rows.
       return rows.filter(Boolean)
     },
-    fragment: (strings, ...parameters) => new Fragment(sql(strings, ...unwrap(parameters))),
+    fragment: (strings, ...parameters) => new Fragment(pool(strings, ...unwrap(parameters))),
     async script(text, milliseconds) {
-      await within(sql.unsafe(text).simple(), milliseconds, sayAll)
+      const used = pool
+      await within(used.unsafe(text).simple(), {
+        milliseconds,
+        describe: sayAll,
+        onSilence: () => replace(used),
+      })
     },
     async close() {
-      await sql.end({ timeout: deadline / 1000 })
+      await pool.end({ timeout: deadline / 1000 })
     },
   }
 }
 
+/**
+ * Waits for a statement until its deadline, and then cancels it.
+ *
+ * @param onSilence is called where the server does not say a word to that either
+ */
 async function within<Result>(
   running: Promise<Result> & { cancel: () => unknown },
-  milliseconds: number,
-  describe: Describe,
+  {
+    milliseconds,
+    describe,
+    onSilence,
+  }: { milliseconds: number; describe: Describe; onSilence: () => void },
 ): Promise<Result> {
   const { promise: late, reject } = Promise.withResolvers<never>()
   const timer = setTimeout(() => {
     reject(new DatabaseUnavailable(`No answer within ${milliseconds} ms`))
+    const silence = setTimeout(onSilence, cancelledWithin)
+    running.catch(() => {}).finally(() => clearTimeout(silence))
     cancel(running)
   }, milliseconds)
   try {
@@ -170,7 +203,6 @@ function unwrap(parameters: Parameter[]) {
 
 /** Takes a statement out of the queue, or asks the server to stop it: it must not happen later. */
 function cancel(running: Promise<unknown> & { cancel: () => unknown }): void {
-  running.catch(() => {})
   // What postgres.js returns here is a promise that its types do not mention; where the server is
   // gone it rejects.
   void Promise.resolve(running.cancel()).catch(() => {})
