@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
+import { startProxy } from '../../battery/proxy.ts'
 import { createRandom } from '../../battery/random.ts'
 import { newUser, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
@@ -179,6 +180,33 @@ describe('followers', () => {
 })
 
 describe('events of another process', () => {
+  test('come at once again after a crash of the database, and on a line that went dead', async () => {
+    const proxy = await startProxy(postgres.port)
+    const far = databaseUrl(proxy, 'sslmode=require')
+    const [first, second] = await Promise.all([startServer(url), startServer(far)])
+    const user = await newUser()
+    const stream = await openEvents(`${second.origin}/api/tasks/events`, {
+      authorization: `Bearer ${user.token}`,
+    })
+    const isHeardAtOnce = async () => {
+      const options = { token: user.token, json: { title: 'news' } }
+      const { status, body } = await first.request<TaskBody>('POST', '/api/tasks', options)
+      if (status !== 201) return false
+      await Bun.sleep(200)
+      return stream.events.some(({ data }) => (data as TaskBody).id === body.id)
+    }
+    await eventually('it listens', isHeardAtOnce)
+    await postgres.crash()
+    await eventually('it listens after a crash', isHeardAtOnce)
+    // Connections that are there hear and say nothing any more; new ones work.
+    proxy.become('silent')
+    proxy.become('clear')
+    await eventually('it listens on another line', isHeardAtOnce, 20_000)
+    stream.close()
+    expect(await Promise.all([first, second].map(async (server) => server.end()))).toEqual([0, 0])
+    proxy.close()
+  })
+
   async function delay(first: Server, second: Server): Promise<number> {
     const user = await newUser()
     const stream = await openEvents(`${second.origin}/api/tasks/events`, {
