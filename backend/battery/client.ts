@@ -76,7 +76,9 @@ export function createClient(report: Report) {
     const { code, detail, request_id } = (body ?? {}) as Record<string, string>
     if (!isIn(began, excuses.unavailable)) {
       const since = Math.round(began - excuses.unavailable.until)
-      report.violation(`${what}: 503 ${code}, asked ${since} ms after the last excuse`)
+      report.violation(
+        `${what}: 503 ${code}, asked ${since} ms after the last excuse, request ${request_id}`,
+      )
     }
     if (
       !/^(database|auth)_unavailable$/.test(code ?? '') ||

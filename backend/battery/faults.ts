@@ -12,11 +12,13 @@ type Fault = {
   name: string
   /** What clients must put up with until it is over, and for a second more. */
   excuses: ('503' | 'lost connections')[]
+  /** When service must be back after it is over, in milliseconds. */
+  backWithin?: number
   /** Ends at the moment when all is in order again. */
   inject: (scene: Scene) => Promise<void>
 }
 
-const backWithin = 1_000 // ms
+const usuallyBackWithin = 2_000 // ms; PgBouncer refuses until it has logged in again
 const ever: Span = { from: -Infinity, until: Infinity }
 
 const faults: Fault[] = [
@@ -95,6 +97,7 @@ const faults: Fault[] = [
   {
     name: 'PostgreSQL frozen',
     excuses: ['503'],
+    backWithin: 1_000,
     async inject({ postgres, short }) {
       const thaw = await postgres.freeze()
       await Bun.sleep(short ? 6_000 : 20_000)
@@ -130,6 +133,24 @@ const faults: Fault[] = [
     },
   },
   {
+    name: 'answers of the database delayed',
+    excuses: ['503'],
+    async inject({ proxy, short }) {
+      proxy.become('delayed')
+      await Bun.sleep(short ? 2_000 : 10_000)
+      proxy.become('clear')
+    },
+  },
+  {
+    name: 'answers of the database trickling',
+    excuses: ['503'],
+    async inject({ proxy, short }) {
+      proxy.become('trickling')
+      await Bun.sleep(short ? 2_000 : 10_000)
+      proxy.become('clear')
+    },
+  },
+  {
     name: 'connections to the database reset',
     excuses: ['503'],
     async inject({ proxy, short }) {
@@ -150,26 +171,10 @@ const faults: Fault[] = [
     },
   },
   {
-    name: 'answers of the database delayed',
-    excuses: [],
-    async inject({ proxy, short }) {
-      proxy.become('delayed')
-      await Bun.sleep(short ? 2_000 : 10_000)
-      proxy.become('clear')
-    },
-  },
-  {
-    name: 'answers of the database trickling',
-    excuses: [],
-    async inject({ proxy, short }) {
-      proxy.become('trickling')
-      await Bun.sleep(short ? 2_000 : 10_000)
-      proxy.become('clear')
-    },
-  },
-  {
     name: 'connections to the database gone silent',
     excuses: ['503'],
+    // An attempt to connect that was begun in silence is given up after 5 s.
+    backWithin: 7_000,
     async inject({ proxy, short }) {
       proxy.become('silent')
       await Bun.sleep(short ? 6_000 : 20_000)
@@ -199,7 +204,7 @@ export async function faultsUnderLoad({ postgres, report, seed, short }: Battery
     seed,
   })
   await load.goesOn()
-  for (const { name, excuses, inject } of faults) {
+  for (const { name, excuses, inject, backWithin = usuallyBackWithin } of faults) {
     if (stand.disk === undefined && name.includes('disk')) {
       report.progress(`${name}: left out, no file system can be mounted here`)
       continue
@@ -217,7 +222,7 @@ export async function faultsUnderLoad({ postgres, report, seed, short }: Battery
       unavailable: spanOf('503', { from: -Infinity, until }),
       cut: { from: -Infinity, until: over },
     })
-    await Promise.all([load.goesOn(), Bun.sleep(short ? 1_200 : 3_000)])
+    await Promise.all([load.goesOn(), Bun.sleep(short ? 300 : backWithin + 2_000)])
     report.count('faults injected')
     const lastUnavailable = client.lastUnavailable()
     report.progress(

@@ -6,6 +6,8 @@
 import { parseArgs } from 'node:util'
 import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
 import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
+import { authFaults } from './auth-faults.ts'
+import { embeddedFaults } from './embedded-faults.ts'
 import { faultsUnderLoad } from './faults.ts'
 import { createReport, type Report } from './report.ts'
 
@@ -22,6 +24,8 @@ export type Battery = {
 
 const parts: Record<string, (battery: Battery) => Promise<void>> = {
   faults: faultsUnderLoad,
+  'auth-faults': authFaults,
+  'embedded-faults': embeddedFaults,
 }
 
 const { values } = parseArgs({

@@ -5,7 +5,7 @@ export type Weather = 'clear' | 'silent' | 'delayed' | 'trickling'
 
 export type Proxy = Awaited<ReturnType<typeof startProxy>>
 
-const delay = 300 // ms, each way
+const delay = 100 // ms, each way
 const drop = 16 // bytes
 const betweenDrops = 2 // ms
 

@@ -59,16 +59,12 @@ export async function buildStand(postgres: Postgres) {
     /** Absent where there is none. */
     disk,
     admin,
-    async rowsOf({ id }: User): Promise<Row[]> {
-      return admin<Row[]>`
-        select id::float8, title, completed, version::float8, deleted_at is not null as is_trashed
-        from tasks where user_id = ${id}`
-    },
+    rowsOf: async ({ id }: User): Promise<Row[]> => admin<Row[]>`
+      select id::float8, title, completed, version::float8, deleted_at is not null as is_trashed
+      from tasks where user_id = ${id}`,
     /** Ends every session of the servers. */
-    async terminate(): Promise<void> {
-      await admin`
-        select pg_terminate_backend(pid) from pg_stat_activity where usename = ${owner.name}`
-    },
+    terminate: async () => admin`
+      select pg_terminate_backend(pid) from pg_stat_activity where usename = ${owner.name}`,
     async close(): Promise<void> {
       await Promise.all(places.map(async (place) => place.end()))
       await pgbouncer.close()

@@ -12,7 +12,7 @@ export type Listener = {
   report: (error: unknown) => void
 }
 
-const arrivesWithin = 2_000 // ms
+const answersWithin = 2_000 // ms
 const betweenProofs = 10_000 // ms
 const firstWait = 50 // ms; doubled with every failure
 const longestWait = 1_000 // ms
@@ -21,6 +21,10 @@ const waitAtPooler = 60_000 // ms
 /** A `LISTEN` was taken and nothing is delivered, as by a pooler in transaction mode. */
 class NothingArrives extends Error {
   override readonly name = 'NothingArrives'
+
+  constructor() {
+    super('Notifications do not arrive: is this the address of a pooler?')
+  }
 }
 
 /**
@@ -38,20 +42,22 @@ export function listen(
   channel: string,
   { notify, onPayload, onHearing, report }: Listener,
 ): () => Promise<void> {
-  const stopping = Promise.withResolvers<void>()
-  let isStopped = false
+  const stopping = new AbortController()
+  const { signal } = stopping
+  const { promise: stopped, resolve } = Promise.withResolvers<void>()
+  signal.addEventListener('abort', () => resolve())
   let failures = 0
 
+  /** @throws where the connection cannot be made, is lost, or delivers nothing */
   async function listenOnce(): Promise<void> {
     const session = openSession(address, channel, { notify, onPayload })
     try {
-      await Promise.race([session.prove(), stopping.promise])
-      if (isStopped) return
+      await Promise.race([session.prove(), stopped])
       failures = 0
       onHearing(true)
-      while (!isStopped) {
-        await Promise.race([session.lost, Bun.sleep(betweenProofs), stopping.promise])
-        if (!isStopped) await session.prove()
+      while (!signal.aborted) {
+        await Promise.race([session.lost, Bun.sleep(betweenProofs), stopped])
+        await Promise.race([session.prove(), stopped])
       }
     } finally {
       onHearing(false)
@@ -60,7 +66,7 @@ export function listen(
   }
 
   async function keepListening(): Promise<void> {
-    while (!isStopped) {
+    while (!signal.aborted) {
       let wait = Math.min(firstWait * 2 ** failures, longestWait)
       try {
         await listenOnce()
@@ -69,14 +75,13 @@ export function listen(
         if (error instanceof NothingArrives) wait = waitAtPooler
         failures += 1
       }
-      await Promise.race([Bun.sleep(wait), stopping.promise])
+      await Promise.race([Bun.sleep(wait), stopped])
     }
   }
 
   const ended = keepListening()
   return async function stop() {
-    isStopped = true
-    stopping.resolve()
+    stopping.abort()
     await ended
   }
 }
@@ -87,21 +92,20 @@ function openSession(
   { notify, onPayload }: Pick<Listener, 'notify' | 'onPayload'>,
 ) {
   const proof = ` ${crypto.randomUUID()}` // begins as no user's id is likely to
-  let arrival = Promise.withResolvers<void>()
+  let arrived = () => {}
   const { promise: lost, reject: lose } = Promise.withResolvers<never>()
   lost.catch(() => {}) // there may be nobody who waits for it
   const settings = {
     ...settingsOf(address),
     max: 1,
-    connect_timeout: arrivesWithin / 1000,
+    connect_timeout: answersWithin / 1000,
     idle_timeout: 0,
     max_lifetime: null,
     fetch_types: false,
     onnotice: () => {},
     onclose: () => lose(new DatabaseUnavailable('The connection for notifications was lost')),
     // Not in the driver's types: its own `listen` uses it.
-    onnotify: (_: string, payload: string) =>
-      payload === proof ? arrival.resolve() : onPayload(payload),
+    onnotify: (_: string, payload: string) => (payload === proof ? arrived() : onPayload(payload)),
   }
   const sql = postgres(settings)
   const listening = sql.unsafe(`listen ${channel}`)
@@ -111,23 +115,23 @@ function openSession(
     lost,
     /** @throws where a notification does not come back in time */
     async prove(): Promise<void> {
-      arrival = Promise.withResolvers<void>()
-      let isSent = false
-      const sent = listening
-        .then(async () => notify(proof))
-        .then(() => {
-          isSent = true
-          return arrival.promise
-        })
-      sent.catch(() => {}) // the race may be over
-      const late = Bun.sleep(arrivesWithin).then(() => {
-        throw isSent
-          ? new NothingArrives('Notifications do not arrive: is this the address of a pooler?')
-          : new DatabaseUnavailable(`No answer within ${arrivesWithin} ms`)
-      })
-      late.catch(() => {})
-      await Promise.race([sent, lost, late])
+      const arrival = Promise.withResolvers<void>()
+      arrived = arrival.resolve
+      const sent = listening.then(async () => notify(proof))
+      await Promise.race([lost, inTime(sent, new DatabaseUnavailable('No answer in time'))])
+      await Promise.race([lost, inTime(arrival.promise, new NothingArrives())])
     },
     close: async () => sql.end({ timeout: 0 }),
+  }
+}
+
+async function inTime(promise: Promise<unknown>, late: Error): Promise<void> {
+  const { promise: isLate, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(late), answersWithin)
+  promise.catch(() => {}) // the race may be over
+  try {
+    await Promise.race([promise, isLate])
+  } finally {
+    clearTimeout(timer)
   }
 }
