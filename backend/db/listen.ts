@@ -13,7 +13,7 @@ export type Listener = {
 }
 
 const answersWithin = 2_000 // ms
-const betweenProofs = 10_000 // ms
+const betweenProofs = 5_000 // ms
 const firstWait = 50 // ms; doubled with every failure
 const longestWait = 1_000 // ms
 const waitAtPooler = 60_000 // ms
@@ -92,7 +92,7 @@ function openSession(
   { notify, onPayload }: Pick<Listener, 'notify' | 'onPayload'>,
 ) {
   const proof = ` ${crypto.randomUUID()}` // begins as no user's id is likely to
-  let arrived = () => {}
+  let arrived: (() => void) | undefined
   const { promise: lost, reject: lose } = Promise.withResolvers<never>()
   lost.catch(() => {}) // there may be nobody who waits for it
   const settings = {
@@ -105,7 +105,8 @@ function openSession(
     onnotice: () => {},
     onclose: () => lose(new DatabaseUnavailable('The connection for notifications was lost')),
     // Not in the driver's types: its own `listen` uses it.
-    onnotify: (_: string, payload: string) => (payload === proof ? arrived() : onPayload(payload)),
+    onnotify: (_: string, payload: string) =>
+      payload === proof ? arrived?.() : onPayload(payload),
   }
   const sql = postgres(settings)
   const listening = sql.unsafe(`listen ${channel}`)
