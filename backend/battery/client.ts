@@ -95,19 +95,23 @@ export function createClient(report: Report) {
       report.violation(`${what}: 409 ${code}`)
   }
 
-  /** Sends a write under an Idempotency-Key until it is answered, as often as it takes. */
+  /**
+   * Sends a write under an Idempotency-Key until it is answered, as often as it takes. Gives the last
+   * answer, and whether there was an earlier attempt of which nobody knows what became.
+   */
   async function write<Body>(
     origin: () => string,
     method: string,
     path: string,
     options: RequestOptions & { key: string },
     expected: readonly number[] = [],
-  ): Promise<Exclude<Outcome<Body>, 'lost'> | undefined> {
+  ): Promise<(Exclude<Outcome<Body>, 'lost'> & { isRepeated: boolean }) | undefined> {
     const headers = { ...options.headers, 'idempotency-key': options.key }
     const giveUpAt = performance.now() + longestWrite
-    while (performance.now() < giveUpAt) {
+    for (let isRepeated = false; performance.now() < giveUpAt; isRepeated = true) {
       const outcome = await ask<Body>(origin(), method, path, { ...options, headers }, expected)
-      if (outcome !== 'lost' && outcome.status !== 503 && outcome.status !== 409) return outcome
+      if (outcome !== 'lost' && outcome.status !== 503 && outcome.status !== 409)
+        return { ...outcome, isRepeated }
       const retryAfter = outcome === 'lost' ? null : outcome.headers.get('retry-after')
       await Bun.sleep(retryAfter === null ? betweenAttempts : Number(retryAfter) * 1000)
     }

@@ -1,6 +1,8 @@
 import { eventually } from '../tests/support/eventually.ts'
 import { owner } from '../tests/support/postgres.ts'
+import { authFaults } from './auth-faults.ts'
 import { createClient, never, type Client, type Span } from './client.ts'
+import { embeddedFaults } from './embedded-faults.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
 import { buildStand, type Stand } from './stand.ts'
@@ -119,7 +121,7 @@ const faults: Fault[] = [
     excuses: ['503'],
     async inject({ disk, short }) {
       await disk!.fill()
-      await Bun.sleep(short ? 2_000 : 10_000)
+      await Bun.sleep(short ? 1_000 : 10_000)
       await disk!.free()
     },
   },
@@ -137,7 +139,7 @@ const faults: Fault[] = [
     excuses: ['503'],
     async inject({ proxy, short }) {
       proxy.become('delayed')
-      await Bun.sleep(short ? 2_000 : 10_000)
+      await Bun.sleep(short ? 1_000 : 10_000)
       proxy.become('clear')
     },
   },
@@ -146,7 +148,7 @@ const faults: Fault[] = [
     excuses: ['503'],
     async inject({ proxy, short }) {
       proxy.become('trickling')
-      await Bun.sleep(short ? 2_000 : 10_000)
+      await Bun.sleep(short ? 1_000 : 10_000)
       proxy.become('clear')
     },
   },
@@ -177,7 +179,7 @@ const faults: Fault[] = [
     backWithin: 7_000,
     async inject({ proxy, short }) {
       proxy.become('silent')
-      await Bun.sleep(short ? 6_000 : 20_000)
+      await Bun.sleep(short ? 1_000 : 20_000)
       proxy.become('clear')
     },
   },
@@ -192,9 +194,17 @@ async function recovered(admin: Stand['admin']): Promise<void> {
   )
 }
 
+/** Faults under load: of servers and their database, of the auth server, of the embedded database. */
+export async function faultsUnderLoad(battery: Battery): Promise<void> {
+  await databaseFaults(battery)
+  await Promise.all([authFaults(battery), embeddedFaults(battery)])
+}
+
 /** Faults, one after the other, under a steady load that is checked to the last row at the end. */
-export async function faultsUnderLoad({ postgres, report, seed, short }: Battery): Promise<void> {
+async function databaseFaults({ postgres, report, seed, short }: Battery): Promise<void> {
   const stand = await buildStand(postgres)
+  report.count('faults injected')
+  report.progress('two servers migrated an empty database at once')
   const client = createClient(report)
   const load = startLoad({
     client,

@@ -6,9 +6,8 @@
 import { parseArgs } from 'node:util'
 import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
 import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
-import { authFaults } from './auth-faults.ts'
-import { embeddedFaults } from './embedded-faults.ts'
 import { faultsUnderLoad } from './faults.ts'
+import { histories } from './histories.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -24,8 +23,7 @@ export type Battery = {
 
 const parts: Record<string, (battery: Battery) => Promise<void>> = {
   faults: faultsUnderLoad,
-  'auth-faults': authFaults,
-  'embedded-faults': embeddedFaults,
+  history: histories,
 }
 
 const { values } = parseArgs({
