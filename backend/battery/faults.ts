@@ -175,12 +175,14 @@ const faults: Fault[] = [
   {
     name: 'connections to the database gone silent',
     excuses: ['503'],
-    // An attempt to connect that was begun in silence is given up after 5 s.
+    // A statement on a dead line is given up after 5 s, and the line itself a second later.
     backWithin: 7_000,
-    async inject({ proxy, short }) {
+    async inject({ proxy, pgbouncer, short }) {
       proxy.become('silent')
       await Bun.sleep(short ? 1_000 : 20_000)
       proxy.become('clear')
+      // By itself it keeps its dead lines, and finds them one by one.
+      await pgbouncer.restart()
     },
   },
 ]

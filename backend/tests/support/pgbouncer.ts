@@ -28,6 +28,7 @@ unix_socket_dir =
 pool_mode = transaction
 max_client_conn = 500
 server_login_retry = 0.1
+server_connect_timeout = 1
 auth_type = scram-sha-256
 auth_file = ${users}
 client_tls_sslmode = require
