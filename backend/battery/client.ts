@@ -17,8 +17,15 @@ const longestAnswer = 15_000 // ms; longer is a hang
 const longestWrite = 60_000 // ms, with all its repetitions
 const betweenAttempts = 100 // ms, where no Retry-After says otherwise
 
-/** Sends requests as a good client does, and judges every answer. */
-export function createClient(report: Report) {
+/**
+ * Sends requests as a good client does, and judges every answer.
+ *
+ * @param whyFailed tells the cause of a failure from its request's id, where it can be known
+ */
+export function createClient(
+  report: Report,
+  whyFailed: (requestId: string) => string | undefined = () => undefined,
+) {
   let excuses: Excuses = { unavailable: never, cut: never }
   let lastUnavailable = -Infinity
   report.count('requests answered', 0)
@@ -76,9 +83,8 @@ export function createClient(report: Report) {
     const { code, detail, request_id } = (body ?? {}) as Record<string, string>
     if (!isIn(began, excuses.unavailable)) {
       const since = Math.round(began - excuses.unavailable.until)
-      report.violation(
-        `${what}: 503 ${code}, asked ${since} ms after the last excuse, request ${request_id}`,
-      )
+      const cause = whyFailed(request_id ?? '') ?? 'the cause is not in the log yet'
+      report.violation(`${what}: 503 ${code}, ${since} ms after the last excuse: ${cause}`)
     }
     if (
       !/^(database|auth)_unavailable$/.test(code ?? '') ||

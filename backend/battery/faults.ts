@@ -207,7 +207,7 @@ async function databaseFaults({ postgres, report, seed, short }: Battery): Promi
   const stand = await buildStand(postgres)
   report.count('faults injected')
   report.progress('two servers migrated an empty database at once')
-  const client = createClient(report)
+  const client = createClient(report, stand.whyFailed)
   const load = startLoad({
     client,
     report,

@@ -17,6 +17,7 @@ export async function startPlace(start: () => ReturnType<typeof startServer>) {
   let server = await start()
   return {
     origin: () => server.origin,
+    whyFailed: (requestId: string) => server.whyFailed(requestId),
     /** Ends it, gives the exit code, and starts it again. */
     async restart(signal: NodeJS.Signals, afterSignal?: () => Promise<void>): Promise<number> {
       const ending = server.end(signal)
@@ -35,9 +36,8 @@ export async function startPlace(start: () => ReturnType<typeof startServer>) {
  */
 export async function buildStand(postgres: Postgres) {
   const disk = await mountSmallDisk()
-  const database = await postgres.createDatabase(
-    disk && (await postgres.createTablespace(disk.path)),
-  )
+  const tablespace = disk && (await postgres.createTablespace(disk.path))
+  const database = await postgres.createDatabase(tablespace)
   const proxy = await startProxy(postgres.port)
   const pgbouncer = await startPgBouncer({ ...postgres, port: proxy.port })
   const direct = databaseUrl({ port: proxy.port, database }, 'sslmode=require')
@@ -56,6 +56,9 @@ export async function buildStand(postgres: Postgres) {
     proxy,
     places,
     users,
+    /** What the log of a server says of a request that failed. */
+    whyFailed: (requestId: string) =>
+      places.map((place) => place.whyFailed(requestId)).find((reason) => reason !== undefined),
     /** Absent where there is none. */
     disk,
     admin,
@@ -71,6 +74,7 @@ export async function buildStand(postgres: Postgres) {
       proxy.close()
       await admin.end({ timeout: 1 })
       await postgres.admin.unsafe(`drop database ${database} with (force)`)
+      if (tablespace) await postgres.admin.unsafe(`drop tablespace ${tablespace}`)
       await disk?.unmount()
     },
   }
