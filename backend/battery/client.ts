@@ -8,8 +8,11 @@ export type Outcome<Body> = { status: number; headers: Headers; body: Body } | '
 export type Span = { from: number; until: number }
 export const never: Span = { from: Infinity, until: -Infinity }
 
-/** What a fault excuses, by when the request began: being told to come back, and getting no answer. */
-export type Excuses = { unavailable: Span; cut: Span }
+/**
+ * What a fault excuses, by when the request began: that a server says to come back, and that there is
+ * no answer.
+ */
+export type Excuses = { unavailable: (origin: string) => Span; cut: Span }
 
 export type Client = ReturnType<typeof createClient>
 
@@ -26,8 +29,8 @@ export function createClient(
   report: Report,
   whyFailed: (requestId: string) => string | undefined = () => undefined,
 ) {
-  let excuses: Excuses = { unavailable: never, cut: never }
-  let lastUnavailable = -Infinity
+  let excuses: Excuses = { unavailable: () => never, cut: never }
+  const lastUnavailable = new Map<string, number>()
   report.count('requests answered', 0)
 
   const isIn = (time: number, { from, until }: Span) => time >= from && time <= until
@@ -69,21 +72,34 @@ export function createClient(
     report.count('requests answered')
     const { status } = response
     const body = parse(text) as Body
-    if (status === 503) judgeUnavailable(what, response, body, began)
+    if (status === 503) await judgeUnavailable(what, origin, response, body, began)
     else if (status === 409) judgeInProgress(what, response, body)
     else if (!response.ok && !expected.includes(status)) {
       report.count('wrong answers')
-      report.violation(`${what}: ${status} ${text.slice(0, 300)}`)
+      report.violation(`${what}: ${status} ${text.slice(0, 300)}: ${await causeOf(body)}`)
     }
     return { status, headers: response.headers, body }
   }
 
-  function judgeUnavailable(what: string, { headers }: Response, body: unknown, began: number) {
-    lastUnavailable = Math.max(lastUnavailable, began)
+  async function causeOf(body: unknown): Promise<string> {
+    await Bun.sleep(100) // the log may come behind the answer
+    const { request_id = '' } = (body ?? {}) as Record<string, string>
+    return whyFailed(request_id) ?? 'the log does not say why'
+  }
+
+  async function judgeUnavailable(
+    what: string,
+    origin: string,
+    { headers }: Response,
+    body: unknown,
+    began: number,
+  ) {
+    lastUnavailable.set(origin, Math.max(lastUnavailable.get(origin) ?? 0, began))
+    const excuse = excuses.unavailable(origin)
     const { code, detail, request_id } = (body ?? {}) as Record<string, string>
-    if (!isIn(began, excuses.unavailable)) {
-      const since = Math.round(began - excuses.unavailable.until)
-      const cause = whyFailed(request_id ?? '') ?? 'the cause is not in the log yet'
+    if (!isIn(began, excuse)) {
+      const since = Math.round(began - excuse.until)
+      const cause = await causeOf(body)
       report.violation(`${what}: 503 ${code}, ${since} ms after the last excuse: ${cause}`)
     }
     if (
@@ -116,7 +132,7 @@ export function createClient(
     const giveUpAt = performance.now() + longestWrite
     for (let isRepeated = false; performance.now() < giveUpAt; isRepeated = true) {
       const outcome = await ask<Body>(origin(), method, path, { ...options, headers }, expected)
-      if (outcome !== 'lost' && outcome.status !== 503 && outcome.status !== 409)
+      if (outcome !== 'lost' && outcome.status < 500 && outcome.status !== 409)
         return { ...outcome, isRepeated }
       const retryAfter = outcome === 'lost' ? null : outcome.headers.get('retry-after')
       await Bun.sleep(retryAfter === null ? betweenAttempts : Number(retryAfter) * 1000)
@@ -131,8 +147,8 @@ export function createClient(
     excuse(next: Excuses): void {
       excuses = next
     },
-    /** When the last request began that was answered with 503. */
-    lastUnavailable: () => lastUnavailable,
+    /** When the last request to a server began that was answered with 503. */
+    lastUnavailable: (origin: string) => lastUnavailable.get(origin) ?? -Infinity,
   }
 }
 

@@ -18,11 +18,11 @@ export async function embeddedFaults({ report, seed, short }: Battery): Promise<
   const load = startLoad({ client, report, users, servers: [() => server.origin], seed })
   await load.goesOn()
   for (let kill = 0; kill < times[short ? 'short' : 'long']; kill += 1) {
-    client.excuse({ unavailable: never, cut: { from: -Infinity, until: Infinity } })
+    client.excuse({ unavailable: () => never, cut: { from: -Infinity, until: Infinity } })
     server.kill('SIGKILL')
     await server.exited
     server = await start()
-    client.excuse({ unavailable: never, cut: { from: -Infinity, until: performance.now() } })
+    client.excuse({ unavailable: () => never, cut: { from: -Infinity, until: performance.now() } })
     await load.goesOn()
     await Bun.sleep(short ? 500 : 1_000)
     report.count('faults injected')

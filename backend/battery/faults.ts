@@ -1,7 +1,7 @@
 import { eventually } from '../tests/support/eventually.ts'
 import { owner } from '../tests/support/postgres.ts'
 import { authFaults } from './auth-faults.ts'
-import { createClient, never, type Client, type Span } from './client.ts'
+import { createClient, never, type Client } from './client.ts'
 import { embeddedFaults } from './embedded-faults.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
@@ -13,15 +13,16 @@ type Scene = Stand & { client: Client; short: boolean }
 type Fault = {
   name: string
   /** What clients must put up with until it is over, and for a second more. */
-  excuses: ('503' | 'lost connections')[]
-  /** When service must be back after it is over, in milliseconds. */
+  excuses: ('503' | '503 by PgBouncer' | 'lost connections')[]
+  /** When the server without a pooler must be back after it is over, in milliseconds. */
   backWithin?: number
   /** Ends at the moment when all is in order again. */
   inject: (scene: Scene) => Promise<void>
 }
 
-const usuallyBackWithin = 2_000 // ms; PgBouncer refuses until it has logged in again
-const ever: Span = { from: -Infinity, until: Infinity }
+const usuallyBackWithin = 1_500 // ms; attempts to connect are at most a second apart
+// PgBouncer refuses until it has logged in again, and hands out connections that have broken.
+const poolerBackWithin = 6_000 // ms
 
 const faults: Fault[] = [
   {
@@ -33,14 +34,16 @@ const faults: Fault[] = [
   },
   {
     name: 'SIGTERM with requests in flight',
-    excuses: [],
+    excuses: ['lost connections'],
     async inject({ places, client, admin, postgres }) {
+      // Only what is sent when the server has been told to stop may be refused.
+      client.excuse({ unavailable: () => never, cut: never })
       const session = await admin.reserve()
       await session.unsafe('begin; lock table tasks in access exclusive mode')
       await eventually('requests are in flight', async () => (await postgres.waiting()) >= 10)
       const exitCode = await places[0].restart('SIGTERM', async () => {
         const from = performance.now() - 50
-        client.excuse({ unavailable: never, cut: { from, until: Infinity } })
+        client.excuse({ unavailable: () => never, cut: { from, until: Infinity } })
         await Bun.sleep(200)
         await session.unsafe('commit')
         session.release()
@@ -93,7 +96,7 @@ const faults: Fault[] = [
   },
   {
     name: 'PgBouncer restarted',
-    excuses: ['503'],
+    excuses: ['503 by PgBouncer'],
     inject: async ({ pgbouncer }) => pgbouncer.restart(),
   },
   {
@@ -127,7 +130,7 @@ const faults: Fault[] = [
   },
   {
     name: 'a column added, and dropped',
-    excuses: [],
+    excuses: ['503 by PgBouncer'],
     async inject({ admin }) {
       await admin.unsafe('alter table tasks add column note_of_the_battery text')
       await Bun.sleep(500)
@@ -136,7 +139,7 @@ const faults: Fault[] = [
   },
   {
     name: 'answers of the database delayed',
-    excuses: ['503'],
+    excuses: ['503 by PgBouncer'],
     async inject({ proxy, short }) {
       proxy.become('delayed')
       await Bun.sleep(short ? 1_000 : 10_000)
@@ -145,7 +148,7 @@ const faults: Fault[] = [
   },
   {
     name: 'answers of the database trickling',
-    excuses: ['503'],
+    excuses: ['503 by PgBouncer'],
     async inject({ proxy, short }) {
       proxy.become('trickling')
       await Bun.sleep(short ? 1_000 : 10_000)
@@ -207,6 +210,7 @@ async function databaseFaults({ postgres, report, seed, short }: Battery): Promi
   const stand = await buildStand(postgres)
   report.count('faults injected')
   report.progress('two servers migrated an empty database at once')
+  const [direct, pooled] = stand.places
   const client = createClient(report, stand.whyFailed)
   const load = startLoad({
     client,
@@ -221,22 +225,29 @@ async function databaseFaults({ postgres, report, seed, short }: Battery): Promi
       report.progress(`${name}: left out, no file system can be mounted here`)
       continue
     }
-    const spanOf = (what: Fault['excuses'][number], span: Span) =>
-      excuses.includes(what) ? span : never
-    client.excuse({ unavailable: spanOf('503', ever), cut: spanOf('lost connections', ever) })
+    const excuse = (over: number) => {
+      const until = { from: -Infinity, until: over }
+      client.excuse({
+        unavailable(origin) {
+          const isPooled = origin === pooled.origin()
+          if (!excuses.includes('503') && !(isPooled && excuses.includes('503 by PgBouncer')))
+            return never
+          const within = isPooled ? Math.max(poolerBackWithin, backWithin) : backWithin
+          return { from: -Infinity, until: over + within }
+        },
+        cut: excuses.includes('lost connections') ? until : never,
+      })
+    }
+    excuse(Infinity)
     const began = performance.now()
     await inject({ ...stand, client, short }).catch((error: Error) =>
       report.violation(`${name}: ${error.message}`),
     )
     const over = performance.now()
-    const until = over + backWithin
-    client.excuse({
-      unavailable: spanOf('503', { from: -Infinity, until }),
-      cut: { from: -Infinity, until: over },
-    })
-    await Promise.all([load.goesOn(), Bun.sleep(short ? 300 : backWithin + 2_000)])
+    excuse(over)
+    await Promise.all([load.goesOn(), Bun.sleep(short ? 300 : 5_000)])
     report.count('faults injected')
-    const lastUnavailable = client.lastUnavailable()
+    const lastUnavailable = client.lastUnavailable(direct.origin())
     report.progress(
       `${name}: ${seconds(over - began)}${
         lastUnavailable > over ? `, in service ${seconds(lastUnavailable - over)} later` : ''
