@@ -120,6 +120,7 @@ export function connect(
         describe: sayPlace,
         onSilence: () => replace(used),
       })
+      expectEnd(rows)
       // After a connection was lost amid a result, postgres.js begins the next one with as many
       // holes as it had rows.
       return rows.filter(Boolean)
@@ -127,11 +128,12 @@ export function connect(
     fragment: (strings, ...parameters) => new Fragment(pool(strings, ...unwrap(parameters))),
     async script(text, milliseconds) {
       const used = pool
-      await within(used.unsafe(text).simple(), {
+      const results: unknown = await within(used.unsafe(text).simple(), {
         milliseconds,
         describe: sayAll,
         onSilence: () => replace(used),
       })
+      expectEnd(results)
     },
     async close() {
       await pool.end({ timeout: deadline / 1000 })
@@ -199,6 +201,21 @@ function unwrap(parameters: Parameter[]) {
   for (const parameter of parameters)
     values.push(parameter instanceof Fragment ? parameter.sql : parameter)
   return values
+}
+
+/**
+ * The driver can send a statement over a line that has just broken. Once the connection is made again
+ * it takes the end of signing in for the statement's, and gives no rows. A result that PostgreSQL has
+ * finished names its command; of a script there is an array of them.
+ */
+function expectEnd(result: unknown): void {
+  const results: unknown[] = Array.isArray(result) && !('command' in result) ? result : [result]
+  if (!results.every(namesCommand))
+    throw new DatabaseUnavailable('The connection was lost under the statement')
+}
+
+function namesCommand(result: unknown): boolean {
+  return result instanceof Array && 'command' in result && typeof result.command === 'string'
 }
 
 /** Takes a statement out of the queue, or asks the server to stop it: it must not happen later. */
