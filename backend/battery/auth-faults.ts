@@ -46,10 +46,10 @@ const faults: Record<string, (scene: Scene) => Promise<void>> = {
   async 'the auth server is slow'({ auth, knock, report }) {
     auth.rotateKeys()
     const { token } = await auth.signUp()
-    const keys = auth.publicKeys()
+    const published = await (await fetch(`${auth.url}/api/auth/jwks`)).text()
     const answer = async (ms: number) => {
       await Bun.sleep(ms)
-      return Response.json({ keys })
+      return new Response(published, { headers: { 'content-type': 'application/json' } })
     }
     auth.interceptKeySet(async () => answer(20_000))
     expectStatus(report, 'a token of an unknown key', await knock(token), 503)

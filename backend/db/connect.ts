@@ -215,7 +215,7 @@ function expectEnd(result: unknown): void {
 }
 
 function namesCommand(result: unknown): boolean {
-  return result instanceof Array && 'command' in result && typeof result.command === 'string'
+  return Array.isArray(result) && 'command' in result && typeof result.command === 'string'
 }
 
 /** Takes a statement out of the queue, or asks the server to stop it: it must not happen later. */
