@@ -4,7 +4,7 @@ import { createApp, type AppParts } from './app.ts'
 import { developmentSecret } from './auth/development-secret.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
-import { DatabaseUnavailable, isUnavailable } from './db/connect.ts'
+import { DatabaseUnavailable, isUnavailable, type Database } from './db/connect.ts'
 import { DirectoryInUse } from './db/embedded.ts'
 import { listen } from './db/listen.ts'
 import { MigrationFailed } from './db/migrate.ts'
@@ -35,7 +35,7 @@ async function start(): Promise<void> {
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),
     rateLimits: createRateLimits(config.quotas),
-    ...newsOf(config),
+    ...newsOf(config, database),
     draining: draining.signal,
     stopping: stopping.signal,
     log,
@@ -82,9 +82,18 @@ function outliveLostConnections(log: Logger): void {
 }
 
 /** How this process hears of what others write. */
-function newsOf({ database, directDatabase }: Config): Pick<AppParts, 'listen' | 'lookEvery'> {
+function newsOf(
+  { database, directDatabase }: Config,
+  { query }: Database,
+): Pick<AppParts, 'listen' | 'lookEvery'> {
   if (directDatabase)
-    return { listen: async (onNudge) => listen(directDatabase, taskChannel, onNudge) }
+    return {
+      listen: (listener) =>
+        listen(directDatabase, taskChannel, {
+          notify: async (payload) => query`select pg_notify(${taskChannel}, ${payload})`,
+          ...listener,
+        }),
+    }
   // Nobody else can write to the embedded database; there, looking is for what cannot happen.
   return database ? {} : { lookEvery: 15_000 }
 }

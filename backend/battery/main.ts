@@ -8,6 +8,8 @@ import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
 import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
 import { inputs } from './inputs.ts'
 import { isolation } from './isolation.ts'
+import { faultsUnderLoad } from './faults.ts'
+import { histories } from './histories.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -24,6 +26,8 @@ export type Battery = {
 const parts: Record<string, (battery: Battery) => Promise<void>> = {
   inputs,
   isolation,
+  faults: faultsUnderLoad,
+  history: histories,
 }
 
 const { values } = parseArgs({

@@ -94,6 +94,7 @@ export type ConnectOptions = {
 }
 
 export const defaultDeadline = 5_000
+const cancelledWithin = 1_000 // ms
 const longestWaitBetweenAttempts = 1 // s; postgres.js's own backoff made requests wait 11.8 s
 const idleSeconds = 60
 
@@ -113,66 +114,102 @@ export function connect(
   address: DatabaseAddress | { socket: string },
   { deadline }: ConnectOptions = { deadline: defaultDeadline },
 ): Database {
-  const sql = postgres({
-    ...placeOf(address),
-    ...oneAtATime,
-    connect_timeout: deadline / 1000,
-    idle_timeout: idleSeconds,
-    max_lifetime: lifetimeSeconds,
-    backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, longestWaitBetweenAttempts),
-    // Array types would be looked up with a query of its own on every new connection.
-    fetch_types: false,
-    onnotice: () => {},
-    types: {
-      // Ids and counts stay below 2^53, where a number is exact.
-      bigint: { to: int8, from: [int8], serialize: String, parse: Number },
-      // Where PostgreSQL has forgotten a prepared statement, postgres.js sends it again with values
-      // that it has already made into text, and its own serializer makes `false` of every text.
-      boolean: {
-        to: bool,
-        from: [bool],
-        serialize: (value: unknown) => (value === true || value === 't' ? 't' : 'f'),
-        parse: (text: string) => text === 't',
+  const openPool = () =>
+    postgres({
+      ...placeOf(address),
+      ...oneAtATime,
+      connect_timeout: deadline / 1000,
+      idle_timeout: idleSeconds,
+      max_lifetime: lifetimeSeconds,
+      backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, longestWaitBetweenAttempts),
+      // Array types would be looked up with a query of its own on every new connection.
+      fetch_types: false,
+      onnotice: () => {},
+      types: {
+        // Ids and counts stay below 2^53, where a number is exact.
+        bigint: { to: int8, from: [int8], serialize: String, parse: Number },
+        // Where PostgreSQL has forgotten a prepared statement, postgres.js sends it again with values
+        // that it has already made into text, and its own serializer makes `false` of every text.
+        boolean: {
+          to: bool,
+          from: [bool],
+          serialize: (value: unknown) => (value === true || value === 't' ? 't' : 'f'),
+          parse: (text: string) => text === 't',
+        },
       },
-    },
-  })
+    })
+  let pool = openPool()
+
+  /**
+   * A line can go dead without a word. The driver waits on it for ever, and has no way to drop one
+   * connection: so all of them are given up, those that still work once their statements have ended.
+   */
+  function replace(deaf: typeof pool): void {
+    if (pool !== deaf) return
+    pool = openPool()
+    void deaf.end({ timeout: deadline / 1000 })
+  }
 
   return {
     async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
-      const { sql: text, values } = new Fragment(strings, parameters)
-      const running = sql.unsafe<Row[]>(text, [...values], { prepare: true })
-      const rows = await within(running, deadline, sayPlace)
+      const used = pool
+      const { sql, values } = new Fragment(strings, parameters)
+      const rows = await within(used.unsafe<Row[]>(sql, [...values], { prepare: true }), {
+        milliseconds: deadline,
+        describe: sayPlace,
+        onSilence: () => replace(used),
+      })
+      expectEnd(rows)
       // After a connection was lost amid a result, postgres.js begins the next one with as many
       // holes as it had rows.
       return rows.filter(Boolean)
     },
     fragment: (strings, ...parameters) => new Fragment(strings, parameters),
     async script(text, milliseconds) {
-      await within(sql.unsafe(text).simple(), milliseconds, sayAll)
+      const used = pool
+      const results: unknown = await within(used.unsafe(text).simple(), {
+        milliseconds,
+        describe: sayAll,
+        onSilence: () => replace(used),
+      })
+      expectEnd(results)
     },
     async close() {
-      await sql.end({ timeout: deadline / 1000 })
+      await pool.end({ timeout: deadline / 1000 })
     },
   }
 }
 
-/** The result, or DatabaseUnavailable at the deadline, when the statement is cancelled. */
+/**
+ * Waits for a statement until its deadline, and then cancels it.
+ *
+ * @param onSilence is called where the server does not say a word to that either
+ */
 async function within<Result>(
   running: Promise<Result> & { cancel: () => unknown },
-  milliseconds: number,
-  describe: Describe,
+  {
+    milliseconds,
+    describe,
+    onSilence,
+  }: { milliseconds: number; describe: Describe; onSilence: () => void },
 ): Promise<Result> {
   return new Promise((resolve, reject) => {
+    let silence: ReturnType<typeof setTimeout> | undefined
     const timer = setTimeout(() => {
       reject(new DatabaseUnavailable(`No answer within ${milliseconds} ms`))
+      silence = setTimeout(onSilence, cancelledWithin)
       cancel(running)
     }, milliseconds)
-    function succeed(result: Result): void {
+    function clear(): void {
       clearTimeout(timer)
+      clearTimeout(silence)
+    }
+    function succeed(result: Result): void {
+      clear()
       resolve(result)
     }
     function fail(error: unknown): void {
-      clearTimeout(timer)
+      clear()
       reject(translate(error, describe))
     }
     running.then(succeed, fail)
@@ -205,9 +242,23 @@ export function settingsOf(address: DatabaseAddress) {
   }
 }
 
+/**
+ * The driver can send a statement over a line that has just broken. Once the connection is made again
+ * it takes the end of signing in for the statement's, and gives no rows. A result that PostgreSQL has
+ * finished names its command; of a script there is an array of them.
+ */
+function expectEnd(result: unknown): void {
+  const results: unknown[] = Array.isArray(result) && !('command' in result) ? result : [result]
+  if (!results.every(namesCommand))
+    throw new DatabaseUnavailable('The connection was lost under the statement')
+}
+
+function namesCommand(result: unknown): boolean {
+  return Array.isArray(result) && 'command' in result && typeof result.command === 'string'
+}
+
 /** Takes a statement out of the queue, or asks the server to stop it: it must not happen later. */
 function cancel(running: Promise<unknown> & { cancel: () => unknown }): void {
-  running.catch(() => {})
   // What postgres.js returns here is a promise that its types do not mention; where the server is
   // gone it rejects.
   void Promise.resolve(running.cancel()).catch(() => {})

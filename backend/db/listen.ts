@@ -1,48 +1,137 @@
 import postgres from 'postgres'
 import type { DatabaseAddress } from './address.ts'
-import { settingsOf } from './connect.ts'
+import { DatabaseUnavailable, settingsOf } from './connect.ts'
 
-const proofWithin = 2_000 // ms
+export type Listener = {
+  /** Sends a notification on that channel, on another connection. */
+  notify: (payload: string) => Promise<unknown>
+  onPayload: (payload: string) => void
+  /** Notifications arrive from now on, or no longer. What was sent before may have been missed. */
+  onHearing: (isHearing: boolean) => void
+  /** Is told why notifications do not arrive, once until they do again. */
+  report: (error: unknown) => void
+}
+
+const answersWithin = 2_000 // ms
+const betweenProofs = 5_000 // ms
+const firstWait = 50 // ms; doubled with every failure
+const longestWait = 1_000 // ms
+const waitAtPooler = 60_000 // ms
+
+/** A `LISTEN` was taken and nothing is delivered, as by a pooler in transaction mode. */
+class NothingArrives extends Error {
+  override readonly name = 'NothingArrives'
+
+  constructor() {
+    super('Notifications do not arrive: is this the address of a pooler?')
+  }
+}
 
 /**
- * Listens to a channel on a connection of its own. When that is lost it is made again, and the
- * callback is told with an empty text that something may have been missed.
+ * Listens to a channel on a connection of its own, and makes that again whenever it is lost. Whether
+ * notifications arrive is proven by one of its own, at first and then regularly: a pooler in
+ * transaction mode takes a `LISTEN` and delivers nothing, and a line can go dead without a word. It is
+ * sent on another connection, since a pooler may deliver what a session tells itself.
  *
- * A pooler in transaction mode takes a `LISTEN` and delivers nothing. So a first notification is
- * sent here, and waited for.
+ * The driver's own `listen` waits up to 20 s between attempts, and for ever on a line that is dead.
  *
  * @returns how to stop listening
- * @throws where the connection fails or delivers nothing
  */
-export async function listen(
+export function listen(
   address: DatabaseAddress,
   channel: string,
-  onPayload: (payload: string) => void,
-): Promise<() => Promise<void>> {
-  // The driver listens on a connection of its own beside this pool, which serves for the proof alone.
-  const sql = postgres({ ...settingsOf(address), max: 1, idle_timeout: 1 })
-  const stop = async () => sql.end({ timeout: 1 })
+  { notify, onPayload, onHearing, report }: Listener,
+): () => Promise<void> {
+  const stopping = new AbortController()
+  const { signal } = stopping
+  const { promise: stopped, resolve } = Promise.withResolvers<void>()
+  signal.addEventListener('abort', () => resolve())
+  let failures = 0
+
+  /** @throws where the connection cannot be made, is lost, or delivers nothing */
+  async function listenOnce(): Promise<void> {
+    const session = openSession(address, channel, { notify, onPayload })
+    try {
+      await Promise.race([session.prove(), stopped])
+      failures = 0
+      onHearing(true)
+      while (!signal.aborted) {
+        await Promise.race([session.lost, Bun.sleep(betweenProofs), stopped])
+        await Promise.race([session.prove(), stopped])
+      }
+    } finally {
+      onHearing(false)
+      await session.close()
+    }
+  }
+
+  async function keepListening(): Promise<void> {
+    while (!signal.aborted) {
+      let wait = Math.min(firstWait * 2 ** failures, longestWait)
+      try {
+        await listenOnce()
+      } catch (error) {
+        if (failures === 0) report(error)
+        if (error instanceof NothingArrives) wait = waitAtPooler
+        failures += 1
+      }
+      await Promise.race([Bun.sleep(wait), stopped])
+    }
+  }
+
+  const ended = keepListening()
+  return async function stop() {
+    stopping.abort()
+    await ended
+  }
+}
+
+function openSession(
+  address: DatabaseAddress,
+  channel: string,
+  { notify, onPayload }: Pick<Listener, 'notify' | 'onPayload'>,
+) {
   const proof = ` ${crypto.randomUUID()}` // begins as no user's id is likely to
-  const { promise: proven, resolve, reject } = Promise.withResolvers<void>()
-  const timer = setTimeout(
-    () => reject(new Error('Notifications do not arrive: is this the address of a pooler?')),
-    proofWithin,
-  )
+  let arrived: (() => void) | undefined
+  const { promise: lost, reject: lose } = Promise.withResolvers<never>()
+  lost.catch(() => {}) // there may be nobody who waits for it
+  const settings = {
+    ...settingsOf(address),
+    max: 1,
+    connect_timeout: answersWithin / 1000,
+    idle_timeout: 0,
+    max_lifetime: null,
+    fetch_types: false,
+    onnotice: () => {},
+    onclose: () => lose(new DatabaseUnavailable('The connection for notifications was lost')),
+    // Not in the driver's types: its own `listen` uses it.
+    onnotify: (_: string, payload: string) =>
+      payload === proof ? arrived?.() : onPayload(payload),
+  }
+  const sql = postgres(settings)
+  const listening = sql.unsafe(`listen ${channel}`)
+
+  return {
+    /** Ends with the connection, by an error. */
+    lost,
+    /** @throws where a notification does not come back in time */
+    async prove(): Promise<void> {
+      const arrival = Promise.withResolvers<void>()
+      arrived = arrival.resolve
+      const sent = listening.then(async () => notify(proof))
+      await Promise.race([lost, inTime(sent, new DatabaseUnavailable('No answer in time'))])
+      await Promise.race([lost, inTime(arrival.promise, new NothingArrives())])
+    },
+    close: async () => sql.end({ timeout: 0 }),
+  }
+}
+
+async function inTime(promise: Promise<unknown>, late: Error): Promise<void> {
+  const { promise: isLate, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(late), answersWithin)
+  promise.catch(() => {}) // the race may be over
   try {
-    await Promise.race([
-      proven,
-      sql.listen(
-        channel,
-        (payload) => (payload === proof ? resolve() : onPayload(payload)),
-        () => onPayload(''),
-      ),
-    ])
-    await Promise.race([proven, sql.notify(channel, proof)])
-    await proven
-    return stop
-  } catch (error) {
-    await stop()
-    throw error
+    await Promise.race([promise, isLate])
   } finally {
     clearTimeout(timer)
   }

@@ -1,8 +1,12 @@
 import type { Bearer } from '../auth/tokens.ts'
 import type { TaskChanges, TaskEvent } from './changes.ts'
 
-/** Tells a callback whose tasks have changed, wherever that was; gives back how to stop. */
-export type Listen = (onNudge: (owner: string) => void) => Promise<() => Promise<void>>
+/** Tells whose tasks have changed, wherever that was, while it can; gives back how to stop. */
+export type Listen = (listener: {
+  onPayload: (owner: string) => void
+  onHearing: (isHearing: boolean) => void
+  report: (error: unknown) => void
+}) => () => Promise<void>
 
 export type LiveOptions = {
   changes: TaskChanges
@@ -88,19 +92,19 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
     const beating = setInterval(() => {
       for (const stream of allStreams()) stream.beat()
     }, heartbeat)
-    const listening = listen?.((owner) => (owner === '' ? nudgeAll() : nudge(owner))).then(
-      (stopListening) => {
+    const stopListening = listen?.({
+      onPayload: nudge,
+      onHearing(isHearing) {
         clearInterval(looking)
-        looking = setInterval(look, withListener)
-        return stopListening
+        looking = setInterval(look, isHearing ? withListener : withoutListener)
+        if (isHearing) nudgeAll() // what was told before that was not heard
       },
-    )
-    listening?.catch(report)
+      report,
+    })
     return async function stop() {
-      const stopListening = await listening?.catch(() => undefined)
+      await stopListening?.()
       clearInterval(looking)
       clearInterval(beating)
-      await stopListening?.()
     }
   }
 

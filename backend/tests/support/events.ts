@@ -1,7 +1,15 @@
 export type ReceivedEvent = { id: string; event: string; data: unknown }
 
-/** Opens a stream of Server-Sent Events, as a client that can send headers does. */
-export async function openEvents(url: string, headers: Record<string, string> = {}) {
+/**
+ * Opens a stream of Server-Sent Events, as a client that can send headers does.
+ *
+ * @param onEvent is told of each event as it comes
+ */
+export async function openEvents(
+  url: string,
+  headers: Record<string, string> = {},
+  onEvent: (event: ReceivedEvent) => void = () => {},
+) {
   const abort = new AbortController()
   const response = await fetch(url, { headers, signal: abort.signal })
   const events: ReceivedEvent[] = []
@@ -31,11 +39,13 @@ export async function openEvents(url: string, headers: Record<string, string> = 
     const comment = field('')
     if (comment !== undefined) comments.push(comment)
     if (field('data') === undefined) return
-    events.push({
+    const received = {
       id: field('id') ?? '',
       event: field('event') ?? 'message',
       data: JSON.parse(field('data')!) as unknown,
-    })
+    }
+    events.push(received)
+    onEvent(received)
   }
 
   /** Waits until it is so; the runner stops a test that waits for ever. */

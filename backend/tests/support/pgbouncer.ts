@@ -7,7 +7,10 @@ import { owner, type Postgres } from './postgres.ts'
 export type PgBouncer = Awaited<ReturnType<typeof startPgBouncer>>
 
 /** Starts a transaction pooler in front of a PostgreSQL, as there is behind Neon's `-pooler` hosts. */
-export async function startPgBouncer({ port: serverPort, certificates }: Postgres) {
+export async function startPgBouncer({
+  port: serverPort,
+  certificates,
+}: Pick<Postgres, 'port' | 'certificates'>) {
   const directory = await temporaryDirectory('pgbouncer')
   const settings = join(directory, 'pgbouncer.ini')
   const users = join(directory, 'users.txt')
@@ -24,7 +27,8 @@ listen_port = ${port}
 unix_socket_dir =
 pool_mode = transaction
 max_client_conn = 500
-server_login_retry = 1
+server_login_retry = 0.1
+server_connect_timeout = 3
 auth_type = scram-sha-256
 auth_file = ${users}
 client_tls_sslmode = require
@@ -34,14 +38,23 @@ server_tls_sslmode = verify-full
 server_tls_ca_file = ${certificates.authority}
 `,
   )
-  const pooler = await startDaemon(['pgbouncer', settings], join(directory, 'log'), async () =>
-    accepts(port),
-  )
+  const start = async () =>
+    startDaemon(['pgbouncer', settings], join(directory, 'log'), async () => accepts(port))
+  let pooler = await start()
+
+  async function stop(): Promise<void> {
+    pooler.kill('SIGTERM')
+    await pooler.exited
+  }
+
   return {
     port,
+    async restart(): Promise<void> {
+      await stop()
+      pooler = await start()
+    },
     async close(): Promise<void> {
-      pooler.kill('SIGTERM')
-      await pooler.exited
+      await stop()
       await rm(directory, { recursive: true, force: true })
     },
   }

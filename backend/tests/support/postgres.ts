@@ -1,9 +1,11 @@
 import { $ } from 'bun'
+import { existsSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import { makeCertificates } from './certificates.ts'
 import { asPostgres, freePort, startDaemon, temporaryDirectory } from './daemon.ts'
+import { eventually } from './eventually.ts'
 
 export type Postgres = Awaited<ReturnType<typeof startPostgres>>
 
@@ -103,10 +105,17 @@ export async function startPostgres(
     directory,
     /** Past TLS, passwords and any pooler. */
     admin,
+    /** Past TLS, passwords and any pooler, to a database of one's own. */
     connectAsSuperuser,
-    async createDatabase(): Promise<string> {
+    async createDatabase(tablespace = 'pg_default'): Promise<string> {
       const name = `fresh_${crypto.randomUUID().replaceAll('-', '')}`
-      await admin.unsafe(`create database ${name} owner ${owner.name}`)
+      await admin.unsafe(`create database ${name} owner ${owner.name} tablespace ${tablespace}`)
+      return name
+    },
+    /** Makes a place for databases in another directory. */
+    async createTablespace(path: string): Promise<string> {
+      const name = `space_${crypto.randomUUID().replaceAll('-', '')}`
+      await admin.unsafe(`create tablespace ${name} owner ${owner.name} location '${path}'`)
       return name
     },
     /** Runs a statement and keeps the locks that it took until they are released. */
@@ -140,6 +149,13 @@ export async function startPostgres(
       process.kill(session!.pid, 'SIGKILL')
     },
     stop,
+    /** Kills the server's first process, upon which the others end; nothing is written any more. */
+    async kill(): Promise<void> {
+      const children = await childrenOf(server.pid)
+      server.kill('SIGKILL')
+      await server.exited
+      await eventually('its processes end', async () => !children.some(isRunning))
+    },
     async start(): Promise<void> {
       server = await start()
     },
@@ -161,6 +177,10 @@ async function childrenOf(parent: number): Promise<number[]> {
   const pids = (await readdir('/proc')).map(Number).filter(Number.isInteger)
   const statuses = await Promise.all(pids.map(statusOf))
   return pids.filter((_, index) => statuses[index]?.includes(`\nPPid:\t${parent}\n`))
+}
+
+function isRunning(pid: number): boolean {
+  return existsSync(`/proc/${pid}`)
 }
 
 async function statusOf(pid: number): Promise<string> {

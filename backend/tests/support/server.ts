@@ -6,11 +6,14 @@ import { eventually } from './eventually.ts'
 
 export const repository = join(import.meta.dir, '../../..')
 
-type LogLine = { msg?: string; url?: string }
+type LogLine = { msg?: string; url?: string; request_id?: string; err?: { message: string } }
+
+/** A server ends with the process that started it, whatever ends that. */
+const asChild = ['setpriv', '--pdeathsig=KILL']
 
 /** Starts a server as production does, a process of its own, and does not wait until it listens. */
 export function spawnServer(databaseUrl: string, settings: Record<string, string> = {}) {
-  const running = Bun.spawn([process.execPath, 'backend/main.ts'], {
+  const running = Bun.spawn([...asChild, process.execPath, 'backend/main.ts'], {
     cwd: repository,
     env: {
       NODE_ENV: 'production',
@@ -43,6 +46,9 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
   return {
     pid: running.pid,
     logged,
+    /** What the server's log says of a request that failed. */
+    whyFailed: (requestId: string) =>
+      lines.find(({ request_id, err }) => err && request_id === requestId)?.err?.message,
     /** Sends a signal and gives the exit code. */
     async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
       running.kill(signal)

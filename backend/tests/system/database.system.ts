@@ -1,8 +1,10 @@
 import { afterAll, describe, expect, test } from 'bun:test'
+import { startProxy } from '../../battery/proxy.ts'
 import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect, DatabaseUnavailable, type Database } from '../../db/connect.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
 import { startCutLine } from '../support/cut-line.ts'
+import { eventually } from '../support/eventually.ts'
 import { startPgBouncer } from '../support/pgbouncer.ts'
 import { databaseUrl, owner, startPostgres } from '../support/postgres.ts'
 
@@ -151,6 +153,24 @@ describe('failing', () => {
       expect(await query`select 1 as one`).toEqual([{ one: 1 }])
     })
     line.close()
+  })
+})
+
+describe('a line that goes dead without a word', () => {
+  test('is given up with its statement, and the next ones go over another', async () => {
+    const proxy = await startProxy(postgres.port)
+    const address = parseDatabaseUrl(databaseUrl(proxy, 'sslmode=require&max=3'))
+    const database = connect(address, { deadline: 500 })
+    const ask = async () => database.query`select 1`
+    await Promise.all([ask(), ask(), ask()])
+    proxy.become('silent') // for good, on the lines that there are
+    proxy.become('clear')
+    for (const outcome of await Promise.allSettled([ask(), ask(), ask()]))
+      expect(outcome).toMatchObject({ reason: { name: 'DatabaseUnavailable' } })
+    await eventually('another line is used', async () => ask().catch(() => false as const), 3_000)
+    for (const rows of await Promise.all([ask(), ask(), ask(), ask()])) expect(rows).toHaveLength(1)
+    await database.close()
+    proxy.close()
   })
 })
 

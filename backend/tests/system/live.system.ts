@@ -1,7 +1,10 @@
 import { afterAll, describe, expect, test } from 'bun:test'
+import { startProxy } from '../../battery/proxy.ts'
+import { createRandom } from '../../battery/random.ts'
 import { newUser, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { openEvents } from '../support/events.ts'
+import { followEvents } from '../support/follower.ts'
 import { startPgBouncer } from '../support/pgbouncer.ts'
 import { databaseUrl, startPostgres } from '../support/postgres.ts'
 import { startServer } from '../support/server.ts'
@@ -13,69 +16,6 @@ afterAll(async () => postgres.close())
 type User = { id: string; token: string }
 type Server = Awaited<ReturnType<typeof startServer>>
 type Page = { items: TaskBody[]; deleted: { id: number }[]; sync_token: string; has_more: boolean }
-
-/** A generator of numbers below `limit` that repeats itself from its seed (mulberry32). */
-function random(seed: number) {
-  let state = seed
-  return (limit: number) => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit
-  }
-}
-
-/** Keeps a copy of a user's list by following events, from wherever it got to. */
-function followEvents(user: User, serverOf: () => Server) {
-  const copy = new Map<number, TaskBody>()
-  const problems: string[] = []
-  let last = 0
-  let isFollowing = true
-  let cut: () => void = () => {}
-
-  const following = (async () => {
-    while (isFollowing) {
-      try {
-        const stream = await openEvents(`${serverOf().origin}/api/tasks/events?since=0`, {
-          authorization: `Bearer ${user.token}`,
-          ...(last > 0 && { 'last-event-id': String(last) }),
-        })
-        cut = stream.close
-        let read = 0
-        const take = () => {
-          for (; read < stream.events.length; read += 1) {
-            const { id, event, data } = stream.events[read]!
-            if (Number(id) <= last) problems.push(`${event} ${id} after ${last}`)
-            last = Number(id)
-            if (event === 'resync') problems.push('resync')
-            const task = data as TaskBody
-            if (event === 'task.deleted') copy.delete(task.id)
-            else copy.set(task.id, task)
-          }
-        }
-        const taking = setInterval(take, 5)
-        await stream.ended
-        clearInterval(taking)
-        take()
-      } catch {
-        // The server is away: somebody else will answer.
-        await Bun.sleep(50)
-      }
-    }
-  })()
-
-  return {
-    copy,
-    problems,
-    last: () => last,
-    cutOff: () => cut(),
-    async end() {
-      isFollowing = false
-      cut()
-      await following
-    },
-  }
-}
 
 /** Keeps a copy by asking for changes, page by page. */
 function followChanges(user: User, serverOf: () => Server) {
@@ -106,7 +46,7 @@ async function writeAtRandom(
   seed: number,
   steps: number,
 ) {
-  const next = random(seed)
+  const next = createRandom(seed)
   for (let step = 0; step < steps; step += 1) {
     const { request } = serverOf(next(2))
     const { token } = user
@@ -152,11 +92,11 @@ describe('followers', () => {
     const servers = await Promise.all([startServer(url), startServer(url)])
     const serverOf = (pick: number) => servers[pick % 2]!
     const users = await Promise.all([newUser(), newUser()])
-    const next = random(seed)
+    const next = createRandom(seed)
     const followers = users.flatMap((user) =>
       [0, 1, 2].map((number) => ({
         user,
-        ...followEvents(user, () => serverOf(number + next(2))),
+        ...followEvents(user, () => serverOf(number + next(2)).origin),
       })),
     )
     const readers = users.map((user) => ({ user, ...followChanges(user, () => serverOf(next(2))) }))
@@ -195,7 +135,7 @@ describe('followers', () => {
     const [killed, other] = await Promise.all([startServer(url), startServer(url)])
     let current = killed
     const user = await newUser()
-    const followers = [1, 2, 3].map(() => followEvents(user, () => current))
+    const followers = [1, 2, 3].map(() => followEvents(user, () => current.origin))
     const writing = [1, 2, 3].map(async (seed) =>
       writeAtRandom(user, (pick) => (pick === 0 ? current : other), seed, 60),
     )
@@ -240,6 +180,36 @@ describe('followers', () => {
 })
 
 describe('events of another process', () => {
+  test('come at once again after a crash of the database, and on a line that went dead', async () => {
+    const proxy = await startProxy(postgres.port)
+    const far = databaseUrl(proxy, 'sslmode=require')
+    const [first, second] = await Promise.all([startServer(url), startServer(far)])
+    const user = await newUser()
+    const stream = await openEvents(`${second.origin}/api/tasks/events`, {
+      authorization: `Bearer ${user.token}`,
+    })
+    const isOneHeardAtOnce = async () => {
+      const options = { token: user.token, json: { title: 'news' } }
+      const { status, body } = await first.request<TaskBody>('POST', '/api/tasks', options)
+      if (status !== 201) return false
+      await Bun.sleep(200)
+      return stream.events.some(({ data }) => (data as TaskBody).id === body.id)
+    }
+    // Three in a row, since a look for changes may find one.
+    const isHeardAtOnce = async () =>
+      (await isOneHeardAtOnce()) && (await isOneHeardAtOnce()) && (await isOneHeardAtOnce())
+    await eventually('it listens', isHeardAtOnce)
+    await postgres.crash()
+    await eventually('it listens after a crash', isHeardAtOnce)
+    // Connections that are there hear and say nothing any more; new ones work.
+    proxy.become('silent')
+    proxy.become('clear')
+    await eventually('it listens on another line', isHeardAtOnce, 20_000)
+    stream.close()
+    expect(await Promise.all([first, second].map(async (server) => server.end()))).toEqual([0, 0])
+    proxy.close()
+  })
+
   async function delay(first: Server, second: Server): Promise<number> {
     const user = await newUser()
     const stream = await openEvents(`${second.origin}/api/tasks/events`, {

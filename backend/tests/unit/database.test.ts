@@ -179,6 +179,24 @@ test('a database that takes the connection and says nothing is unavailable at th
   await patient.close()
 })
 
+test('a statement of which the database says no end is unavailable, and not one without rows', async () => {
+  const socket = join(await mkdtemp(join(tmpdir(), 'todo-api-test-')), '.s.PGSQL.5432')
+  const isSignedIn = Buffer.from('R\0\0\0\x08\0\0\0\0', 'latin1')
+  const isReady = Buffer.from('Z\0\0\0\x05I', 'latin1')
+  const server = Bun.listen({
+    unix: socket,
+    socket: {
+      open: (connection) => void connection.write(isSignedIn),
+      data: (connection) => void connection.write(isReady),
+    },
+  })
+  const told = connect({ socket }, { deadline: 1_000 })
+  await expect(told.query`select 1`).rejects.toBeInstanceOf(DatabaseUnavailable)
+  await expect(told.script('select 1; select 2', 1_000)).rejects.toBeInstanceOf(DatabaseUnavailable)
+  server.stop(true)
+  await told.close()
+})
+
 describe('the embedded database', () => {
   test('keeps what it was told, and its directory for itself', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'todo-api-test-'))

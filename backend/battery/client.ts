@@ -1,0 +1,161 @@
+import type { RequestOptions } from '../tests/support/api.ts'
+import type { Report } from './report.ts'
+
+/** An answer that was judged. `lost`: there was none, and the request may have been done or not. */
+export type Outcome<Body> = { status: number; headers: Headers; body: Body } | 'lost'
+
+/** A stretch of time, on `performance.now()`. */
+export type Span = { from: number; until: number }
+export const never: Span = { from: Infinity, until: -Infinity }
+
+/**
+ * What a fault excuses, by when the request began: that a server says to come back, and that there is
+ * no answer.
+ */
+export type Excuses = { unavailable: (origin: string) => Span; cut: Span }
+
+export type Client = ReturnType<typeof createClient>
+
+const longestAnswer = 15_000 // ms; longer is a hang
+const longestWrite = 60_000 // ms, with all its repetitions
+const betweenAttempts = 100 // ms, where no Retry-After says otherwise
+
+/**
+ * Sends requests as a good client does, and judges every answer.
+ *
+ * @param whyFailed tells the cause of a failure from its request's id, where it can be known
+ */
+export function createClient(
+  report: Report,
+  whyFailed: (requestId: string) => string | undefined = () => undefined,
+) {
+  let excuses: Excuses = { unavailable: () => never, cut: never }
+  const lastUnavailable = new Map<string, number>()
+  report.count('requests answered', 0)
+
+  const isIn = (time: number, { from, until }: Span) => time >= from && time <= until
+
+  /**
+   * Sends one request. An answer that no rule allows is a violation.
+   *
+   * @param expected the statuses that are right beside 2xx
+   */
+  async function ask<Body>(
+    origin: string,
+    method: string,
+    path: string,
+    { token = '', json, headers = {} }: RequestOptions = {},
+    expected: readonly number[] = [],
+  ): Promise<Outcome<Body>> {
+    const began = performance.now()
+    const what = `${method} ${path}`
+    let response: Response
+    let text: string
+    try {
+      response = await fetch(origin + path, {
+        method,
+        headers: {
+          authorization: `Bearer ${token}`,
+          'content-type': 'application/json',
+          ...headers,
+        },
+        ...(json !== undefined && { body: JSON.stringify(json) }),
+        signal: AbortSignal.timeout(longestAnswer),
+      })
+      text = await response.text()
+    } catch (error) {
+      const { name, message } = error as Error
+      if (name === 'TimeoutError') report.violation(`${what}: no answer in ${longestAnswer} ms`)
+      else if (!isIn(began, excuses.cut)) report.violation(`${what} was cut off: ${message}`)
+      return 'lost'
+    }
+    report.count('requests answered')
+    const { status } = response
+    const body = parse(text) as Body
+    if (status === 503) await judgeUnavailable(what, origin, response, body, began)
+    else if (status === 409) judgeInProgress(what, response, body)
+    else if (!response.ok && !expected.includes(status)) {
+      report.count('wrong answers')
+      report.violation(`${what}: ${status} ${text.slice(0, 300)}: ${await causeOf(body)}`)
+    }
+    return { status, headers: response.headers, body }
+  }
+
+  async function causeOf(body: unknown): Promise<string> {
+    await Bun.sleep(100) // the log may come behind the answer
+    const { request_id = '' } = (body ?? {}) as Record<string, string>
+    return whyFailed(request_id) ?? 'the log does not say why'
+  }
+
+  async function judgeUnavailable(
+    what: string,
+    origin: string,
+    { headers }: Response,
+    body: unknown,
+    began: number,
+  ) {
+    lastUnavailable.set(origin, Math.max(lastUnavailable.get(origin) ?? 0, began))
+    const excuse = excuses.unavailable(origin)
+    const { code, detail, request_id } = (body ?? {}) as Record<string, string>
+    if (!isIn(began, excuse)) {
+      const since = Math.round(began - excuse.until)
+      const cause = await causeOf(body)
+      report.violation(`${what}: 503 ${code}, ${since} ms after the last excuse: ${cause}`)
+    }
+    if (
+      !/^(database|auth)_unavailable$/.test(code ?? '') ||
+      !detail ||
+      request_id !== headers.get('x-request-id') ||
+      !/^[1-9]\d*$/.test(headers.get('retry-after') ?? '')
+    )
+      report.violation(`${what}: 503 ${JSON.stringify(body)}, not as the contract says`)
+  }
+
+  function judgeInProgress(what: string, { headers }: Response, body: unknown) {
+    const { code } = (body ?? {}) as Record<string, string>
+    if (code !== 'idempotency_in_progress' || !headers.get('retry-after'))
+      report.violation(`${what}: 409 ${code}`)
+  }
+
+  /**
+   * Sends a write under an Idempotency-Key until it is answered, as often as it takes. Gives the last
+   * answer, and whether there was an earlier attempt of which nobody knows what became.
+   */
+  async function write<Body>(
+    origin: () => string,
+    method: string,
+    path: string,
+    options: RequestOptions & { key: string },
+    expected: readonly number[] = [],
+  ): Promise<(Exclude<Outcome<Body>, 'lost'> & { isRepeated: boolean }) | undefined> {
+    const headers = { ...options.headers, 'idempotency-key': options.key }
+    const giveUpAt = performance.now() + longestWrite
+    for (let isRepeated = false; performance.now() < giveUpAt; isRepeated = true) {
+      const outcome = await ask<Body>(origin(), method, path, { ...options, headers }, expected)
+      if (outcome !== 'lost' && outcome.status < 500 && outcome.status !== 409)
+        return { ...outcome, isRepeated }
+      const retryAfter = outcome === 'lost' ? null : outcome.headers.get('retry-after')
+      await Bun.sleep(retryAfter === null ? betweenAttempts : Number(retryAfter) * 1000)
+    }
+    report.violation(`${method} ${path}: not done within ${longestWrite} ms`)
+    return undefined
+  }
+
+  return {
+    ask,
+    write,
+    excuse(next: Excuses): void {
+      excuses = next
+    },
+    /** When the last request to a server began that was answered with 503. */
+    lastUnavailable: (origin: string) => lastUnavailable.get(origin) ?? -Infinity,
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,263 @@
+import { eventually } from '../tests/support/eventually.ts'
+import { owner } from '../tests/support/postgres.ts'
+import { authFaults } from './auth-faults.ts'
+import { createClient, never, type Client } from './client.ts'
+import { embeddedFaults } from './embedded-faults.ts'
+import { startLoad } from './load.ts'
+import type { Battery } from './main.ts'
+import { buildStand, type Stand } from './stand.ts'
+
+/** What a fault is done to. */
+type Scene = Stand & { client: Client; short: boolean }
+
+type Fault = {
+  name: string
+  /** What clients must put up with until it is over, and for a second more. */
+  excuses: ('503' | '503 by PgBouncer' | 'lost connections')[]
+  /** When the server without a pooler must be back after it is over, in milliseconds. */
+  backWithin?: number
+  /** Ends at the moment when all is in order again. */
+  inject: (scene: Scene) => Promise<void>
+}
+
+const usuallyBackWithin = 1_500 // ms; attempts to connect are at most a second apart
+// PgBouncer refuses until it has logged in again, and hands out connections that have broken.
+const poolerBackWithin = 6_000 // ms
+
+const faults: Fault[] = [
+  {
+    name: 'kill -9 of the servers, one after the other',
+    excuses: ['lost connections'],
+    async inject({ places }) {
+      for (const place of places) await place.restart('SIGKILL')
+    },
+  },
+  {
+    name: 'SIGTERM with requests in flight',
+    excuses: ['lost connections'],
+    async inject({ places, client, admin, postgres }) {
+      // Only what is sent when the server has been told to stop may be refused.
+      client.excuse({ unavailable: () => never, cut: never })
+      const session = await admin.reserve()
+      await session.unsafe('begin; lock table tasks in access exclusive mode')
+      await eventually('requests are in flight', async () => (await postgres.waiting()) >= 10)
+      const exitCode = await places[0].restart('SIGTERM', async () => {
+        const from = performance.now() - 50
+        client.excuse({ unavailable: () => never, cut: { from, until: Infinity } })
+        await Bun.sleep(200)
+        await session.unsafe('commit')
+        session.release()
+      })
+      if (exitCode !== 0) throw new Error(`The server exited with ${exitCode}`)
+    },
+  },
+  {
+    name: 'PostgreSQL stopped, and started later',
+    excuses: ['503'],
+    async inject({ postgres, short }) {
+      await postgres.stop()
+      await Bun.sleep(short ? 1_000 : 8_000)
+      await postgres.start()
+    },
+  },
+  {
+    name: 'PostgreSQL restarted',
+    excuses: ['503'],
+    async inject({ postgres }) {
+      await postgres.stop()
+      await postgres.start()
+    },
+  },
+  {
+    name: 'kill -9 of a session of PostgreSQL',
+    excuses: ['503'],
+    async inject({ postgres, admin }) {
+      await postgres.crash()
+      await recovered(admin)
+    },
+  },
+  {
+    name: 'kill -9 of PostgreSQL',
+    excuses: ['503'],
+    async inject({ postgres }) {
+      await postgres.kill()
+      await postgres.start()
+    },
+  },
+  {
+    name: 'all sessions of PostgreSQL terminated, again and again',
+    excuses: ['503'],
+    async inject({ terminate, short }) {
+      for (let round = 0; round < (short ? 5 : 30); round += 1) {
+        await terminate()
+        await Bun.sleep(100)
+      }
+    },
+  },
+  {
+    name: 'PgBouncer restarted',
+    excuses: ['503 by PgBouncer'],
+    inject: async ({ pgbouncer }) => pgbouncer.restart(),
+  },
+  {
+    name: 'PostgreSQL frozen',
+    excuses: ['503'],
+    backWithin: 1_000,
+    async inject({ postgres, short }) {
+      const thaw = await postgres.freeze()
+      await Bun.sleep(short ? 6_000 : 20_000)
+      thaw()
+    },
+  },
+  {
+    name: 'the connection limit exhausted',
+    excuses: ['503'],
+    async inject({ admin, terminate, short }) {
+      await admin.unsafe(`alter role ${owner.name} connection limit 1`)
+      await terminate()
+      await Bun.sleep(short ? 1_000 : 5_000)
+      await admin.unsafe(`alter role ${owner.name} connection limit -1`)
+    },
+  },
+  {
+    name: 'the disk of PostgreSQL full',
+    excuses: ['503'],
+    async inject({ disk, short }) {
+      await disk!.fill()
+      await Bun.sleep(short ? 1_000 : 10_000)
+      await disk!.free()
+    },
+  },
+  {
+    name: 'a column added, and dropped',
+    excuses: ['503 by PgBouncer'],
+    async inject({ admin }) {
+      await admin.unsafe('alter table tasks add column note_of_the_battery text')
+      await Bun.sleep(500)
+      await admin.unsafe('alter table tasks drop column note_of_the_battery')
+    },
+  },
+  {
+    name: 'answers of the database delayed',
+    excuses: ['503 by PgBouncer'],
+    async inject({ proxy, short }) {
+      proxy.become('delayed')
+      await Bun.sleep(short ? 1_000 : 10_000)
+      proxy.become('clear')
+    },
+  },
+  {
+    name: 'answers of the database trickling',
+    excuses: ['503 by PgBouncer'],
+    async inject({ proxy, short }) {
+      proxy.become('trickling')
+      await Bun.sleep(short ? 1_000 : 10_000)
+      proxy.become('clear')
+    },
+  },
+  {
+    name: 'connections to the database reset',
+    excuses: ['503'],
+    async inject({ proxy, short }) {
+      for (let round = 0; round < (short ? 5 : 30); round += 1) {
+        proxy.reset()
+        await Bun.sleep(100)
+      }
+    },
+  },
+  {
+    name: 'connections to the database half-closed',
+    excuses: ['503'],
+    async inject({ proxy, short }) {
+      for (let round = 0; round < (short ? 5 : 30); round += 1) {
+        proxy.halfClose()
+        await Bun.sleep(100)
+      }
+    },
+  },
+  {
+    name: 'connections to the database gone silent',
+    excuses: ['503'],
+    // A statement on a dead line is given up after 5 s, and the line itself a second later.
+    backWithin: 7_000,
+    async inject({ proxy, pgbouncer, short }) {
+      proxy.become('silent')
+      await Bun.sleep(short ? 1_000 : 20_000)
+      proxy.become('clear')
+      // By itself it keeps its dead lines, and finds them one by one.
+      await pgbouncer.restart()
+    },
+  },
+]
+
+async function recovered(admin: Stand['admin']): Promise<void> {
+  await eventually('PostgreSQL has recovered', async () =>
+    admin`select`.then(
+      () => true,
+      () => false,
+    ),
+  )
+}
+
+/** Faults under load: of servers and their database, of the auth server, of the embedded database. */
+export async function faultsUnderLoad(battery: Battery): Promise<void> {
+  await databaseFaults(battery)
+  await Promise.all([authFaults(battery), embeddedFaults(battery)])
+}
+
+/** Faults, one after the other, under a steady load that is checked to the last row at the end. */
+async function databaseFaults({ postgres, report, seed, short }: Battery): Promise<void> {
+  const stand = await buildStand(postgres)
+  report.count('faults injected')
+  report.progress('two servers migrated an empty database at once')
+  const [direct, pooled] = stand.places
+  const client = createClient(report, stand.whyFailed)
+  const load = startLoad({
+    client,
+    report,
+    users: stand.users,
+    servers: stand.places.map(({ origin }) => origin),
+    seed,
+  })
+  await load.goesOn()
+  for (const { name, excuses, inject, backWithin = usuallyBackWithin } of faults) {
+    if (stand.disk === undefined && name.includes('disk')) {
+      report.progress(`${name}: left out, no file system can be mounted here`)
+      continue
+    }
+    const excuse = (over: number) => {
+      const until = { from: -Infinity, until: over }
+      client.excuse({
+        unavailable(origin) {
+          const isPooled = origin === pooled.origin()
+          if (!excuses.includes('503') && !(isPooled && excuses.includes('503 by PgBouncer')))
+            return never
+          const within = isPooled ? Math.max(poolerBackWithin, backWithin) : backWithin
+          return { from: -Infinity, until: over + within }
+        },
+        cut: excuses.includes('lost connections') ? until : never,
+      })
+    }
+    excuse(Infinity)
+    const began = performance.now()
+    await inject({ ...stand, client, short }).catch((error: Error) =>
+      report.violation(`${name}: ${error.message}`),
+    )
+    const over = performance.now()
+    excuse(over)
+    await Promise.all([load.goesOn(), Bun.sleep(short ? 300 : 5_000)])
+    report.count('faults injected')
+    const lastUnavailable = client.lastUnavailable(direct.origin())
+    report.progress(
+      `${name}: ${seconds(over - began)}${
+        lastUnavailable > over ? `, in service ${seconds(lastUnavailable - over)} later` : ''
+      }`,
+    )
+  }
+  await load.check(stand.rowsOf)
+  await stand.close()
+}
+
+function seconds(milliseconds: number): string {
+  return `${(milliseconds / 1000).toFixed(1)} s`
+}
