@@ -246,6 +246,7 @@ async function databaseFaults({ postgres, report, seed, short }: Battery): Promi
     const over = performance.now()
     excuse(over)
     await Promise.all([load.goesOn(), Bun.sleep(short ? 300 : 5_000)])
+    client.keepExcuse()
     report.count('faults injected')
     const lastUnavailable = client.lastUnavailable(direct.origin())
     report.progress(
