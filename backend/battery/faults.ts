@@ -139,7 +139,7 @@ const faults: Fault[] = [
   },
   {
     name: 'answers of the database delayed',
-    excuses: ['503 by PgBouncer'],
+    excuses: ['503'],
     async inject({ proxy, short }) {
       proxy.become('delayed')
       await Bun.sleep(short ? 1_000 : 10_000)
@@ -148,7 +148,7 @@ const faults: Fault[] = [
   },
   {
     name: 'answers of the database trickling',
-    excuses: ['503 by PgBouncer'],
+    excuses: ['503'],
     async inject({ proxy, short }) {
       proxy.become('trickling')
       await Bun.sleep(short ? 1_000 : 10_000)
