@@ -30,6 +30,7 @@ export function createClient(
   whyFailed: (requestId: string) => string | undefined = () => undefined,
 ) {
   let excuses: Excuses = { unavailable: () => never, cut: never }
+  const past: Excuses[] = []
   const lastUnavailable = new Map<string, number>()
   report.count('requests answered', 0)
 
@@ -96,8 +97,9 @@ export function createClient(
   ) {
     lastUnavailable.set(origin, Math.max(lastUnavailable.get(origin) ?? 0, began))
     const excuse = excuses.unavailable(origin)
+    const wasExcused = past.some(({ unavailable }) => isIn(began, unavailable(origin)))
     const { code, detail, request_id } = (body ?? {}) as Record<string, string>
-    if (!isIn(began, excuse)) {
+    if (!wasExcused && !isIn(began, excuse)) {
       const since = Math.round(began - excuse.until)
       const cause = await causeOf(body)
       report.violation(`${what}: 503 ${code}, ${since} ms after the last excuse: ${cause}`)
@@ -146,6 +148,10 @@ export function createClient(
     write,
     excuse(next: Excuses): void {
       excuses = next
+    },
+    /** Lets the excuse hold for what began under it and is answered under the next one. */
+    keepExcuse(): void {
+      past.push(excuses)
     },
     /** When the last request to a server began that was answered with 503. */
     lastUnavailable: (origin: string) => lastUnavailable.get(origin) ?? -Infinity,

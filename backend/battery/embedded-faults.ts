@@ -5,7 +5,7 @@ import { createClient, never } from './client.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
 
-const times = { short: 2, long: 15 }
+const times = { short: 1, long: 15 }
 
 /** The embedded database is killed with its server while it writes, and has all that it confirmed. */
 export async function embeddedFaults({ report, seed, short }: Battery): Promise<void> {

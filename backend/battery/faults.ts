@@ -139,7 +139,7 @@ const faults: Fault[] = [
   },
   {
     name: 'answers of the database delayed',
-    excuses: ['503 by PgBouncer'],
+    excuses: ['503'],
     async inject({ proxy, short }) {
       proxy.become('delayed')
       await Bun.sleep(short ? 1_000 : 10_000)
@@ -148,7 +148,7 @@ const faults: Fault[] = [
   },
   {
     name: 'answers of the database trickling',
-    excuses: ['503 by PgBouncer'],
+    excuses: ['503'],
     async inject({ proxy, short }) {
       proxy.become('trickling')
       await Bun.sleep(short ? 1_000 : 10_000)
@@ -246,6 +246,7 @@ async function databaseFaults({ postgres, report, seed, short }: Battery): Promi
     const over = performance.now()
     excuse(over)
     await Promise.all([load.goesOn(), Bun.sleep(short ? 300 : 5_000)])
+    client.keepExcuse()
     report.count('faults injected')
     const lastUnavailable = client.lastUnavailable(direct.origin())
     report.progress(

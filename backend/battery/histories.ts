@@ -15,7 +15,7 @@ import { createRandom, type Random } from './random.ts'
 import type { Report } from './report.ts'
 import { buildStand, type Stand } from './stand.ts'
 
-const operations = { short: 2_500, long: 100_000 }
+const operations = { short: 2_000, long: 100_000 }
 const clientsPerUser = 3
 const usersAtOnce = 6
 const recentTasks = 6 // of a user, which all clients work on
