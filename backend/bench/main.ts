@@ -22,6 +22,8 @@ import { works } from './work.ts'
 const { values: options } = parseArgs({ options: { quick: { type: 'boolean', default: false } } })
 const { quick } = options
 const connections = 32
+// In short, one work that reads and one that writes.
+const measured = quick ? works.filter(({ name }) => /^(list of 20|create)$/.test(name)) : works
 const rounds = quick ? 1 : 5
 const seconds = quick ? 1 : 3
 const say = (line: string) => void process.stdout.write(`${line}\n`)
@@ -31,7 +33,7 @@ const database = await startBenchDatabase()
 const place = { database, directory }
 
 const contestants = await startContestants(database, directory)
-for (const { name } of contestants) say(`Started ${name}`)
+for (const { name, note } of contestants) say(`Started ${name}. ${note}`)
 const results = createResults(contestants)
 for (const work of works) {
   for (const contestant of contestants) {
@@ -42,7 +44,7 @@ for (const work of works) {
   }
 }
 for (let round = 1; round <= rounds; round += 1)
-  for (const work of works) {
+  for (const work of measured) {
     say(`Round ${round} of ${rounds}: ${work.name}`)
     for (const contestant of contestants) {
       const how = { directory, connections, seconds }

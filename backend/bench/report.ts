@@ -19,7 +19,8 @@ export function createResults(contestants: Contestant[]) {
 
   return {
     names: contestants.map(({ name }) => name),
-    notes: contestants.map(({ name, note }) => ({ name, note })),
+    /** The works that were measured. */
+    works: () => works.map(({ name }) => name).filter((work) => of(work, ours!).length > 0),
     add(work: string, name: string, sample: Sample): void {
       samples.set(key(work, name), [...of(work, name), sample])
     },
@@ -99,6 +100,7 @@ const goals: [work: string, cpu: number, throughput: number][] = [
 function textOf(report: Omit<Report, 'keep'>): string {
   const { results, limits, starts, pages, processes, memory, machine, rounds, seconds } = report
   const { names, typical } = results
+  const measured = results.works()
   const fastApi = results.throughputRatio('list of 20', (name) => name.startsWith('FastAPI'))
   return `## The figures
 
@@ -108,27 +110,29 @@ ${machine}. Medians of ${rounds} rounds of ${seconds} s with 32 connections, on 
 
 ${table(
   ['work', 'server CPU ÷ floor', 'goal', 'met', 'throughput ÷ best peer', 'goal', 'met'],
-  goals.map(([work, cpu, throughput]) => {
-    const [ofCpu, ofThroughput] = [results.cpuRatio(work), results.throughputRatio(work)]
-    return [
-      work,
-      hundredths(ofCpu),
-      `≤ ${hundredths(cpu)}`,
-      mark(ofCpu <= cpu),
-      hundredths(ofThroughput),
-      `≥ ${hundredths(throughput)}`,
-      mark(ofThroughput >= throughput),
-    ]
-  }),
+  goals
+    .filter(([work]) => measured.includes(work))
+    .map(([work, cpu, throughput]) => {
+      const [ofCpu, ofThroughput] = [results.cpuRatio(work), results.throughputRatio(work)]
+      return [
+        work,
+        hundredths(ofCpu),
+        `≤ ${hundredths(cpu)}`,
+        mark(ofCpu <= cpu),
+        hundredths(ofThroughput),
+        `≥ ${hundredths(throughput)}`,
+        mark(ofThroughput >= throughput),
+      ]
+    }),
 )}
 
 A list of 20, throughput ÷ FastAPI's: ${tenths(fastApi)} (goal: ≥ 25).
 
 ### Every work
 
-${works
+${measured
   .map(
-    ({ name: work }) =>
+    (work) =>
       `**${work}**\n\n${table(
         ['server', 'requests/s', 'p50 ms', 'p99 ms', 'server CPU µs', 'PostgreSQL CPU µs'],
         [
