@@ -305,7 +305,7 @@ function translate(error: unknown, describe: Describe): Error {
   }
   // What the driver and the socket say of themselves: ECONNREFUSED, CONNECTION_CLOSED, a certificate
   // that does not verify. A TypeError and its like are faults of this program.
-  if (code !== '' && !sqlStateShape.test(code) && !code.startsWith('UNSUPPORTED'))
+  if (code !== '' && !sqlStateShape.test(code) && !/^(UNSUPPORTED|UNDEFINED)_/.test(code))
     return new DatabaseUnavailable(`${code}: ${error.message}`)
   return error
 }

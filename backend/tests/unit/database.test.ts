@@ -141,6 +141,13 @@ describe('a statement', () => {
     expect(Bun.inspect(error)).not.toContain('private')
   })
 
+  test('with a value that is undefined is a fault of the program, not of the database', async () => {
+    const nothing = undefined as unknown as string
+    const error = await database.query`select ${nothing}`.catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(Error)
+    expect(error).not.toBeInstanceOf(DatabaseUnavailable)
+  })
+
   test('counts and ids come as numbers', async () => {
     expect(
       await database.query`select count(*) as count, 9007199254740991::bigint as id from generate_series(1, 3)`,
