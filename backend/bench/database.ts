@@ -70,6 +70,7 @@ export async function startBenchDatabase() {
   await tidy()
   return {
     addresses,
+    ours,
     /** The process that all others of the server are children of. */
     pid: postgres.pid,
     tidy,

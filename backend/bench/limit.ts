@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { Fragment, type Database, type Parameter } from '../db/connect.ts'
+import { Fragment, type Database } from '../db/connect.ts'
 import { createTaskList } from '../tasks/list.ts'
 import { createTaskStore } from '../tasks/store.ts'
 import { newestPrograms } from '../tests/support/postgres.ts'
@@ -10,26 +10,20 @@ import { tasksPerUser, usersCount } from './work.ts'
 /** How often PostgreSQL can run what a work asks of it, without a server in between. */
 export type Limit = { transactionsPerSecond: number; postgresCpu: number }
 
-const user = 'limit'
-const id = 123_456_789
+const user = 'user-500'
+const writer = 'writer-1'
+const id = 9_990 // one of that user's, and no other number that is sent
 const connections = 10 // as many as a server has
 
-/**
- * The statements that this server sends for each work, by the work's name. They are the store's own,
- * written down in place of being sent.
- */
-async function statements(): Promise<Record<string, Fragment>> {
+/** The statements that this server sends for each work, by the work's name, as its store sends them. */
+async function statements({ query, ...database }: Database): Promise<Record<string, Fragment>> {
   let sent = new Fragment([''], [])
-  const row = { id, version: 1, json: '[]', counter: 1, total: 0 }
   const recorder: Database = {
-    async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
+    ...database,
+    async query(strings, ...parameters) {
       sent = new Fragment(strings, parameters)
-      // oxlint-disable-next-line no-unsafe-type-assertion -- whatever is asked for, one row of it
-      return [row as unknown as Row]
+      return query(strings, ...parameters)
     },
-    fragment: (strings, ...parameters) => new Fragment(strings, parameters),
-    script: async () => {},
-    close: async () => {},
   }
   const store = createTaskStore(recorder, { maxTasksPerUser: 10_000 })
   const list = createTaskList(recorder)
@@ -44,7 +38,7 @@ async function statements(): Promise<Record<string, Fragment>> {
   await record('one task', async () => store.find(user, id))
   await record('create', async () =>
     store.create(
-      user,
+      writer,
       {
         title: 'Call the plumber',
         description: 'The tap in the kitchen drips, and the one in the bathroom does not open.',
@@ -62,14 +56,16 @@ async function statements(): Promise<Record<string, Fragment>> {
   return recorded
 }
 
+function literal(value: unknown): string {
+  if (value === user) return `('user-' || :who::int)`
+  if (value === writer) return `('writer-' || :who::int)`
+  if (value === id) return ':id'
+  if (value === null) return 'null'
+  return typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : JSON.stringify(value)
+}
+
 /** As pgbench takes it: for a user and a task of theirs that are drawn each time. */
-function scriptOf({ texts, values }: Fragment, writes: boolean): string {
-  const literal = (value: unknown) => {
-    if (value === user) return `('${writes ? 'writer' : 'user'}-' || :who::int)`
-    if (value === id) return ':id'
-    if (value === null) return 'null'
-    return typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : JSON.stringify(value)
-  }
+function scriptOf({ texts, values }: Fragment): string {
   const sql = texts
     // To pgbench :MI is a variable, in a text, too.
     .map((text) => text.replace(/(?<=[A-Z0-9]):(?=[A-Z])/g, "' || chr(58) || '"))
@@ -89,9 +85,9 @@ export async function measureLimits(
 ): Promise<Record<string, Limit>> {
   const pgbench = join(await newestPrograms(), 'pgbench')
   const limits: Record<string, Limit> = {}
-  for (const [work, statement] of Object.entries(await statements())) {
+  for (const [work, statement] of Object.entries(await statements(database.ours))) {
     const file = join(directory, 'limit.sql')
-    await Bun.write(file, scriptOf(statement, work === 'create'))
+    await Bun.write(file, scriptOf(statement))
     const before = cpuSeconds(database.pid)
     const options = ['-n', '-M', 'prepared', '-c', String(connections), '-T', String(seconds)]
     const run = Bun.spawn(
