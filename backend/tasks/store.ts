@@ -49,6 +49,7 @@ export function createTaskStore(
   const { query, fragment } = database
   const columns = taskColumns(database)
   const isLive = fragment`deleted_at is null`
+  const updatedNow = fragment`updated_at = clock_timestamp()`
   const jsonOf = (row: Fragment) =>
     fragment`(select row_to_json(task)::text from (select ${columns} from ${row}) task)`
 
@@ -226,14 +227,14 @@ export function createTaskStore(
       options: WriteOptions,
     ): Promise<WriteAnswer> {
       return write(owner, { id, among: isLive, status: 200 }, options, (allowed) =>
-        change(owner, id, allowed, assignmentsOf(changes)),
+        change(owner, id, allowed, fragment`${assignmentsOf(changes)}, ${updatedNow}`),
       ).catch(refuseDueDate)
     },
 
     /** @throws ApiError 403, 404, 412 */
     async toggle(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
       return write(owner, { id, among: isLive, status: 200 }, options, (allowed) =>
-        change(owner, id, allowed, completion(fragment`not completed`)),
+        change(owner, id, allowed, fragment`${completion(fragment`not completed`)}, ${updatedNow}`),
       )
     },
 
@@ -243,21 +244,14 @@ export function createTaskStore(
      * @throws ApiError 403, 404, 412
      */
     async remove(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
-      return write(
-        owner,
-        { id, among: isLive, status: 204 },
-        options,
-        (allowed) => fragment`
-          list as (
-            update task_lists set counter = counter + 1, task_count = task_count - 1
-            where user_id = ${owner} and ${allowed}
-            returning counter
-          ), changed as (
-            update tasks set
-              deleted_at = clock_timestamp(), version = version + 1, change = list.counter
-            from list where tasks.user_id = ${owner} and id = ${id}
-            returning tasks.*
-          )`,
+      return write(owner, { id, among: isLive, status: 204 }, options, (allowed) =>
+        change(
+          owner,
+          id,
+          allowed,
+          fragment`deleted_at = clock_timestamp()`,
+          fragment`, task_count = task_count - 1`,
+        ),
       )
     },
 
@@ -267,22 +261,20 @@ export function createTaskStore(
      * @throws ApiError 403, 404 (also where it is not in the trash), 409 `task_limit_reached`, 412
      */
     async restore(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
-      return write(
-        owner,
-        { id, among: fragment`deleted_at is not null`, status: 200, needsRoom: true },
-        options,
-        (allowed) => fragment`
-          list as (
-            update task_lists set counter = counter + 1, task_count = task_count + 1
-            where user_id = ${owner} and task_count < ${maxTasksPerUser} and ${allowed}
-            returning counter
-          ), changed as (
-            update tasks set
-              deleted_at = null, version = version + 1, change = list.counter,
-              restored_change = list.counter, updated_at = clock_timestamp()
-            from list where tasks.user_id = ${owner} and id = ${id}
-            returning tasks.*
-          )`,
+      const trashed: Target = {
+        id,
+        among: fragment`deleted_at is not null`,
+        status: 200,
+        needsRoom: true,
+      }
+      return write(owner, trashed, options, (allowed) =>
+        change(
+          owner,
+          id,
+          fragment`task_count < ${maxTasksPerUser} and ${allowed}`,
+          fragment`deleted_at = null, restored_change = list.counter, ${updatedNow}`,
+          fragment`, task_count = task_count + 1`,
+        ),
       )
     },
 
@@ -319,16 +311,21 @@ export function createTaskStore(
     },
   }
 
-  function change(owner: string, id: number, allowed: Fragment, assignments: Fragment): Fragment {
+  /** What is set in the task, and in its list beside the counter. */
+  function change(
+    owner: string,
+    id: number,
+    allowed: Fragment,
+    assignments: Fragment,
+    listAssignments = fragment``,
+  ): Fragment {
     return fragment`
       list as (
-        update task_lists set counter = counter + 1
+        update task_lists set counter = counter + 1 ${listAssignments}
         where user_id = ${owner} and ${allowed}
         returning counter
       ), changed as (
-        update tasks set
-          ${assignments},
-          version = version + 1, change = list.counter, updated_at = clock_timestamp()
+        update tasks set ${assignments}, version = version + 1, change = list.counter
         from list where tasks.user_id = ${owner} and id = ${id}
         returning tasks.*
       )`
