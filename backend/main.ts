@@ -65,9 +65,8 @@ async function start(): Promise<void> {
 
 /**
  * When a database goes down, postgres.js can leave errors that are nobody's: it takes its listeners
- * off a socket while TLS is set up, and makes the connection for notifications again by itself. The
- * connections are made again in any case, so the server stays. Whatever else was not caught is a
- * fault, and ends the process.
+ * off a socket while TLS is set up. The connections are made again in any case, so the server stays.
+ * Whatever else was not caught is a fault, and ends the process.
  */
 function outliveLostConnections(log: Logger): void {
   function judge(error: unknown): void {
