@@ -1,7 +1,7 @@
 import type { BlockList } from 'node:net'
 import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
-import { parseProxies } from './proxies.ts'
-import type { Quotas } from './rate-limit.ts'
+import { parseProxies } from './http/proxies.ts'
+import type { Quotas } from './http/rate-limit.ts'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 const environments = ['development', 'test', 'production'] as const

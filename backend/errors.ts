@@ -1,9 +1,9 @@
 import type { TSchema } from '@sinclair/typebox'
 import { Elysia, NotFoundError, ValidationError, t } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
-import { DatabaseUnavailable } from './db/connect.ts'
-import { securityHeaders } from './security-headers.ts'
-import { describeExpectation, OneOf } from './validation.ts'
+import { DatabaseUnavailable } from './db/pool.ts'
+import { securityHeaders } from './http/security-headers.ts'
+import { describeExpectation, OneOf } from './http/values.ts'
 
 /** Every way in which a request can fail: its code, its status and what a person is told. */
 export const failures = {

@@ -1,6 +1,6 @@
 import { Elysia } from 'elysia'
 import { ApiError } from '../errors.ts'
-import type { Limit } from '../rate-limit.ts'
+import type { Limit } from '../http/rate-limit.ts'
 import { TokenError, type Bearer, type VerifyToken } from './tokens.ts'
 
 /** Tells who sent a request from its `Authorization` header (RFC 6750), or refuses with 401. */

@@ -9,7 +9,7 @@ import {
 } from 'jose'
 import { LRUCache } from 'lru-cache'
 import type { AuthServer } from '../config.ts'
-import { isStorable } from '../validation.ts'
+import { isStorable } from '../http/values.ts'
 
 /** The token's fault: it is not valid, or no longer. */
 export class TokenError extends Error {

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { parseDatabaseUrl } from '../db/address.ts'
-import { connect } from '../db/connect.ts'
+import { connect } from '../db/pool.ts'
 import { migrate } from '../db/migrate.ts'
 import { databaseUrl, startPostgres } from '../tests/support/postgres.ts'
 import { tasksPerUser, usersCount } from './work.ts'

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { Fragment, type Database } from '../db/connect.ts'
-import { createTaskList } from '../tasks/list.ts'
+import { Fragment, type Database } from '../db/pool.ts'
+import { createTaskList } from '../tasks/list/list.ts'
 import { createTaskStore } from '../tasks/store.ts'
 import { newestPrograms } from '../tests/support/postgres.ts'
 import { cpuSeconds } from './cpu.ts'

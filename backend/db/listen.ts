@@ -1,6 +1,6 @@
 import postgres from 'postgres'
 import type { DatabaseAddress } from './address.ts'
-import { DatabaseUnavailable, settingsOf } from './connect.ts'
+import { DatabaseUnavailable, settingsOf } from './pool.ts'
 
 export type Listener = {
   /** Sends a notification on that channel, on another connection. */

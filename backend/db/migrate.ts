@@ -1,4 +1,4 @@
-import { DatabaseUnavailable, StatementFailed, type Database } from './connect.ts'
+import { DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
 import tasks from './migrations/0001_tasks.sql' with { type: 'text' }
 import fieldsAndVersions from './migrations/0002_fields_and_versions.sql' with { type: 'text' }
 import trashAndSync from './migrations/0003_trash_and_sync.sql' with { type: 'text' }

@@ -1,5 +1,5 @@
 import type { DatabaseAddress } from './address.ts'
-import { connect, DatabaseUnavailable, type Database } from './connect.ts'
+import { connect, DatabaseUnavailable, type Database } from './pool.ts'
 import { startEmbedded } from './embedded.ts'
 import { migrate } from './migrate.ts'
 

@@ -1,5 +1,5 @@
 import { Elysia } from 'elysia'
-import { ApiError } from './errors.ts'
+import { ApiError } from '../errors.ts'
 
 export const maximumBodyBytes = 64 * 1024
 

@@ -1,6 +1,6 @@
 import { Elysia, t } from 'elysia'
-import type { Query } from './db/connect.ts'
-import { ApiError, Failure } from './errors.ts'
+import type { Query } from '../db/pool.ts'
+import { ApiError, Failure } from '../errors.ts'
 
 const tags = ['Health']
 

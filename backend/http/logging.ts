@@ -1,7 +1,7 @@
 import { Elysia } from 'elysia'
 import { pino, stdTimeFunctions, type Logger } from 'pino'
 import pretty from 'pino-pretty'
-import type { Config } from './config.ts'
+import type { Config } from '../config.ts'
 
 const longestWait = 20 // ms
 

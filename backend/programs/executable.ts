@@ -1,5 +1,5 @@
 /** The program of the executable: `todo-api` serves, `todo-api health` asks whether it is alive. */
-import { readConfig } from './config.ts'
+import { readConfig } from '../config.ts'
 
 const patience = 3_000 // ms
 
@@ -17,4 +17,4 @@ async function isHealthy(): Promise<boolean> {
 }
 
 if (process.argv[2] === 'health') process.exit((await isHealthy()) ? 0 : 1)
-await import('./main.ts')
+await import('../main.ts')

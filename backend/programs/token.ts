@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { SignJWT } from 'jose'
 import { ConfigError, readConfig } from '../config.ts'
-import { developmentSecret } from './development-secret.ts'
+import { developmentSecret } from '../auth/development-secret.ts'
 
 const lifetime = '12h'
 

@@ -1,6 +1,6 @@
-import type { Database } from '../db/connect.ts'
+import type { Database } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
-import { taskChannel, taskColumns } from './sql.ts'
+import { taskChannel, taskColumns } from '../tasks/columns.ts'
 
 /** A page of what changed, ready to be sent. */
 export type Changes = {

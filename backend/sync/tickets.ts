@@ -1,6 +1,6 @@
 import type { RedeemTicket } from '../auth/current-user.ts'
 import type { Bearer } from '../auth/tokens.ts'
-import type { Database } from '../db/connect.ts'
+import type { Database } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
 
 export const ticketLifetime = 30 // s

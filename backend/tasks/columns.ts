@@ -1,4 +1,4 @@
-import type { Database, Fragment } from '../db/connect.ts'
+import type { Database, Fragment } from '../db/pool.ts'
 
 /** Where PostgreSQL tells whose tasks have changed. */
 export const taskChannel = 'task_changes'

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { Database, Fragment } from '../db/connect.ts'
+import type { Database, Fragment } from '../db/pool.ts'
 
 const every = 60 * 60_000 // ms
 const atOnce = 1_000 // rows, so that no statement is long

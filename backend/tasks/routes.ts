@@ -1,13 +1,13 @@
 import { Elysia, NotFoundError, t, type Context } from 'elysia'
 import { currentUser, type Authenticate } from '../auth/current-user.ts'
 import { Conflict, Failure, Invalid } from '../errors.ts'
-import { jsonBody } from '../json-body.ts'
+import { jsonBody } from '../http/body.ts'
 import { readIdempotency } from './idempotency.ts'
-import type { Limit } from '../rate-limit.ts'
-import type { createTaskList } from './list.ts'
+import type { Limit } from '../http/rate-limit.ts'
+import type { createTaskList } from './list/list.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
-import { readPosition, writeSyncToken, type TaskChanges } from './changes.ts'
-import type { Live } from './live.ts'
+import { readPosition, writeSyncToken, type TaskChanges } from '../sync/changes.ts'
+import type { Live } from '../sync/live.ts'
 import {
   ChangeHeaders,
   Changes,
@@ -27,7 +27,7 @@ import {
   Ticket,
   TrashedTask,
 } from './schemas.ts'
-import { ticketLifetime, type Tickets } from './tickets.ts'
+import { ticketLifetime, type Tickets } from '../sync/tickets.ts'
 import type { TaskStore, WriteAnswer, WriteOptions } from './store.ts'
 
 const tags = ['Tasks']

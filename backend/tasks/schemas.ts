@@ -11,7 +11,7 @@ import {
   TextOrTexts,
   TimeZone,
   TrimmedText,
-} from '../validation.ts'
+} from '../http/values.ts'
 
 const title = TrimmedText({
   minLength: 1,

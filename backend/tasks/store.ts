@@ -1,9 +1,9 @@
-import { StatementFailed, type Database, type Fragment } from '../db/connect.ts'
+import { StatementFailed, type Database, type Fragment } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
-import { taskColumns } from './sql.ts'
+import { taskColumns } from './columns.ts'
 
 /** A task as the client gets it: the JSON that PostgreSQL wrote, and its version. */
 export type StoredTask = { version: number; json: string }

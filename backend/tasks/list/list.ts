@@ -1,15 +1,15 @@
 import { LRUCache } from 'lru-cache'
-import { StatementFailed, type Database, type Fragment } from '../db/connect.ts'
-import { ApiError } from '../errors.ts'
-import { isKnown } from './preconditions.ts'
+import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
+import { ApiError } from '../../errors.ts'
+import { isKnown } from '../preconditions.ts'
 import {
   sortKeys,
   type ListQuery,
   type SortKey,
   type TaskPriority,
   type TaskStatus,
-} from './schemas.ts'
-import { taskColumns } from './sql.ts'
+} from '../schemas.ts'
+import { taskColumns } from '../columns.ts'
 
 const mostWords = 20 // each is looked for in every task
 

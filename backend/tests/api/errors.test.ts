@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import { connect as dial } from 'node:net'
-import { DatabaseUnavailable } from '../../db/connect.ts'
+import { DatabaseUnavailable } from '../../db/pool.ts'
 import { failures, type FailureCode } from '../../errors.ts'
 import {
   database,

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { failures } from '../../errors.ts'
-import { createRateLimits } from '../../rate-limit.ts'
+import { createRateLimits } from '../../http/rate-limit.ts'
 import { frontEnd, newUser, rowsOf, startApi, tokenFor, type Answer } from '../support/api.ts'
 import { openEvents } from '../support/events.ts'
 

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { DatabaseUnavailable } from '../../db/connect.ts'
+import { DatabaseUnavailable } from '../../db/pool.ts'
 import {
   database,
   frontEnd,

@@ -12,7 +12,7 @@ beforeAll(async () => {
 afterAll(async () => directory.remove())
 
 async function token(user: string, settings = {}): Promise<string> {
-  const { stdout } = await run('backend/auth/print-token.ts', directory.path, settings, [user])
+  const { stdout } = await run('backend/programs/token.ts', directory.path, settings, [user])
   return stdout.trim()
 }
 
@@ -227,7 +227,7 @@ test('a database that resets connections amid TLS does not take the server with 
 describe('the token command', () => {
   test('prints a token and nothing else, for whom it is asked', async () => {
     const { stdout, stderr, exitCode } = await run(
-      'backend/auth/print-token.ts',
+      'backend/programs/token.ts',
       directory.path,
       {},
       ['bob'],
@@ -239,7 +239,7 @@ describe('the token command', () => {
   })
 
   test('does nothing in production', async () => {
-    const { stdout, stderr, exitCode } = await run('backend/auth/print-token.ts', directory.path, {
+    const { stdout, stderr, exitCode } = await run('backend/programs/token.ts', directory.path, {
       NODE_ENV: 'production',
       DATABASE_URL: 'postgres://u:p@127.0.0.1/d',
       BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv',

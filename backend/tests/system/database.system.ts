@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import { startProxy } from '../../battery/proxy.ts'
 import { parseDatabaseUrl } from '../../db/address.ts'
-import { connect, DatabaseUnavailable, type Database } from '../../db/connect.ts'
+import { connect, DatabaseUnavailable, type Database } from '../../db/pool.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
 import { startCutLine } from '../support/cut-line.ts'
 import { eventually } from '../support/eventually.ts'

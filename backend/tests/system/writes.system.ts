@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'bun:test'
 import { parseDatabaseUrl } from '../../db/address.ts'
-import { connect } from '../../db/connect.ts'
+import { connect } from '../../db/pool.ts'
 import { migrate } from '../../db/migrate.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 import { newUser, type TaskBody } from '../support/api.ts'
