@@ -11,7 +11,9 @@ let executable: string
 beforeAll(async () => {
   directory = await makeDirectory()
   executable = join(directory.path, 'bin', 'todo-api')
-  const { stderr, exitCode } = await run('backend/programs/build.ts', directory.path, {}, [executable])
+  const { stderr, exitCode } = await run('backend/programs/build.ts', directory.path, {}, [
+    executable,
+  ])
   if (exitCode !== 0) throw new Error(stderr)
 }, 60_000)
 afterAll(async () => directory.remove())
