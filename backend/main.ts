@@ -5,7 +5,7 @@ import { developmentSecret } from './auth/development-secret.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
 import { DatabaseUnavailable, isUnavailable, type Database } from './db/pool.ts'
-import { DirectoryInUse } from './db/embedded.ts'
+import { DirectoryUnusable } from './db/data-directory.ts'
 import { listen } from './db/listen.ts'
 import { MigrationFailed } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
@@ -116,7 +116,13 @@ function welcome({ database, host }: Config, { port }: URL): string {
 try {
   await start()
 } catch (error) {
-  const isExpected = [ConfigError, DatabaseUnavailable, DirectoryInUse, MigrationFailed, PortTaken]
+  const isExpected = [
+    ConfigError,
+    DatabaseUnavailable,
+    DirectoryUnusable,
+    MigrationFailed,
+    PortTaken,
+  ]
   if (!isExpected.some((kind) => error instanceof kind)) throw error
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
   process.exit(1)

@@ -3,7 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, DatabaseUnavailable, StatementFailed, type Database } from '../../db/pool.ts'
-import { DirectoryInUse, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
+import { DirectoryInUse } from '../../db/data-directory.ts'
+import { embeddedVersion, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 
@@ -205,6 +206,12 @@ test('a statement of which the database says no end is unavailable, and not one 
 })
 
 describe('the embedded database', () => {
+  test('is of the version that its files are held to', async () => {
+    expect(
+      await database.query`select current_setting('server_version_num')::int / 10000 as major`,
+    ).toEqual([{ major: Number(embeddedVersion) }])
+  })
+
   test('keeps what it was told, and its directory for itself', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'todo-api-test-'))
     const first = await startEmbedded(directory)
