@@ -9,6 +9,7 @@ import { DirectoryUnusable } from './db/data-directory.ts'
 import { listen } from './db/listen.ts'
 import { MigrationFailed } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
+import { DatabaseUnusable } from './db/refusal.ts'
 import { createLogger } from './http/logging.ts'
 import { createProxies } from './http/proxies.ts'
 import { createRateLimits } from './http/rate-limit.ts'
@@ -18,9 +19,13 @@ import { taskChannel } from './tasks/columns.ts'
 
 const dataDirectory = resolve('.data')
 
+/** Tells why the server cannot start: a line for a person, in production one of the log. */
+let sayWhy = (reason: string): void => void process.stderr.write(`${reason}\n`)
+
 async function start(): Promise<void> {
   const config = await withSecret(readConfig(process.env))
   const log = createLogger(config)
+  if (config.environment === 'production') sayWhy = (reason) => log.fatal(reason)
   outliveLostConnections(log)
   const database = await openDatabase(config.database, dataDirectory, (problem) =>
     log.warn(`The database does not answer yet, trying again: ${problem}`),
@@ -119,11 +124,12 @@ try {
   const isExpected = [
     ConfigError,
     DatabaseUnavailable,
+    DatabaseUnusable,
     DirectoryUnusable,
     MigrationFailed,
     PortTaken,
   ]
   if (!isExpected.some((kind) => error instanceof kind)) throw error
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  sayWhy(error instanceof Error ? error.message : String(error))
   process.exit(1)
 }

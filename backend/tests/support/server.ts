@@ -6,7 +6,13 @@ import { eventually } from './eventually.ts'
 
 export const repository = join(import.meta.dir, '../../..')
 
-type LogLine = { msg?: string; url?: string; request_id?: string; err?: { message: string } }
+type LogLine = {
+  level?: number
+  msg?: string
+  url?: string
+  request_id?: string
+  err?: { message: string }
+}
 
 /** A server ends with the process that started it, whatever ends that. */
 const asChild = ['setpriv', '--pdeathsig=KILL']
@@ -31,9 +37,10 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
     stderr: 'inherit',
   })
   const lines: LogLine[] = []
-  createInterface(Readable.fromWeb(running.stdout)).on('line', (line) =>
-    lines.push(JSON.parse(line) as LogLine),
-  )
+  const { promise: allRead, resolve: endOfLog } = Promise.withResolvers<void>()
+  createInterface(Readable.fromWeb(running.stdout))
+    .on('line', (line) => lines.push(JSON.parse(line) as LogLine))
+    .on('close', endOfLog)
 
   /** Waits for a line of the server's log. */
   async function logged(message: string | RegExp): Promise<LogLine> {
@@ -46,6 +53,11 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
   return {
     pid: running.pid,
     logged,
+    /** All that a server logged that ends by itself. */
+    async wholeLog(): Promise<LogLine[]> {
+      await allRead
+      return lines
+    },
     /** What the server's log says of a request that failed. */
     whyFailed: (requestId: string) =>
       lines.find(({ request_id, err }) => err && request_id === requestId)?.err?.message,
