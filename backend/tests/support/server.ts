@@ -17,10 +17,18 @@ type LogLine = {
 /** A server ends with the process that started it, whatever ends that. */
 const asChild = ['setpriv', '--pdeathsig=KILL']
 
-/** Starts a server as production does, a process of its own, and does not wait until it listens. */
-export function spawnServer(databaseUrl: string, settings: Record<string, string> = {}) {
+/**
+ * Starts a server as production does, a process of its own, and does not wait until it listens.
+ *
+ * @param program where its files are, if they are not those of this version
+ */
+export function spawnServer(
+  databaseUrl: string,
+  settings: Record<string, string> = {},
+  program = repository,
+) {
   const running = Bun.spawn([...asChild, process.execPath, 'backend/main.ts'], {
-    cwd: repository,
+    cwd: program,
     env: {
       NODE_ENV: 'production',
       HOST: '127.0.0.1',
@@ -72,8 +80,12 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
 }
 
 /** Starts a server as production does and waits until it listens. */
-export async function startServer(databaseUrl: string, settings: Record<string, string> = {}) {
-  const server = spawnServer(databaseUrl, settings)
+export async function startServer(
+  databaseUrl: string,
+  settings: Record<string, string> = {},
+  program = repository,
+) {
+  const server = spawnServer(databaseUrl, settings, program)
   const { url } = await server.logged('listening')
   const { origin } = new URL(url ?? '')
   return { ...server, origin, request: requestTo(origin) }
