@@ -237,6 +237,27 @@ describe.each([
     await admin.end()
   })
 
+  test('a list that is written to while it is counted again is counted right', async () => {
+    const url = await freshUrl()
+    const before = migrations.findIndex(({ name }) => name === '0004_recount')
+    await use(url, async (database) => migrate(database, migrations.slice(0, before)))
+    const admin = postgres.connectAsSuperuser(new URL(url).pathname.slice(1))
+    await admin`insert into task_lists (user_id, counter, task_count) values ('alice', 7, 3)`
+    const session = await admin.reserve()
+    await session`begin`
+    await session`update task_lists set counter = 8, task_count = 4`
+    await session`insert into tasks (user_id, title, change) values ('alice', 'Only', 8)`
+    const migrating = use(url, migrate)
+    await eventually('it waits for the write', async () => (await postgres.waiting()) > 0)
+    await session`commit`
+    session.release()
+    await migrating
+    const rows = await admin`
+      select counter::int, task_count, purged_through::int from task_lists where user_id = 'alice'`
+    expect([...rows]).toEqual([{ counter: 9, task_count: 1, purged_through: 9 }])
+    await admin.end()
+  })
+
   test('one that fails is rolled back whole, named, and may be mended', async () => {
     const url = await freshUrl()
     const good = { name: '0001_good', sql: 'create table good (id int)' }
