@@ -88,11 +88,10 @@ export async function versionsSideBySide({
 
 /** The files of another version in a directory, with what it depends on; nothing without history. */
 async function checkOut(version: string): Promise<string | undefined> {
-  const git = $.cwd(repository)
-  const isThere = await git`git cat-file -e ${version}^{commit}`.quiet().nothrow()
+  const isThere = await $`git cat-file -e ${version}^{commit}`.cwd(repository).quiet().nothrow()
   if (isThere.exitCode !== 0) return undefined
   const directory = await temporaryDirectory('previous-version')
-  await git`git archive ${version} | tar -x -C ${directory}`.quiet()
+  await $`git archive ${version} | tar -x -C ${directory}`.cwd(repository).quiet()
   const lockOf = async (root: string) => Bun.file(join(root, 'bun.lock')).text()
   if ((await lockOf(directory)) === (await lockOf(repository)))
     await symlink(join(repository, 'node_modules'), join(directory, 'node_modules'))
