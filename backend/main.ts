@@ -5,10 +5,11 @@ import { developmentSecret } from './auth/development-secret.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
 import { DatabaseUnavailable, isUnavailable, type Database } from './db/pool.ts'
-import { DirectoryInUse } from './db/embedded.ts'
+import { DirectoryUnusable } from './db/data-directory.ts'
 import { listen } from './db/listen.ts'
 import { MigrationFailed } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
+import { DatabaseUnusable } from './db/refusal.ts'
 import { createLogger } from './http/logging.ts'
 import { createProxies } from './http/proxies.ts'
 import { createRateLimits } from './http/rate-limit.ts'
@@ -18,9 +19,13 @@ import { taskChannel } from './tasks/columns.ts'
 
 const dataDirectory = resolve('.data')
 
+/** Tells why the server cannot start: a line for a person, in production one of the log. */
+let sayWhy = (reason: string): void => void process.stderr.write(`${reason}\n`)
+
 async function start(): Promise<void> {
   const config = await withSecret(readConfig(process.env))
   const log = createLogger(config)
+  if (config.environment === 'production') sayWhy = (reason) => log.fatal(reason)
   outliveLostConnections(log)
   const database = await openDatabase(config.database, dataDirectory, (problem) =>
     log.warn(`The database does not answer yet, trying again: ${problem}`),
@@ -116,8 +121,15 @@ function welcome({ database, host }: Config, { port }: URL): string {
 try {
   await start()
 } catch (error) {
-  const isExpected = [ConfigError, DatabaseUnavailable, DirectoryInUse, MigrationFailed, PortTaken]
+  const isExpected = [
+    ConfigError,
+    DatabaseUnavailable,
+    DatabaseUnusable,
+    DirectoryUnusable,
+    MigrationFailed,
+    PortTaken,
+  ]
   if (!isExpected.some((kind) => error instanceof kind)) throw error
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  sayWhy(error instanceof Error ? error.message : String(error))
   process.exit(1)
 }

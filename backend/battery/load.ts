@@ -36,6 +36,8 @@ export type LoadOptions = {
   /** Where each server is now. Clients are spread over them. */
   servers: (() => string)[]
   seed: number
+  /** Whether somebody follows the events of each user. */
+  followed?: boolean
 }
 
 export type Load = ReturnType<typeof startLoad>
@@ -51,7 +53,7 @@ const tasksAtWork = 20 // of one writer, so that tasks have histories
  * Idempotency-Key and is sent again until it is answered, so that what the database must hold in the
  * end is known exactly.
  */
-export function startLoad({ client, report, users, servers, seed }: LoadOptions) {
+export function startLoad({ client, report, users, servers, seed, followed = true }: LoadOptions) {
   let isRunning = true
   for (const figure of ['acknowledged writes', 'writes lost', 'duplicates', 'wrong answers'])
     report.count(figure, 0)
@@ -72,7 +74,7 @@ export function startLoad({ client, report, users, servers, seed }: LoadOptions)
       user,
       tasks,
       writers,
-      follower: followEvents(user, origin(index + 1)),
+      follower: followed ? followEvents(user, origin(index + 1)) : undefined,
       running: [
         ...writers.map(async (writer) => keep(writer.step, betweenWrites)),
         keep(createReader(user, tasks, origin(index), createRandom(seed - index)), betweenReads),
@@ -254,6 +256,7 @@ export function startLoad({ client, report, users, servers, seed }: LoadOptions)
         const wanted = [...tasks.values()].filter(({ place }) => place !== 'nowhere')
         if (rowsOf) compare('the database', wanted, await rowsOf(user))
         compare('the API', wanted, await readThroughApi(user))
+        if (follower === undefined) continue
         const listed = wanted.filter(({ place }) => place === 'list')
         const isCopied = async () =>
           follower.copy.size === listed.length &&

@@ -10,6 +10,7 @@ import { inputs } from './inputs.ts'
 import { isolation } from './isolation.ts'
 import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
+import { versionsSideBySide } from './versions.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -28,6 +29,7 @@ const parts: Record<string, (battery: Battery) => Promise<void>> = {
   isolation,
   faults: faultsUnderLoad,
   history: histories,
+  versions: versionsSideBySide,
 }
 
 const { values } = parseArgs({

@@ -19,6 +19,9 @@ export type DatabaseAddress = {
   startup: { application_name: string; options?: string }
 }
 
+/** What to do with a password that is not made for a URL. */
+export const escapes =
+  'in a user name or password, write @ as %40, # as %23, / as %2F, ? as %3F and % as %25'
 const defaultMaxConnections = 10
 const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
 
@@ -38,9 +41,11 @@ const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-
  */
 export function parseDatabaseUrl(text: string): DatabaseAddress {
   const url = URL.parse(text)
+  if (url !== null && isCutShort(url))
+    throw new Error(`has a raw @ or # after its host; ${escapes}`)
   if (url === null || !['postgres:', 'postgresql:'].includes(url.protocol) || url.hostname === '')
     throw new Error(
-      'must be a connection string such as postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=require',
+      `must be a connection string such as postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=require; ${escapes}`,
     )
   const parameter = (name: string) => url.searchParams.get(name) ?? undefined
   const address = {
@@ -67,6 +72,15 @@ export function parseDatabaseUrl(text: string): DatabaseAddress {
       ...(options !== undefined && { options }),
     },
   }
+}
+
+/**
+ * Whether a character of the password has ended the part of the URL that names the host (RFC 3986,
+ * 3.2): what is taken for the host is then a piece of the password. A connection string has no
+ * fragment, and an `@` in a parameter comes after the name of a database.
+ */
+function isCutShort({ hash, pathname, search }: URL): boolean {
+  return hash !== '' || (pathname.length > 1 ? pathname : search).includes('@')
 }
 
 /** Whether the host is Neon's pooler, by its name. */

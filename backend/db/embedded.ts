@@ -1,8 +1,9 @@
-import { Database as LockFile } from 'bun:sqlite'
-import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { Database as LockFile, SQLiteError } from 'bun:sqlite'
+import { constants, existsSync } from 'node:fs'
+import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DirectoryInUse, DirectoryUnusable, explainDirectory } from './data-directory.ts'
 
 export type EmbeddedDatabase = {
   /** The unix socket on which it speaks PostgreSQL's protocol. */
@@ -10,10 +11,8 @@ export type EmbeddedDatabase = {
   close: () => Promise<void>
 }
 
-/** The data directory is in use by another server. */
-export class DirectoryInUse extends Error {
-  override readonly name = 'DirectoryInUse'
-}
+/** The major version of PostgreSQL that PGlite is made of. It reads the files of no other. */
+export const embeddedVersion = '18'
 
 /**
  * Starts PostgreSQL inside this process (PGlite) with its data under a directory, or in
@@ -22,38 +21,16 @@ export class DirectoryInUse extends Error {
  * above it is the same as for any other PostgreSQL.
  *
  * @throws DirectoryInUse when another process has the directory open
+ * @throws DirectoryUnusable when it cannot be written, is damaged or of another version
  */
 export async function startEmbedded(directory: string): Promise<EmbeddedDatabase> {
-  const inMemory = directory === 'memory://'
-  if (!inMemory) await mkdir(directory, { recursive: true, mode: 0o700 })
-  const release = inMemory ? () => {} : lock(directory)
+  if (directory === 'memory://') return serve(await openEngine(directory, true), () => {})
+  await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw explainDirectory(error, directory)
+  })
+  const release = lock(join(directory, 'lock'), directory)
   try {
-    const [{ PGlite }, { PGLiteSocketServer }, { dataDir }] = await Promise.all([
-      import('@electric-sql/pglite'),
-      import('@electric-sql/pglite-socket'),
-      import('@electric-sql/pglite-prepopulatedfs'),
-    ])
-    const files = inMemory ? directory : join(directory, 'postgres')
-    const isNew = inMemory || !existsSync(join(files, 'PG_VERSION'))
-    const engine = await PGlite.create({
-      dataDir: files,
-      // A copy of what initdb makes: it spares the first start seconds and half a gigabyte.
-      ...(isNew && { loadDataDir: await dataDir() }),
-    })
-    // Not in the data directory: a socket's path may have no more than about 100 characters.
-    const socketDirectory = await mkdtemp(join(tmpdir(), 'todo-api-'))
-    const socket = join(socketDirectory, '.s.PGSQL.5432')
-    const server = new PGLiteSocketServer({ db: engine, path: socket, maxConnections: 10 })
-    await server.start()
-    return {
-      socket,
-      async close() {
-        await server.stop()
-        await engine.close()
-        await rm(socketDirectory, { recursive: true, force: true })
-        release()
-      },
-    }
+    return await serve(await openFiles(directory), release)
   } catch (error) {
     release()
     throw error
@@ -61,19 +38,102 @@ export async function startEmbedded(directory: string): Promise<EmbeddedDatabase
 }
 
 /**
+ * Opens the files of the database, which a first start unpacks. While it does, a mark stands beside
+ * them: if it is cut off, the next start begins anew, and files that lack a part without that mark
+ * are damaged, never to be written over.
+ */
+async function openFiles(directory: string) {
+  const files = join(directory, 'postgres')
+  const unpacking = join(directory, 'postgres.unpacking')
+  try {
+    if (existsSync(unpacking)) await rm(files, { recursive: true, force: true })
+    await mkdir(files, { recursive: true, mode: 0o700 })
+    await access(files, constants.R_OK | constants.W_OK | constants.X_OK)
+    const isNew = (await readdir(files)).length === 0
+    if (isNew) await writeFile(unpacking, '')
+    else await expectVersion(files)
+    const engine = await openEngine(files, isNew).catch((error: unknown) => {
+      throw damaged(files, error instanceof Error ? error.message : 'its files cannot be opened')
+    })
+    if (isNew) await rm(unpacking)
+    return engine
+  } catch (error) {
+    throw explainDirectory(error, files)
+  }
+}
+
+/** @throws DirectoryUnusable when the files are not of this PostgreSQL, or not a database at all */
+async function expectVersion(files: string): Promise<void> {
+  const file = join(files, 'PG_VERSION')
+  const version = existsSync(file) ? (await readFile(file, 'utf8')).trim() : ''
+  if (version === embeddedVersion) return
+  if (!/^\d+(\.\d+)?$/.test(version)) throw damaged(files, 'PG_VERSION names no version')
+  throw new DirectoryUnusable(
+    `${file} says PostgreSQL ${version}, and the one in this program is ${embeddedVersion}, which cannot read those files. ` +
+      `Start the version of this program that wrote them to get at the tasks, or begin without them: mv ${files} ${files}-${version}`,
+  )
+}
+
+function damaged(files: string, reason: string): DirectoryUnusable {
+  return new DirectoryUnusable(
+    `The embedded database in ${files} does not start (${reason}): its files are damaged, or their disk is full. ` +
+      `Put a copy of them in their place, or begin without them: mv ${files} ${files}-damaged`,
+  )
+}
+
+async function openEngine(dataDir: string, isNew: boolean) {
+  const [{ PGlite }, prepopulated] = await Promise.all([
+    import('@electric-sql/pglite'),
+    import('@electric-sql/pglite-prepopulatedfs'),
+  ])
+  return PGlite.create({
+    dataDir,
+    // A copy of what initdb makes: it spares the first start seconds and half a gigabyte.
+    ...(isNew && { loadDataDir: await prepopulated.dataDir() }),
+  })
+}
+
+async function serve(
+  engine: Awaited<ReturnType<typeof openEngine>>,
+  release: () => void,
+): Promise<EmbeddedDatabase> {
+  const { PGLiteSocketServer } = await import('@electric-sql/pglite-socket')
+  // Not in the data directory: a socket's path may have no more than about 100 characters.
+  const socketDirectory = await mkdtemp(join(tmpdir(), 'todo-api-'))
+  const socket = join(socketDirectory, '.s.PGSQL.5432')
+  const server = new PGLiteSocketServer({ db: engine, path: socket, maxConnections: 10 })
+  await server.start()
+  return {
+    socket,
+    async close() {
+      await server.stop()
+      await engine.close()
+      await rm(socketDirectory, { recursive: true, force: true })
+      release()
+    },
+  }
+}
+
+/**
  * Holds the directory for this process. The lock is SQLite's on a file: the operating system lets
  * go of it when the process ends, however it ends, so that nothing stale can be left behind.
  */
-function lock(directory: string): () => void {
-  const file = new LockFile(join(directory, 'lock'))
+function lock(path: string, directory: string): () => void {
+  let file: LockFile | undefined
   try {
+    file = new LockFile(path)
     file.run('pragma busy_timeout = 0')
     file.run('begin exclusive')
-  } catch {
-    file.close()
-    throw new DirectoryInUse(
-      `Another server is using the database in ${directory}. Stop it first, or set DATABASE_URL to a PostgreSQL that several servers can share.`,
-    )
+  } catch (error) {
+    file?.close()
+    if (!(error instanceof SQLiteError)) throw error
+    if (error.code === 'SQLITE_BUSY')
+      throw new DirectoryInUse(
+        `Another server is using the database in ${directory}. Stop it first, or set DATABASE_URL to a PostgreSQL that several servers can share.`,
+      )
+    if (error.code === 'SQLITE_NOTADB')
+      throw new DirectoryUnusable(`${path} is damaged. It holds nothing but a lock: delete it.`)
+    throw explainDirectory(Object.assign(error, { code: 'EACCES' }), path)
   }
   return () => file.close()
 }

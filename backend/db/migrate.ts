@@ -2,6 +2,7 @@ import { DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
 import tasks from './migrations/0001_tasks.sql' with { type: 'text' }
 import fieldsAndVersions from './migrations/0002_fields_and_versions.sql' with { type: 'text' }
 import trashAndSync from './migrations/0003_trash_and_sync.sql' with { type: 'text' }
+import recount from './migrations/0004_recount.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
@@ -10,6 +11,7 @@ export const migrations: readonly Migration[] = [
   { name: '0001_tasks', sql: tasks },
   { name: '0002_fields_and_versions', sql: fieldsAndVersions },
   { name: '0003_trash_and_sync', sql: trashAndSync },
+  { name: '0004_recount', sql: recount },
 ]
 
 export class MigrationFailed extends Error {
@@ -19,9 +21,11 @@ export class MigrationFailed extends Error {
 const deadline = 60_000 // ms
 const lockKey = 7_326_417_205 // any number that nothing else in the database locks
 const uniqueViolation = '23505'
+const insufficientPrivilege = '42501'
 
 /**
- * Brings the database's schema up to date and gives the names of the migrations that it ran.
+ * Brings the database's schema up to date and gives the names of the migrations that it ran. Where
+ * nothing is missing it only reads, so that a role which may create nothing is enough.
  *
  * Several servers may do so at once, through a transaction pooler too. A migration's transaction
  * begins by writing its own name down: a second server waits there for the first, finds the name
@@ -33,31 +37,65 @@ export async function migrate(
   { query, script }: Pick<Database, 'query' | 'script'>,
   all: readonly Migration[] = migrations,
 ): Promise<string[]> {
-  // `create table if not exists` is not safe by itself when two sessions run it at once.
-  await script(
-    `select pg_advisory_xact_lock(${lockKey});
-     create table if not exists schema_migrations (
-       name text primary key,
-       applied_at timestamptz not null default now()
-     )`,
-    deadline,
-  )
+  const [found] = await query<{ is_there: boolean }>`
+    select to_regclass('schema_migrations') is not null as is_there`
+  if (!found!.is_there) await createRecord({ query, script })
   const applied = await query<{ name: string }>`select name from schema_migrations`
   const missing = all.filter(({ name }) => !applied.some((row) => row.name === name))
   const ran: string[] = []
   for (const { name, sql } of missing) {
     try {
-      await script(`insert into schema_migrations (name) values ('${name}');\n${sql}`, deadline)
+      const record = `insert into schema_migrations (name) values ('${name}')`
+      await script(`${ownSettings};\n${record};\n${sql}`, deadline)
       ran.push(name)
     } catch (error) {
       if (error instanceof StatementFailed && (await isApplied(query, name, error))) continue
-      if (error instanceof DatabaseUnavailable) throw error
-      throw new MigrationFailed(
-        `Migration ${name} failed and was rolled back: ${error instanceof Error ? error.message : String(error)}`,
-      )
+      throw await explain(query, error, `Migration ${name} failed and was rolled back`)
     }
   }
   return ran
+}
+
+/**
+ * A migration is not subject to the limits that the role or the database sets for every day: they
+ * would end it, or forbid it to write. In force until the end of its transaction; the first of them
+ * must come before anything else in it.
+ */
+const ownSettings = `
+  set transaction isolation level read committed, read write;
+  select set_config(name, case name when 'statement_timeout' then '${deadline}' else '0' end, true)
+  from pg_settings where name in ('statement_timeout', 'lock_timeout', 'transaction_timeout')`
+
+async function createRecord({ query, script }: Pick<Database, 'query' | 'script'>): Promise<void> {
+  try {
+    // `create table if not exists` is not safe by itself when two sessions run it at once.
+    await script(
+      `${ownSettings};
+       select pg_advisory_xact_lock(${lockKey});
+       create table if not exists schema_migrations (
+         name text primary key,
+         applied_at timestamptz not null default now()
+       )`,
+      deadline,
+    )
+  } catch (error) {
+    throw await explain(query, error, 'The table schema_migrations cannot be created')
+  }
+}
+
+/** An error of a migration, with the role that lacks a right. Another attempt may follow as it is. */
+async function explain(query: Database['query'], error: unknown, what: string): Promise<unknown> {
+  if (error instanceof DatabaseUnavailable) return error
+  const problem = `${what}: ${error instanceof Error ? error.message : String(error)}`
+  if (!(error instanceof StatementFailed && error.sqlState === insufficientPrivilege))
+    return new MigrationFailed(problem)
+  const [found] = await query<{ role: string; name: string }>`
+    select current_user as role, current_database() as name`
+  const { role, name } = found!
+  return new MigrationFailed(
+    `${problem}. The role ${role} of DATABASE_URL lacks a right to change the tables of ${name}. ` +
+      `Start one server with the role that owns them; once that is done, ${role} needs only to read and write them.`,
+  )
 }
 
 async function isApplied(

@@ -1,15 +1,16 @@
 import type { DatabaseAddress } from './address.ts'
-import { connect, DatabaseUnavailable, type Database } from './pool.ts'
+import { connect, DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
 import { startEmbedded } from './embedded.ts'
 import { migrate } from './migrate.ts'
+import { DatabaseUnusable, explainRefusal, explainSilence } from './refusal.ts'
 
 /**
  * Opens the database that an address names, or else the embedded one in a directory, and brings its
  * schema up to date. A server that does not answer yet is asked again for half a minute: it may be
- * starting just as this one is.
+ * starting just as this one is. Where asking again cannot help, that is told at once.
  *
- * @param onRetry is told what went wrong before each new attempt
- * @throws DatabaseUnavailable, MigrationFailed, DirectoryInUse
+ * @param onRetry is told what went wrong before a new attempt, unless that has been told before
+ * @throws DatabaseUnusable, DatabaseUnavailable, MigrationFailed, DirectoryUnusable
  */
 export async function openDatabase(
   address: DatabaseAddress | undefined,
@@ -18,7 +19,8 @@ export async function openDatabase(
 ): Promise<Database> {
   const database = address ? connect(address) : await openEmbedded(directory)
   try {
-    await migrateWhenReady(database, onRetry)
+    if (address) await prepareWhenReady(database, address, onRetry)
+    else await migrate(database)
     return database
   } catch (error) {
     await database.close()
@@ -41,19 +43,43 @@ async function openEmbedded(directory: string): Promise<Database> {
 const attemptsFor = 30_000 // ms
 const betweenAttempts = 1_000 // ms
 
-async function migrateWhenReady(
+async function prepareWhenReady(
   database: Database,
+  address: DatabaseAddress,
   onRetry: (problem: string) => void,
 ): Promise<void> {
   const giveUpAt = Date.now() + attemptsFor
+  const told = new Set<string>()
   for (;;) {
     try {
+      await expectUtf8(database)
       await migrate(database)
       return
     } catch (error) {
-      if (!(error instanceof DatabaseUnavailable) || Date.now() > giveUpAt) throw error
-      onRetry(error.message)
+      if (error instanceof StatementFailed) throw new DatabaseUnusable(error.message)
+      if (!(error instanceof DatabaseUnavailable)) throw error
+      const refusal = await explainRefusal(error, address)
+      if (refusal) throw refusal
+      if (Date.now() > giveUpAt) throw explainSilence(error, attemptsFor / 1000)
+      if (!told.has(error.message)) onRetry(error.message)
+      told.add(error.message)
       await Bun.sleep(betweenAttempts)
     }
   }
+}
+
+/**
+ * A database of another encoding refuses what users write, or, as SQL_ASCII, counts bytes where the
+ * limits of fields and searches count characters.
+ *
+ * @throws DatabaseUnusable
+ */
+async function expectUtf8({ query }: Database): Promise<void> {
+  const [found] = await query<{ name: string; encoding: string }>`
+    select current_database() as name, current_setting('server_encoding') as encoding`
+  const { name, encoding } = found!
+  if (encoding === 'UTF8') return
+  throw new DatabaseUnusable(
+    `the database ${name} is encoded as ${encoding}, and tasks need UTF8. Create another one: create database … template template0 encoding 'UTF8'`,
+  )
 }

@@ -72,6 +72,13 @@ export type Database = {
 /** The database cannot be reached, or not in time, or it is going down. */
 export class DatabaseUnavailable extends Error {
   override readonly name = 'DatabaseUnavailable'
+  /** The SQLSTATE, or what the network or TLS calls the error. */
+  readonly code: string | undefined
+
+  constructor(message: string, code?: string) {
+    super(message)
+    this.code = code
+  }
 }
 
 /** PostgreSQL refused a statement. Says where and why, and nothing of the values in it. */
@@ -288,6 +295,15 @@ function sayAll({ code, message }: postgres.PostgresError): string {
   return `${message} (SQLSTATE ${code})`
 }
 
+/**
+ * Whether it ends the session, or kept it from beginning. Its message is about roles, databases and
+ * settings, never about the values of a statement, so that it may be told whole. PgBouncer sends the
+ * severity in one of the two fields only.
+ */
+function isOfSession({ severity, severity_local: local }: postgres.PostgresError): boolean {
+  return severity === 'FATAL' || local === 'FATAL'
+}
+
 /** Whether an error of the driver's says that the database cannot be reached. */
 export function isUnavailable(error: unknown): error is Error {
   return error instanceof Error && translate(error, sayPlace) instanceof DatabaseUnavailable
@@ -298,14 +314,14 @@ function translate(error: unknown, describe: Describe): Error {
   if (!(error instanceof Error)) return new DatabaseUnavailable(String(error))
   const code = 'code' in error ? String(error.code) : ''
   if (error instanceof postgres.PostgresError) {
-    const message = describe(error)
+    const message = isOfSession(error) ? sayAll(error) : describe(error)
     return passing.test(code)
-      ? new DatabaseUnavailable(message)
+      ? new DatabaseUnavailable(message, code)
       : new StatementFailed(code, message, error.constraint_name)
   }
   // What the driver and the socket say of themselves: ECONNREFUSED, CONNECTION_CLOSED, a certificate
   // that does not verify. A TypeError and its like are faults of this program.
   if (code !== '' && !sqlStateShape.test(code) && !/^(UNSUPPORTED|UNDEFINED)_/.test(code))
-    return new DatabaseUnavailable(`${code}: ${error.message}`)
+    return new DatabaseUnavailable(`${code}: ${error.message}`, code)
   return error
 }

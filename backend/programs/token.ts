@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { SignJWT } from 'jose'
 import { ConfigError, readConfig } from '../config.ts'
 import { developmentSecret } from '../auth/development-secret.ts'
+import { DirectoryUnusable } from '../db/data-directory.ts'
 
 const lifetime = '12h'
 
@@ -26,7 +27,7 @@ async function printToken(): Promise<void> {
 try {
   await printToken()
 } catch (error) {
-  if (!(error instanceof ConfigError)) throw error
+  if (!(error instanceof ConfigError || error instanceof DirectoryUnusable)) throw error
   process.stderr.write(`${error.message}\n`)
   process.exitCode = 1
 }

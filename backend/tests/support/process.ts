@@ -12,9 +12,15 @@ export async function makeDirectory(): Promise<{ path: string; remove: () => Pro
   return { path, remove: async () => rm(path, { recursive: true, force: true }) }
 }
 
-/** Runs one of the program's files to its end. */
-export async function run(file: string, cwd: string, settings: Settings = {}, args: string[] = []) {
-  const child = spawn(file, cwd, settings, args)
+/** Runs one of the program's files to its end, behind a command such as `setpriv` if need be. */
+export async function run(
+  file: string,
+  cwd: string,
+  settings: Settings = {},
+  args: string[] = [],
+  behind: string[] = [],
+) {
+  const child = spawn(file, cwd, settings, args, behind)
   const [stdout, stderr, exitCode] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
@@ -44,14 +50,25 @@ export async function startProcess(cwd: string, settings: Settings = {}) {
     port,
     kill: (signal: NodeJS.Signals) => child.kill(signal),
     exited: child.exited,
+    /** Stops it in peace, and gives the exit code. */
+    async end(): Promise<number> {
+      child.kill('SIGTERM')
+      return child.exited
+    },
     /** All it printed, once it has ended. */
     output,
     errors,
   }
 }
 
-export function spawn(file: string, cwd: string, settings: Settings, args: string[] = []) {
-  return Bun.spawn([process.execPath, resolve(root, file), ...args], {
+export function spawn(
+  file: string,
+  cwd: string,
+  settings: Settings,
+  args: string[] = [],
+  behind: string[] = [],
+) {
+  return Bun.spawn([...behind, process.execPath, resolve(root, file), ...args], {
     cwd,
     env: { PATH: process.env['PATH'] ?? '', HOME: cwd, ...settings },
     stdin: 'ignore',

@@ -6,15 +6,29 @@ import { eventually } from './eventually.ts'
 
 export const repository = join(import.meta.dir, '../../..')
 
-type LogLine = { msg?: string; url?: string; request_id?: string; err?: { message: string } }
+type LogLine = {
+  level?: number
+  msg?: string
+  url?: string
+  request_id?: string
+  err?: { message: string }
+}
 
 /** A server ends with the process that started it, whatever ends that. */
 const asChild = ['setpriv', '--pdeathsig=KILL']
 
-/** Starts a server as production does, a process of its own, and does not wait until it listens. */
-export function spawnServer(databaseUrl: string, settings: Record<string, string> = {}) {
+/**
+ * Starts a server as production does, a process of its own, and does not wait until it listens.
+ *
+ * @param program where its files are, if they are not those of this version
+ */
+export function spawnServer(
+  databaseUrl: string,
+  settings: Record<string, string> = {},
+  program = repository,
+) {
   const running = Bun.spawn([...asChild, process.execPath, 'backend/main.ts'], {
-    cwd: repository,
+    cwd: program,
     env: {
       NODE_ENV: 'production',
       HOST: '127.0.0.1',
@@ -31,9 +45,10 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
     stderr: 'inherit',
   })
   const lines: LogLine[] = []
-  createInterface(Readable.fromWeb(running.stdout)).on('line', (line) =>
-    lines.push(JSON.parse(line) as LogLine),
-  )
+  const { promise: allRead, resolve: endOfLog } = Promise.withResolvers<void>()
+  createInterface(Readable.fromWeb(running.stdout))
+    .on('line', (line) => lines.push(JSON.parse(line) as LogLine))
+    .on('close', endOfLog)
 
   /** Waits for a line of the server's log. */
   async function logged(message: string | RegExp): Promise<LogLine> {
@@ -46,6 +61,11 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
   return {
     pid: running.pid,
     logged,
+    /** All that a server logged that ends by itself. */
+    async wholeLog(): Promise<LogLine[]> {
+      await allRead
+      return lines
+    },
     /** What the server's log says of a request that failed. */
     whyFailed: (requestId: string) =>
       lines.find(({ request_id, err }) => err && request_id === requestId)?.err?.message,
@@ -60,8 +80,12 @@ export function spawnServer(databaseUrl: string, settings: Record<string, string
 }
 
 /** Starts a server as production does and waits until it listens. */
-export async function startServer(databaseUrl: string, settings: Record<string, string> = {}) {
-  const server = spawnServer(databaseUrl, settings)
+export async function startServer(
+  databaseUrl: string,
+  settings: Record<string, string> = {},
+  program = repository,
+) {
+  const server = spawnServer(databaseUrl, settings, program)
   const { url } = await server.logged('listening')
   const { origin } = new URL(url ?? '')
   return { ...server, origin, request: requestTo(origin) }

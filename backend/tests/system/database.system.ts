@@ -207,6 +207,57 @@ describe.each([
     }
   })
 
+  test.each([
+    'statement_timeout = 100',
+    'lock_timeout = 100',
+    'default_transaction_read_only = on',
+    "default_transaction_isolation = 'serializable'",
+  ])('a database that sets %s for every day is migrated all the same', async (limit) => {
+    const url = await freshUrl()
+    const database = new URL(url).pathname.slice(1)
+    await postgres.admin.unsafe(`alter database ${database} set ${limit}`)
+    const admin = postgres.connectAsSuperuser(database)
+    const session = await admin.reserve()
+    await session`begin`
+    await session`select pg_advisory_xact_lock(7326417205)` // as another server that migrates
+    const migrating = use(url, migrate)
+    await Promise.race([
+      migrating, // it may fail
+      eventually('it waits for longer than the limit', async () => {
+        const late = await postgres.admin`
+          select from pg_stat_activity
+          where datname = ${database} and wait_event_type = 'Lock'
+            and clock_timestamp() - query_start > interval '200 ms'`
+        return late.length > 0
+      }),
+    ])
+    await session`commit`
+    session.release()
+    expect(await migrating).toEqual(migrations.map(({ name }) => name))
+    await admin.end()
+  })
+
+  test('a list that is written to while it is counted again is counted right', async () => {
+    const url = await freshUrl()
+    const before = migrations.findIndex(({ name }) => name === '0004_recount')
+    await use(url, async (database) => migrate(database, migrations.slice(0, before)))
+    const admin = postgres.connectAsSuperuser(new URL(url).pathname.slice(1))
+    await admin`insert into task_lists (user_id, counter, task_count) values ('alice', 7, 3)`
+    const session = await admin.reserve()
+    await session`begin`
+    await session`update task_lists set counter = 8, task_count = 4`
+    await session`insert into tasks (user_id, title, change) values ('alice', 'Only', 8)`
+    const migrating = use(url, migrate)
+    await eventually('it waits for the write', async () => (await postgres.waiting()) > 0)
+    await session`commit`
+    session.release()
+    await migrating
+    const rows = await admin`
+      select counter::int, task_count, purged_through::int from task_lists where user_id = 'alice'`
+    expect([...rows]).toEqual([{ counter: 9, task_count: 1, purged_through: 9 }])
+    await admin.end()
+  })
+
   test('one that fails is rolled back whole, named, and may be mended', async () => {
     const url = await freshUrl()
     const good = { name: '0001_good', sql: 'create table good (id int)' }

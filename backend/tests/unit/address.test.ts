@@ -69,6 +69,30 @@ test('IPv6, a port, and a database named after its user', () => {
 })
 
 test.each([
+  ['postgres://u:hunter2#x@h/d', 'must be a connection string'],
+  ['postgres://u:12#hunter2@h/d', 'has a raw @ or # after its host'],
+  ['postgres://u:p@hunter2#x@h/d', 'has a raw @ or # after its host'],
+  ['postgres://u:p@hunter2/x@h/d', 'has a raw @ or # after its host'],
+  ['postgres://u:p@hunter2?x@h/d', 'has a raw @ or # after its host'],
+])('the password in %p has made a host of its own: it says what to write', (url, start) => {
+  expect(() => parseDatabaseUrl(url)).toThrow(start)
+  try {
+    parseDatabaseUrl(url)
+  } catch (error) {
+    expect(String(error)).toContain('write @ as %40, # as %23')
+    expect(String(error)).not.toContain('hunter2')
+  }
+})
+
+test('an @ in the password is one, and in a parameter, too', () => {
+  expect(parseDatabaseUrl('postgres://u:p@ss@h/d?application_name=api@web')).toMatchObject({
+    host: 'h',
+    password: 'p@ss',
+    startup: { application_name: 'api@web' },
+  })
+})
+
+test.each([
   ['', 'must be a connection string'],
   ['hunter2', 'must be a connection string'],
   ['https://u:hunter2@h/d', 'must be a connection string'],

@@ -3,8 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, DatabaseUnavailable, StatementFailed, type Database } from '../../db/pool.ts'
-import { DirectoryInUse, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
+import { DirectoryInUse } from '../../db/data-directory.ts'
+import { embeddedVersion, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
+import { createTaskChanges } from '../../sync/changes.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 
 let embedded: EmbeddedDatabase
@@ -75,17 +77,54 @@ describe('migrations', () => {
     expect(
       await filled.query`select user_id, counter, task_count from task_lists order by user_id`,
     ).toEqual([
-      { user_id: 'alice', counter: 3, task_count: 3 },
-      { user_id: 'bob', counter: 1, task_count: 1 },
+      { user_id: 'alice', counter: 4, task_count: 3 },
+      { user_id: 'bob', counter: 2, task_count: 1 },
     ])
     expect(
       await filled.query`select title, change from tasks where user_id = 'alice' order by change`,
     ).toEqual([
       { title: 'First', change: 1 },
       { title: 'Second', change: 2 },
-      { title: 'Third', change: 3 },
+      { title: 'Third', change: 4 },
     ])
     await filled.close()
+    await old.close()
+  })
+
+  test('what a server without a trash did beside one with it is mended', async () => {
+    const old = await startEmbedded('memory://')
+    const mixed = connect({ socket: old.socket })
+    await migrate(mixed, migrations.slice(0, 3))
+    const store = createTaskStore(mixed, { maxTasksPerUser: 10 })
+    const changes = createTaskChanges(mixed)
+    for (const title of ['Kept', 'Trashed', 'Gone']) await store.create('alice', { title }, {})
+    await store.remove('alice', 2, {})
+    const { token } = await changes.since('alice', undefined, 10)
+    // The deletion of the version before 0003_trash_and_sync, of a task in the trash and of another.
+    for (const id of [2, 3])
+      await mixed.query`
+        with list as (
+          update task_lists set counter = counter + 1, task_count = task_count - 1
+          where user_id = 'alice' returning counter
+        )
+        delete from tasks using list where tasks.user_id = 'alice' and id = ${id}`
+    const misled = await changes.since('alice', token, 10)
+    expect(misled).toMatchObject({ items: '[]', deleted: '[]' })
+    const countOf = async () =>
+      mixed.query`select task_count from task_lists where user_id = 'alice'`
+    expect(await countOf()).toEqual([{ task_count: 0 }])
+
+    await migrate(mixed)
+    expect(await countOf()).toEqual([{ task_count: 1 }])
+    // Also who has heard of later changes than the deletion that was hidden.
+    for (const known of [token, misled.token])
+      await expect(changes.since('alice', known, 10)).rejects.toMatchObject({
+        code: 'sync_token_expired',
+      })
+    const anew = await changes.since('alice', undefined, 10)
+    expect(JSON.parse(anew.items)).toMatchObject([{ title: 'Kept' }])
+    expect(await changes.since('alice', anew.token, 10)).toMatchObject({ items: '[]' })
+    await mixed.close()
     await old.close()
   })
 
@@ -205,6 +244,12 @@ test('a statement of which the database says no end is unavailable, and not one 
 })
 
 describe('the embedded database', () => {
+  test('is of the version that its files are held to', async () => {
+    expect(
+      await database.query`select current_setting('server_version_num')::int / 10000 as major`,
+    ).toEqual([{ major: Number(embeddedVersion) }])
+  })
+
   test('keeps what it was told, and its directory for itself', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'todo-api-test-'))
     const first = await startEmbedded(directory)

@@ -1,0 +1,100 @@
+import { $ } from 'bun'
+import { rm, symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { newUser } from '../tests/support/api.ts'
+import { temporaryDirectory } from '../tests/support/daemon.ts'
+import { databaseUrl } from '../tests/support/postgres.ts'
+import { repository, startServer } from '../tests/support/server.ts'
+import { createClient, never } from './client.ts'
+import { startLoad } from './load.ts'
+import type { Battery } from './main.ts'
+import { createRandom } from './random.ts'
+import { previousVersion } from './previous-version.ts'
+import { startPlace } from './stand.ts'
+
+/**
+ * The previous version and this one side by side on one database, as while a new one is rolled out:
+ * the old one makes the tables and writes, the new one migrates them under its hands, both serve, and
+ * the old one comes back. In the end every write is there once, and every list counts its tasks.
+ */
+export async function versionsSideBySide({
+  postgres,
+  report,
+  seed,
+  short,
+}: Battery): Promise<void> {
+  const program = await checkOut(previousVersion)
+  if (program === undefined)
+    return report.progress(`left out: this checkout has no history with ${previousVersion}`)
+  const database = await postgres.createDatabase()
+  const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
+  const settings = { MAX_TASKS_PER_USER: '1000000' }
+  const admin = postgres.connectAsSuperuser(database)
+  const client = createClient(report)
+  const users = await Promise.all(Array.from({ length: 4 }, newUser))
+  const soon = short ? 500 : 10_000 // ms
+
+  const previous = await startPlace(async () => startServer(url, settings, program))
+  // Its writers go on while the tables are migrated. Nobody follows: a migration may ask them to read anew.
+  const before = startLoad({
+    client,
+    report,
+    users: [await newUser()],
+    servers: [previous.origin],
+    seed,
+    followed: false,
+  })
+  await before.goesOn()
+  const current = await startPlace(async () => startServer(url, settings))
+  await before.goesOn()
+  await before.check()
+
+  // What one version wrote, the other changes.
+  const random = createRandom(seed)
+  const either = () => [previous, current][random(2)]!.origin()
+  const load = startLoad({
+    client,
+    report,
+    users,
+    servers: [either],
+    seed,
+  })
+  await load.goesOn()
+  await Bun.sleep(soon)
+  for (const place of [previous, current]) {
+    client.excuse({ unavailable: () => never, cut: { from: -Infinity, until: Infinity } })
+    await place.restart('SIGTERM')
+    client.excuse({ unavailable: () => never, cut: { from: -Infinity, until: performance.now() } })
+    await load.goesOn()
+    await Bun.sleep(soon)
+  }
+  await load.check()
+  const miscounted = await admin`
+    select user_id, task_count, found from task_lists
+    left join lateral (
+      select count(*) as found from tasks
+      where tasks.user_id = task_lists.user_id and deleted_at is null
+    ) as tasks on true
+    where task_count <> found`
+  for (const list of miscounted) report.violation(`a list counts wrong: ${JSON.stringify(list)}`)
+  report.count('versions side by side', 2)
+  report.progress(`${previousVersion} and this version on one database`)
+
+  await Promise.all([previous.end(), current.end()])
+  await admin.end({ timeout: 1 })
+  await postgres.admin.unsafe(`drop database ${database} with (force)`)
+  await rm(program, { recursive: true })
+}
+
+/** The files of another version in a directory, with what it depends on; nothing without history. */
+async function checkOut(version: string): Promise<string | undefined> {
+  const isThere = await $`git cat-file -e ${version}^{commit}`.cwd(repository).quiet().nothrow()
+  if (isThere.exitCode !== 0) return undefined
+  const directory = await temporaryDirectory('previous-version')
+  await $`git archive ${version} | tar -x -C ${directory}`.cwd(repository).quiet()
+  const lockOf = async (root: string) => Bun.file(join(root, 'bun.lock')).text()
+  if ((await lockOf(directory)) === (await lockOf(repository)))
+    await symlink(join(repository, 'node_modules'), join(directory, 'node_modules'))
+  else await $`${process.execPath} install --frozen-lockfile --production`.cwd(directory).quiet()
+  return directory
+}

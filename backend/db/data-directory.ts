@@ -1,0 +1,31 @@
+/** What is kept beside the program cannot be read or written. The message is for whoever started it. */
+export class DirectoryUnusable extends Error {
+  override readonly name: string = 'DirectoryUnusable'
+}
+
+/** The data directory is in use by another server. */
+export class DirectoryInUse extends DirectoryUnusable {
+  override readonly name = 'DirectoryInUse'
+}
+
+const reasons: Record<string, string> = {
+  EACCES: 'this user may not read and write it',
+  EPERM: 'this user may not read and write it',
+  EROFS: 'its disk takes no writes',
+  ENOSPC: 'its disk is full',
+  EDQUOT: 'its disk is full',
+  EEXIST: 'it is a file where a directory should be',
+  ENOTDIR: 'it is a file where a directory should be',
+  EISDIR: 'it is a directory where a file should be',
+}
+
+/** An error of the file system as one sentence with the path; any other error as it is. */
+export function explainDirectory(error: unknown, path: string): unknown {
+  if (!(error instanceof Error) || !('code' in error)) return error
+  const reason = reasons[String(error.code)]
+  if (reason === undefined) return error
+  const place = 'path' in error && typeof error.path === 'string' ? error.path : path
+  return new DirectoryUnusable(
+    `${place} cannot be used: ${reason}. Mend that, or set DATABASE_URL to a PostgreSQL of your own.`,
+  )
+}

@@ -1,0 +1,148 @@
+import { afterAll, describe, expect, test } from 'bun:test'
+import { newUser } from '../support/api.ts'
+import { startPgBouncer } from '../support/pgbouncer.ts'
+import { databaseUrl, owner, startPostgres } from '../support/postgres.ts'
+import { spawnServer, startServer } from '../support/server.ts'
+
+const postgres = await startPostgres()
+const unencrypted = await startPostgres({ ssl: 'off' }, { plain: true })
+const pooler = await startPgBouncer(postgres)
+afterAll(async () => {
+  await pooler.close()
+  await Promise.all([postgres.close(), unencrypted.close()])
+})
+
+/** The last line of a server that cannot start, and how long it took in milliseconds. */
+async function refusal(url: string) {
+  const began = performance.now()
+  const server = spawnServer(url)
+  const lines = await server.wholeLog()
+  expect(await server.exited).toBe(1)
+  for (const password of [owner.password, encodeURIComponent(owner.password), 'wrong-password'])
+    expect(JSON.stringify(lines)).not.toContain(password)
+  const last = lines.at(-1)!
+  expect(last).toMatchObject({ level: 60 })
+  return { said: last.msg ?? '', lines, took: performance.now() - began }
+}
+
+const atOnce = 5_000 // ms, of which most is the start of the process
+
+describe('a database that will never work is told at once, by the name of its setting, with a hint:', () => {
+  const escapes =
+    'in a user name or password, write @ as %40, # as %23, / as %2F, ? as %3F and % as %25.'
+  const anew = `Copy the connection string anew; ${escapes}`
+  const create = 'Create the database, or correct its name: it stands after the last /.'
+  const letIn = 'Check its user and sslmode, and whether pg_hba.conf lets that user in from here.'
+  const required = 'sslmode=require'
+
+  test.each([
+    [
+      'a wrong password',
+      databaseUrl(postgres, required, 'wrong-password'),
+      `password authentication failed for user "${owner.name}" (SQLSTATE 28P01). ${anew}`,
+    ],
+    [
+      'a wrong password for PgBouncer',
+      databaseUrl(pooler, required, 'wrong-password'),
+      `SASL authentication failed (SQLSTATE 08P01). ${anew}`,
+    ],
+    [
+      'a connection that must be encrypted and is not',
+      databaseUrl(postgres, 'sslmode=disable'),
+      `no pg_hba.conf entry for host "127.0.0.1", user "${owner.name}", database "neondb", no encryption (SQLSTATE 28000). ${letIn}`,
+    ],
+    [
+      'a database that does not exist',
+      databaseUrl({ ...postgres, database: 'nowhere' }, required),
+      `database "nowhere" does not exist (SQLSTATE 3D000). ${create}`,
+    ],
+    [
+      'a database that does not exist behind PgBouncer',
+      databaseUrl({ ...pooler, database: 'nowhere' }, `${required}&prepare=false`),
+      `database "nowhere" does not exist (SQLSTATE 08P01). ${create}`,
+    ],
+    [
+      'no TLS where it is asked for',
+      databaseUrl(unencrypted, required),
+      'the server does not encrypt connections, and sslmode asks for it. Turn TLS on there, or on a network that you trust set sslmode=disable.',
+    ],
+    [
+      'a certificate of an unknown authority',
+      databaseUrl(postgres, 'sslmode=verify-full'),
+      'UNABLE_TO_VERIFY_LEAF_SIGNATURE: unable to verify the first certificate. Name the file of the authority that signed the certificate: sslrootcert=FILE. Or encrypt without verifying: sslmode=require without channel_binding.',
+    ],
+    [
+      'an option that PostgreSQL does not know',
+      databaseUrl(postgres, `${required}&options=-c%20nonsense%3D1`),
+      'unrecognized configuration parameter "nonsense" (SQLSTATE 42704)',
+    ],
+  ])('%s', async (_, url, problem) => {
+    const { said, lines, took } = await refusal(url)
+    expect(said).toBe(`DATABASE_URL: ${problem}`)
+    expect(lines).toHaveLength(1)
+    expect(took).toBeLessThan(atOnce)
+  })
+
+  test.each(['LATIN1', 'SQL_ASCII'])('an encoding of %s', async (encoding) => {
+    const database = `in_${encoding.toLowerCase()}`
+    await postgres.admin.unsafe(
+      `create database ${database} owner ${owner.name} encoding '${encoding}' locale 'C' template template0`,
+    )
+    const { said, took } = await refusal(databaseUrl({ ...postgres, database }, required))
+    expect(said).toBe(
+      `DATABASE_URL: the database ${database} is encoded as ${encoding}, and tasks need UTF8. Create another one: create database … template template0 encoding 'UTF8'`,
+    )
+    expect(took).toBeLessThan(atOnce)
+  })
+})
+
+test('a host that is not known may be one that starts; in the end the setting is named', async () => {
+  const { said, lines, took } = await refusal(
+    databaseUrl({ ...postgres, host: 'nowhere.invalid' }, 'sslmode=require'),
+  )
+  expect(said).toBe(
+    'DATABASE_URL: no database answered for 30 s: ENOTFOUND: getaddrinfo ENOTFOUND nowhere.invalid. Is the name of its host right?',
+  )
+  expect(lines.map(({ msg }) => msg).slice(0, -1)).toEqual([
+    'The database does not answer yet, trying again: ENOTFOUND: getaddrinfo ENOTFOUND nowhere.invalid',
+  ])
+  expect(took).toBeGreaterThan(30_000)
+}, 60_000)
+
+describe('a role that may read and write and not create', () => {
+  const password = 'of the app'
+  const urlOf = (database: string) =>
+    databaseUrl({ ...postgres, database }, 'sslmode=require', password).replace(owner.name, 'app')
+
+  test('is told what it lacks while there is something to migrate, and serves afterwards', async () => {
+    await postgres.admin.unsafe(`create role app login password '${password}'`)
+    const database = await postgres.createDatabase()
+    const lacks = `The role app of DATABASE_URL lacks a right to change the tables of ${database}. Start one server with the role that owns them; once that is done, app needs only to read and write them.`
+    expect((await refusal(urlOf(database))).said).toBe(
+      `The table schema_migrations cannot be created: permission denied for schema public (SQLSTATE 42501). ${lacks}`,
+    )
+    const byOwner = await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))
+    await byOwner.end()
+    const admin = postgres.connectAsSuperuser(database)
+    await admin.unsafe('grant select, insert, update, delete on all tables in schema public to app')
+
+    const server = await startServer(urlOf(database))
+    const { token } = await newUser()
+    const created = await server.request<{ id: number }>('POST', '/api/tasks', {
+      token,
+      json: { title: 'Mine' },
+    })
+    expect(created.status).toBe(201)
+    const path = `/api/tasks/${created.body.id}?permanent=true`
+    expect((await server.request('DELETE', path, { token })).status).toBe(204)
+    expect((await server.request('POST', '/api/tasks/events/ticket', { token })).status).toBe(201)
+    await server.end()
+
+    await admin`delete from schema_migrations where name = (select max(name) from schema_migrations)`
+    await admin`revoke insert on schema_migrations from app`
+    expect((await refusal(urlOf(database))).said).toMatch(
+      /^Migration \w+ failed and was rolled back: permission denied for table schema_migrations \(SQLSTATE 42501\)\. The role app of DATABASE_URL lacks a right/,
+    )
+    await admin.end({ timeout: 1 })
+  })
+})
