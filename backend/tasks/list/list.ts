@@ -146,7 +146,10 @@ export function createTaskList(database: Database) {
       status === 'all' &&
       [priority, dueFrom, dueTo, overdue, ...tags, ...words].every((wanted) => wanted === undefined)
     return isEverything
-      ? fragment`coalesce((select task_count from task_lists where user_id = ${owner}), 0)`
+      ? fragment`coalesce(
+          (select task_count from task_lists where user_id = ${owner}),
+          (select count(*) from tasks where ${conditions})
+        )`
       : fragment`(select count(*) from tasks where ${conditions})`
   }
 

@@ -145,6 +145,11 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
   ['finding', [1], async () => store.find(owner, mine[0]!)],
   ['finding somebody else’s', [1, 1], async () => store.find(owner, others!)],
   ['finding nobody’s', [0, 0], async () => store.find(owner, 999_999_999)],
+  [
+    'a newcomer’s first write',
+    [0, 0, 0],
+    async () => store.create(crypto.randomUUID(), { title: 'First' }, {}),
+  ],
   ['updating', [1, 1], async () => store.update(owner, mine[0]!, changes, {})],
   [
     'updating under a key',
