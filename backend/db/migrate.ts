@@ -3,6 +3,7 @@ import tasks from './migrations/0001_tasks.sql' with { type: 'text' }
 import fieldsAndVersions from './migrations/0002_fields_and_versions.sql' with { type: 'text' }
 import trashAndSync from './migrations/0003_trash_and_sync.sql' with { type: 'text' }
 import recount from './migrations/0004_recount.sql' with { type: 'text' }
+import epoch from './migrations/0005_epoch.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
@@ -12,6 +13,7 @@ export const migrations: readonly Migration[] = [
   { name: '0002_fields_and_versions', sql: fieldsAndVersions },
   { name: '0003_trash_and_sync', sql: trashAndSync },
   { name: '0004_recount', sql: recount },
+  { name: '0005_epoch', sql: epoch },
 ]
 
 export class MigrationFailed extends Error {

@@ -1,4 +1,7 @@
-/** The program of the executable: `todo-api` serves, `todo-api health` asks whether it is alive. */
+/**
+ * The program of the executable: `todo-api` serves, `todo-api health` asks whether it is alive, and
+ * `todo-api restored` is for after a restore.
+ */
 import { readConfig } from '../config.ts'
 
 const patience = 3_000 // ms
@@ -17,4 +20,5 @@ async function isHealthy(): Promise<boolean> {
 }
 
 if (process.argv[2] === 'health') process.exit((await isHealthy()) ? 0 : 1)
-await import('../main.ts')
+if (process.argv[2] === 'restored') await import('./restored.ts')
+else await import('../main.ts')

@@ -1,6 +1,7 @@
 import type { Database } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
 import { taskChannel, taskColumns } from '../tasks/columns.ts'
+import { currentPlace, readPlace, type Place } from '../tasks/list/place.ts'
 
 /** A page of what changed, ready to be sent. */
 export type Changes = {
@@ -13,6 +14,7 @@ export type Changes = {
 
 /** Something that happened to a task, as the stream of events tells it. */
 export type TaskEvent = {
+  epoch: string
   change: number
   type: 'task.created' | 'task.updated' | 'task.deleted' | 'task.restored'
   /** The task, or `{id}`. */
@@ -45,7 +47,7 @@ export function createTaskChanges(database: Database) {
     order by change limit ${limit}::int`
 
   const state = (owner: string) => fragment`
-    coalesce((select counter from task_lists where user_id = ${owner}), 0) as counter,
+    ${currentPlace(database, owner)},
     coalesce((select purged_through from task_lists where user_id = ${owner}), 0) as purged_through`
 
   return {
@@ -74,7 +76,8 @@ export function createTaskChanges(database: Database) {
           max(change) filter (where position <= ${limit}::int) as last,
           count(*) > ${limit}::int as has_more
         from page`
-      const { counter, purged_through, items, deleted, last, has_more } = page!
+      const { epoch, counter, purged_through, items, deleted, last, has_more } = page!
+      if (from !== undefined && from.epoch !== epoch) throw new ApiError('sync_token_expired')
       // Deletions up to here are known: from before, or because the copy began with nothing.
       const complete = from === undefined ? counter : Math.max(from.seen, from.complete)
       if (from !== undefined && (complete < purged_through || from.seen > counter))
@@ -82,17 +85,14 @@ export function createTaskChanges(database: Database) {
       return {
         items,
         deleted,
-        token: writeSyncToken({ seen: has_more ? last! : counter, complete }, owner),
+        token: writeSyncToken({ epoch, seen: has_more ? last! : counter, complete }, owner),
         hasMore: has_more,
       }
     },
 
-    /** The number of the owner's last change, and of the last that has been forgotten. */
-    async position(owner: string): Promise<{ counter: number; purged_through: number }> {
-      const [found] = await query<{
-        counter: number
-        purged_through: number
-      }>`select ${state(owner)}`
+    /** The place of the owner's last change, and the number of the last that has been forgotten. */
+    async position(owner: string): Promise<Place & { purged_through: number }> {
+      const [found] = await query<Place & { purged_through: number }>`select ${state(owner)}`
       return found!
     },
 
@@ -100,7 +100,7 @@ export function createTaskChanges(database: Database) {
     async eventsAfter(owner: string, after: number): Promise<TaskEvent[]> {
       return query<TaskEvent>`
         select
-          change,
+          (select value from epoch) as epoch, change,
           case
             when changed.deleted_at is not null then 'task.deleted'
             when created_change > ${after}::bigint then 'task.created'
@@ -122,20 +122,21 @@ export function createTaskChanges(database: Database) {
         from json_array_elements_text(${JSON.stringify(owners)}::text::json) as owner`
     },
 
-    /** Which of these users have changes after the number that stands with them. */
-    async behind(positions: ReadonlyMap<string, number>): Promise<string[]> {
-      const known = JSON.stringify([...positions].map(([user_id, seen]) => ({ user_id, seen })))
-      const rows = await query<{ user_id: string }>`
-        select user_id
-        from json_to_recordset(${known}::text::json) as known (user_id text, seen bigint)
-        where (select counter from task_lists where task_lists.user_id = known.user_id) > known.seen`
-      return rows.map(({ user_id }) => user_id)
+    /** Of which users there are changes after one of these places, or another epoch; and the epoch. */
+    async behind(
+      places: readonly (Place & { owner: string })[],
+    ): Promise<{ owner: string; epoch: string }[]> {
+      const known = JSON.stringify(places)
+      return query<{ owner: string; epoch: string }>`
+        select distinct owner, (select value from epoch) as epoch
+        from json_to_recordset(${known}::text::json) as known (owner text, epoch text, counter bigint)
+        where epoch <> (select value from epoch)
+          or (select counter from task_lists where user_id = known.owner) > known.counter`
     },
   }
 }
 
-type ChangesPage = {
-  counter: number
+type ChangesPage = Place & {
   purged_through: number
   items: string
   deleted: string
@@ -147,38 +148,42 @@ type ChangesPage = {
  * How far a copy has come: it has seen all changes up to `seen`, and knows of all deletions up to
  * `complete`, which is further while a first copy is still being read.
  */
-type Progress = { seen: number; complete: number }
+type Progress = { epoch: string; seen: number; complete: number }
 
 /** A token says how far its user has come. The digest keeps it from being used for another's list. */
-export function writeSyncToken({ seen, complete }: Progress, owner: string): string {
-  return `${seen}.${complete}.${digest(owner, seen, complete)}`
+export function writeSyncToken(progress: Progress, owner: string): string {
+  const { epoch, seen, complete } = progress
+  const parts = [seen, complete, digest(owner, progress)]
+  return (epoch === '' ? parts : [epoch, ...parts]).join('.')
 }
 
 function readSyncToken(token: string, owner: string): Progress {
-  const [, seen, complete, check] = /^(\d{1,15})\.(\d{1,15})\.([\w-]+)$/.exec(token) ?? []
-  if (check === undefined || check !== digest(owner, Number(seen), Number(complete)))
+  const [, epoch = '', seen, complete, check] =
+    /^(?:([0-9a-f]{8})\.)?(\d{1,15})\.(\d{1,15})\.([\w-]+)$/.exec(token) ?? []
+  const progress = { epoch, seen: Number(seen), complete: Number(complete) }
+  if (check === undefined || check !== digest(owner, progress))
     throw new ApiError('validation_failed', {
       errors: [{ field: 'since', detail: 'must be a Sync-Token that this user was given' }],
     })
-  return { seen: Number(seen), complete: Number(complete) }
+  return progress
 }
 
 /**
  * Where the stream begins for a client that has a Sync-Token, or an event's id. A text that is
  * neither is beyond all changes: nothing can be resumed from there.
  */
-export function readPosition(text: string, owner: string): number {
-  if (/^\d{1,15}$/.test(text)) return Number(text)
+export function readPosition(text: string, owner: string): Place {
+  const place = readPlace(text)
+  if (place !== undefined) return place
   try {
-    return readSyncToken(text, owner).seen
+    const { epoch, seen } = readSyncToken(text, owner)
+    return { epoch, counter: seen }
   } catch {
-    return Infinity
+    return { epoch: '', counter: Infinity }
   }
 }
 
-function digest(owner: string, ...numbers: number[]): string {
-  return new Bun.CryptoHasher('sha256')
-    .update(JSON.stringify([owner, ...numbers]))
-    .digest('base64url')
-    .slice(0, 12)
+function digest(owner: string, { epoch, seen, complete }: Progress): string {
+  const text = JSON.stringify([owner, seen, complete, ...(epoch === '' ? [] : [epoch])])
+  return new Bun.CryptoHasher('sha256').update(text).digest('base64url').slice(0, 12)
 }

@@ -1,4 +1,5 @@
 import type { Bearer } from '../auth/tokens.ts'
+import { writePlace, type Place } from '../tasks/list/place.ts'
 import type { TaskChanges, TaskEvent } from './changes.ts'
 
 /** Tells whose tasks have changed, wherever that was, while it can; gives back how to stop. */
@@ -111,13 +112,11 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
   const allStreams = () => [...streams.values()].flatMap((set) => [...set])
 
   async function lookForChanges(): Promise<void> {
-    const positions = new Map(
-      [...streams].map(([owner, set]) => [
-        owner,
-        Math.min(...[...set].map((stream) => stream.position())),
-      ]),
+    const places = [...streams].flatMap(([owner, set]) =>
+      [...set].map((stream) => ({ owner, ...stream.place() })),
     )
-    for (const owner of await changes.behind(positions)) nudge(owner)
+    for (const { owner, epoch } of await changes.behind(places))
+      for (const stream of streams.get(owner) ?? []) stream.nudge(epoch)
   }
 
   function add(owner: string, stream: Stream): void {
@@ -152,13 +151,15 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
      */
     async open(
       { userId, expires }: Bearer,
-      after: number | undefined,
+      after: Place | undefined,
     ): Promise<ReadableStream<Uint8Array>> {
-      const { counter, purged_through } = await changes.position(userId)
+      const { epoch, counter, purged_through } = await changes.position(userId)
       // Who has nothing yet need not hear of what was deleted.
       const isKnown =
-        after !== undefined && (after === 0 || after >= purged_through) && after <= counter
-      const start = isKnown ? after : counter
+        after !== undefined &&
+        (after.counter === 0 ||
+          (after.epoch === epoch && after.counter >= purged_through && after.counter <= counter))
+      const start = { epoch, counter: isKnown ? after.counter : counter }
       const needsResync = after !== undefined && !isKnown
       let stream: Stream
       return new ReadableStream<Uint8Array>(
@@ -174,8 +175,9 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
               },
             )
             // The id alone, so that a stream that is cut before its first event resumes from here.
-            stream.send(`retry: ${reconnectAfter}\nid: ${start}\n\n`)
-            if (needsResync) stream.send(`id: ${counter}\nevent: resync\ndata: {}\n\n`)
+            stream.send(`retry: ${reconnectAfter}\nid: ${writePlace(start)}\n\n`)
+            if (needsResync)
+              stream.send(`id: ${writePlace({ epoch, counter })}\nevent: resync\ndata: {}\n\n`)
             add(userId, stream)
             stream.endAt(expires * 1000)
             stream.nudge()
@@ -198,11 +200,12 @@ type Stream = ReturnType<typeof createStream>
 
 function createStream(
   controller: ReadableStreamDefaultController<Uint8Array>,
-  start: number,
+  start: Place,
   read: (position: number) => Promise<TaskEvent[]>,
   { report, onEnd }: { report: (error: unknown) => void; onEnd: () => void },
 ) {
-  let position = start
+  const { epoch } = start
+  let position = start.counter
   let unsent: TaskEvent[] = []
   let isOpen = true
   let isReading = false
@@ -232,7 +235,7 @@ function createStream(
   function sendOn(): void {
     while (unsent.length > 0 && hasRoom()) {
       const { change, type, json } = unsent.shift()!
-      send(`id: ${change}\nevent: ${type}\ndata: ${json}\n\n`)
+      send(`id: ${writePlace({ epoch, counter: change })}\nevent: ${type}\ndata: ${json}\n\n`)
       position = change
     }
   }
@@ -245,6 +248,7 @@ function createStream(
         isNudged = false
         // A copy: what is read is shared.
         unsent = [...(await read(position))]
+        if (unsent.some((event) => event.epoch !== epoch)) return end()
         if (unsent.length > 0) isNudged = true // there may be more than is read at once
         sendOn()
       }
@@ -256,8 +260,12 @@ function createStream(
     }
   }
 
-  /** There may be something new. */
-  function nudge(): void {
+  /**
+   * There may be something new. If the database has been restored since this stream began, it ends:
+   * its client resumes, and is told that it must read anew.
+   */
+  function nudge(current = epoch): void {
+    if (current !== epoch) return end()
     isNudged = true
     if (!isReading && isOpen) void readOn()
   }
@@ -265,7 +273,7 @@ function createStream(
   return {
     send,
     end,
-    position: () => position,
+    place: (): Place => ({ epoch, counter: position }),
     beat(): void {
       beatsWithoutRoom = hasRoom() ? 0 : beatsWithoutRoom + 1
       if (beatsWithoutRoom > patienceWithReader) end()

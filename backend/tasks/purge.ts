@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Database, Fragment } from '../db/pool.ts'
+import { addLists } from './list/missing.ts'
 
 const every = 60 * 60_000 // ms
 const atOnce = 1_000 // rows, so that no statement is long
@@ -28,7 +29,8 @@ export type Purged = { trashed: number; deleted: number; keys: number; tickets: 
  * Every process may run it at any time. One statement at a time does anything, it skips what somebody
  * else is at work on, and it locks a task before its list, as every write does.
  */
-export async function purge({ query, fragment }: Database): Promise<Purged> {
+export async function purge(database: Database): Promise<Purged> {
+  const { query, fragment } = database
   const isTurn = fragment`pg_try_advisory_xact_lock(${lockKey}::bigint)`
 
   /** The list remembers how far its changes may have been forgotten. */
@@ -48,6 +50,21 @@ export async function purge({ query, fragment }: Database): Promise<Purged> {
       )
       select count(*) from gone`
 
+  /** To those of whom something is about to be forgotten: there must be somewhere to remember that. */
+  async function addMissingLists(): Promise<void> {
+    const without = (table: Fragment) => fragment`
+      select user_id from ${table}
+      where deleted_at < now() - interval '30 days'
+        and not exists (select from task_lists where task_lists.user_id = ${table}.user_id)`
+    const rows = await query<{ user_id: string }>`
+      ${without(fragment`tasks`)} union ${without(fragment`deleted_tasks`)} limit ${atOnce}`
+    if (rows.length > 0)
+      await addLists(
+        database,
+        rows.map(({ user_id }) => user_id),
+      )
+  }
+
   const drop = (table: Fragment, isPast: Fragment) => async () =>
     query<Count>`
       with gone as (
@@ -58,6 +75,7 @@ export async function purge({ query, fragment }: Database): Promise<Purged> {
       )
       select count(*) from gone`
 
+  await addMissingLists()
   return {
     trashed: await inTurns(forget(fragment`tasks`)),
     deleted: await inTurns(forget(fragment`deleted_tasks`)),

@@ -146,7 +146,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
         if (page.state === 'unchanged') return notModified(set)
         set.headers['x-total-count'] = String(page.total)
         set.headers['sync-token'] = writeSyncToken(
-          { seen: page.counter, complete: page.counter },
+          { seen: page.place.counter, complete: page.place.counter, epoch: page.place.epoch },
           userId,
         )
         if (page.next !== undefined)

@@ -1,9 +1,10 @@
-import { StatementFailed, type Database, type Fragment } from '../db/pool.ts'
+import { DatabaseUnavailable, StatementFailed, type Database, type Fragment } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
 import { taskColumns } from './columns.ts'
+import { addLists } from './list/missing.ts'
 
 /** A task as the client gets it: the JSON that PostgreSQL wrote, and its version. */
 export type StoredTask = { version: number; json: string }
@@ -31,6 +32,9 @@ export type TaskStoreOptions = {
 }
 
 export type TaskStore = ReturnType<typeof createTaskStore>
+
+/** Somebody else's write may come in between, but not so many times. */
+const mostAttempts = 20
 
 /**
  * One task in the database: reading it and changing it. The owner is the first argument of every
@@ -110,49 +114,91 @@ export function createTaskStore(
       return keyedAnswer(found!, status, idempotency)
     }
 
-    for (;;) {
-      const answer = await run().catch(async (error: unknown) => {
+    const answer = await runUntilDecided(run, owner, target, options).catch(
+      async (refusal: unknown) => {
+        const isRefusal = refusal instanceof ApiError || refusal instanceof StatementFailed
+        if (idempotency === undefined || !isRefusal) throw refusal
+        // A statement that has waited for the first request sees the task as that left it, and the
+        // keys as they were before: what it was refused for may be the first request's own doing.
+        const prior = await findPrior(owner, idempotency)
+        if (prior === undefined) throw refusal
+        return prior
+      },
+    )
+    if (!answer.replayed) onChange(owner)
+    return answer
+  }
+
+  /** @throws DatabaseUnavailable if others write in between each time */
+  async function runUntilDecided(
+    run: () => Promise<WriteAnswer | undefined>,
+    owner: string,
+    target: Target,
+    { precondition, idempotency }: WriteOptions,
+  ): Promise<WriteAnswer> {
+    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
+      try {
+        const answer = await run()
+        if (answer !== undefined) return answer
+      } catch (error) {
         if (idempotency === undefined || !isKeyTaken(error)) throw error
         // The first request ended while this one began, or the key is a day old. Nothing was changed.
-        await query`
-          delete from idempotency_keys
-          where user_id = ${owner} and key = ${idempotency.key}
-            and created_at <= now() - interval '24 hours'`
-        return run()
-      })
-      if (answer !== undefined) {
-        if (!answer.replayed) onChange(owner)
-        return answer
+        await forgetOldKey(owner, idempotency)
+        continue
       }
-      const refusal = await findRefusal(owner, target, precondition)
-      if (refusal !== undefined) throw refusal
+      const obstacle = await findObstacle(owner, target, precondition)
+      if (obstacle === 'no list') await addLists(database, [owner])
+      else if (obstacle !== undefined) throw obstacle
       // What was in the way has gone since: somebody else wrote in between.
     }
+    throw new DatabaseUnavailable(`A write came to nothing ${mostAttempts} times in a row`)
+  }
+
+  /** What the first request with this key was answered, in a snapshot of its own. */
+  async function findPrior(
+    owner: string,
+    idempotency: Idempotency,
+  ): Promise<WriteAnswer | undefined> {
+    const [prior] = await query<Prior>`
+      select
+        request as prior_request, status as prior_status, task_id as prior_id,
+        version as prior_version, body as prior_json
+      from idempotency_keys
+      where user_id = ${owner} and key = ${idempotency.key}
+        and created_at > now() - interval '24 hours'`
+    return prior && priorAnswer(prior, idempotency)
+  }
+
+  async function forgetOldKey(owner: string, { key }: Idempotency): Promise<void> {
+    await query`
+      delete from idempotency_keys
+      where user_id = ${owner} and key = ${key} and created_at <= now() - interval '24 hours'`
   }
 
   /** Why a write changed nothing. */
-  async function findRefusal(
+  async function findObstacle(
     owner: string,
     { id, among, needsRoom }: Target,
     precondition: Precondition | undefined,
-  ): Promise<ApiError | undefined> {
-    if (id === null) return new ApiError('task_limit_reached')
-    const [found] = await query<{
-      is_own: boolean
-      version: number
-      json: string | null
-      task_count: number | null
-    }>`
-      select
-        user_id = ${owner} as is_own, version,
-        case when user_id = ${owner} then ${jsonOf(fragment`(select tasks.*) as own`)} end as json,
-        (select task_count from task_lists where user_id = ${owner}) as task_count
-      from tasks where id = ${id} and ${among}`
-    if (found === undefined) return new ApiError('task_not_found')
-    if (!found.is_own) return new ApiError('not_owner')
-    if (!isMet(precondition, found.version))
-      return new ApiError('version_conflict', { current: found.json! })
-    return needsRoom && found.task_count! >= maxTasksPerUser
+  ): Promise<ApiError | 'no list' | undefined> {
+    const [found] = await query<Obstacle>`
+      select list.task_count, task.is_own, task.version, task.json
+      from (values (1)) as one
+        left join task_lists list on list.user_id = ${owner}
+        left join (
+          select
+            user_id = ${owner} as is_own, version,
+            case when user_id = ${owner} then ${jsonOf(fragment`(select tasks.*) as own`)} end as json
+          from tasks where id = ${id} and ${among}
+        ) task on true`
+    const { is_own, version, json, task_count } = found!
+    if (id !== null) {
+      if (version === null) return new ApiError('task_not_found')
+      if (!is_own) return new ApiError('not_owner')
+      if (!isMet(precondition, version)) return new ApiError('version_conflict', { current: json! })
+    }
+    if (task_count === null) return 'no list'
+    return needsRoom && task_count >= maxTasksPerUser
       ? new ApiError('task_limit_reached')
       : undefined
   }
@@ -190,15 +236,12 @@ export function createTaskStore(
       const { due_date = null, due_time = null, due_timezone = null } = task
       return write(
         owner,
-        { id: null, among: isLive, status: 201 },
+        { id: null, among: isLive, status: 201, needsRoom: true },
         options,
         (allowed) => fragment`
           list as (
-            insert into task_lists as list (user_id, counter, task_count)
-            select ${owner}, 1, 1 where ${allowed}
-            on conflict (user_id) do update
-              set counter = list.counter + 1, task_count = list.task_count + 1
-              where list.task_count < ${maxTasksPerUser}
+            update task_lists set counter = counter + 1, task_count = task_count + 1
+            where user_id = ${owner} and task_count < ${maxTasksPerUser} and ${allowed}
             returning counter
           ), changed as (
             insert into tasks (
@@ -372,13 +415,23 @@ type Target = {
 
 type Changed = { id: number; version: number; json: string | null }
 
-type KeyedOutcome = {
-  is_ours: boolean
-  prior_request: string | null
+type Obstacle = {
+  task_count: number | null
+  is_own: boolean | null
+  version: number | null
+  json: string | null
+}
+
+type Prior = {
+  prior_request: string
   prior_status: number
   prior_id: number
   prior_version: number
   prior_json: string | null
+}
+
+type KeyedOutcome = (Prior | { prior_request: null }) & {
+  is_ours: boolean
   id: number | null
   version: number
   json: string | null
@@ -389,22 +442,25 @@ function keyedAnswer(
   status: number,
   idempotency: Idempotency,
 ): WriteAnswer | undefined {
-  if (found.prior_request !== null) {
-    if (found.prior_request !== idempotency.request)
-      throw new ApiError('idempotency_key_reused', {
-        errors: [{ field: 'Idempotency-Key', detail: 'was used for another request' }],
-      })
-    return {
-      status: found.prior_status,
-      id: found.prior_id,
-      version: found.prior_version,
-      json: found.prior_json,
-      replayed: true,
-    }
-  }
+  if (found.prior_request !== null) return priorAnswer(found, idempotency)
   if (!found.is_ours) throw new ApiError('idempotency_in_progress')
   if (found.id === null) return undefined
   return { status, id: found.id, version: found.version, json: found.json, replayed: false }
+}
+
+/** @throws ApiError 422 `idempotency_key_reused` */
+function priorAnswer(prior: Prior, { request }: Idempotency): WriteAnswer {
+  if (prior.prior_request !== request)
+    throw new ApiError('idempotency_key_reused', {
+      errors: [{ field: 'Idempotency-Key', detail: 'was used for another request' }],
+    })
+  return {
+    status: prior.prior_status,
+    id: prior.prior_id,
+    version: prior.prior_version,
+    json: prior.prior_json,
+    replayed: true,
+  }
 }
 
 function isMet(precondition: Precondition | undefined, version: number): boolean {

@@ -10,6 +10,7 @@ import {
   type TaskStatus,
 } from '../schemas.ts'
 import { taskColumns } from '../columns.ts'
+import { currentPlace, writePlace, type Place } from './place.ts'
 
 const mostWords = 20 // each is looked for in every task
 
@@ -37,8 +38,8 @@ type TaskPage = {
   json: string
   /** How many tasks match the filter, on all pages. */
   total: number
-  /** The list's counter at the moment that is shown. */
-  counter: number
+  /** How far the list had come at the moment that is shown. */
+  place: Place
   /** Where the next page starts. Absent on the last. */
   next?: string
 }
@@ -56,8 +57,8 @@ export function createTaskList(database: Database) {
   })
 
   /**
-   * A page that was read before is sent again as long as the list's counter, which every write to it
-   * counts up, is what it was then. It is looked up each time, so that no page is ever old.
+   * A page that was read before is sent again as long as the list's place, which every write to it
+   * moves on, is what it was then. It is looked up each time, so that no page is ever old.
    *
    * @param known the client's `If-None-Match`
    * @throws ApiError 422 where the cursor is not one of this query, or PostgreSQL knows no such zone
@@ -77,15 +78,13 @@ export function createTaskList(database: Database) {
     const remembered = pages.get(whole)
     const name = remembered?.name ?? digest(whole)
     if (known !== undefined || remembered !== undefined) {
-      const [found] = await query<{ counter: number }>`
-        select counter from task_lists where user_id = ${owner}`
-      const counter = found?.counter ?? 0
-      const tag = `${counter}-${name}`
+      const [place] = await query<Place>`select ${currentPlace(database, owner)}`
+      const tag = `${writePlace(place!)}-${name}`
       if (isKnown(known, tag)) return { state: 'unchanged', tag }
-      if (remembered?.page.counter === counter) return { state: 'changed', ...remembered.page }
+      if (remembered?.page.tag === tag) return { state: 'changed', ...remembered.page }
     }
     const content = await read(owner, request, asked.cursor)
-    const page = { ...content, tag: `${content.counter}-${name}` }
+    const page = { ...content, tag: `${writePlace(content.place)}-${name}` }
     pages.set(whole, { name, page })
     return unlessKnown(known, page)
   }
@@ -100,16 +99,16 @@ export function createTaskList(database: Database) {
     const key = keyOf(sort)
     const direction = sort.descending ? fragment`desc` : fragment`asc`
     const order = fragment`${key.expression} ${direction}, id ${direction}`
-    const counter = fragment`coalesce((select counter from task_lists where user_id = ${owner}), 0) as counter`
+    const place = currentPlace(database, owner)
     if (limit === undefined && cursor === undefined) {
-      const [all] = await query<Omit<TaskPage, 'tag'>>`
+      const [all] = await query<Content>`
         select
-          ${counter}, count(*) as total,
+          ${place}, count(*) as total,
           '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
         from (select ${columns} from tasks where ${conditions} order by ${order}) task`.catch(
         refuseArguments,
       )
-      return all!
+      return contentOf(all!)
     }
     const after = cursor === undefined ? undefined : readCursor(cursor, owner, request)
     const isAfter =
@@ -126,7 +125,7 @@ export function createTaskList(database: Database) {
         limit ${limit === undefined ? null : limit + 1}::int
       )
       select
-        ${counter}, ${totalOf(owner, filter, conditions)} as total,
+        ${place}, ${totalOf(owner, filter, conditions)} as total,
         '[' || coalesce(string_agg(json, ',' order by position) filter (where ${isOnPage}), '') || ']' as json,
         max(key::text) filter (where position = ${limit ?? null}::int) as last_key,
         max(id) filter (where position = ${limit ?? null}::int) as last_id,
@@ -134,7 +133,8 @@ export function createTaskList(database: Database) {
       from page, lateral (select row_to_json(task)::text as json from (select ${columns}) task) as text`.catch(
       refuseArguments,
     )
-    const { last_key, last_id, has_more, ...content } = page!
+    const { last_key, last_id, has_more, ...found } = page!
+    const content = contentOf(found)
     if (!has_more) return content
     return { ...content, next: writeCursor({ key: last_key!, id: last_id! }, owner, request) }
   }
@@ -146,7 +146,10 @@ export function createTaskList(database: Database) {
       status === 'all' &&
       [priority, dueFrom, dueTo, overdue, ...tags, ...words].every((wanted) => wanted === undefined)
     return isEverything
-      ? fragment`coalesce((select task_count from task_lists where user_id = ${owner}), 0)`
+      ? fragment`coalesce(
+          (select task_count from task_lists where user_id = ${owner}),
+          (select count(*) from tasks where ${conditions})
+        )`
       : fragment`(select count(*) from tasks where ${conditions})`
   }
 
@@ -197,13 +200,16 @@ export function createTaskList(database: Database) {
   }
 }
 
-type Page = {
-  counter: number
-  total: number
-  json: string
+type Content = Place & { total: number; json: string }
+
+type Page = Content & {
   last_key: string | null
   last_id: number | null
   has_more: boolean | null
+}
+
+function contentOf({ epoch, counter, ...content }: Content): Omit<TaskPage, 'tag'> {
+  return { ...content, place: { epoch, counter } }
 }
 
 /** Brings the spellings that front ends use into one. */

@@ -6,6 +6,7 @@ import {
   rowsOf,
   startApi,
   tokenFor,
+  writeUncounted,
   type RequestOptions,
   type TaskBody,
 } from '../support/api.ts'
@@ -234,9 +235,9 @@ describe('changes', () => {
 
 describe('purging', () => {
   const age = async (user: User, days: number) => {
-    await database.query`
-      update tasks set deleted_at = deleted_at - make_interval(days => ${days}::int)
-      where user_id = ${user.id} and deleted_at is not null`
+    await writeUncounted(`
+      update tasks set deleted_at = deleted_at - interval '${days} days'
+      where user_id = '${user.id}' and deleted_at is not null`)
     await database.query`
       update deleted_tasks set deleted_at = deleted_at - make_interval(days => ${days}::int)
       where user_id = ${user.id}`
@@ -374,7 +375,9 @@ describe('events', () => {
     const user = await newUser()
     const { id } = await create(user, 'gone')
     await send(user, 'DELETE', `/${id}`)
-    await database.query`update tasks set deleted_at = now() - interval '31 days' where user_id = ${user.id}`
+    await writeUncounted(
+      `update tasks set deleted_at = now() - interval '31 days' where user_id = '${user.id}'`,
+    )
     await purge(database)
     for (const seen of ['1', '999']) {
       const stream = await events(user, '', { 'last-event-id': seen })
@@ -390,10 +393,12 @@ describe('events', () => {
   test('a reader who is slow, or far behind, gets everything, and holds nobody up', async () => {
     const user = await newUser()
     const many = 3_000
-    await database.query`insert into task_lists (user_id, counter, task_count) values (${user.id}, ${many}, ${many})`
     await database.query`
+      with list as (
+        insert into task_lists (user_id, counter, task_count) values (${user.id}, ${many}, ${many}) returning counter
+      )
       insert into tasks (user_id, title, description, change, created_change)
-      select ${user.id}, 'Task ' || n, repeat('ü', 1000), n, n from generate_series(1, ${many}::int) n`
+      select ${user.id}, 'Task ' || n, repeat('ü', 1000), n, n from list, generate_series(1, counter) n`
     const socket = dial(Number(new URL(api.origin).port), '127.0.0.1')
     socket.pause()
     socket.write(

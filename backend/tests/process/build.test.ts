@@ -83,7 +83,15 @@ test('the executable alone serves tasks, the docs and its own health, and reads 
   expect(await listed.json()).toEqual([await created.json()])
   expect((await fetch(`${origin}/api/tasks`)).status).toBe(401)
 
+  const tooEarly = start(settings, ['restored'])
+  expect(await tooEarly.exited).toBe(1)
+  expect(await tooEarly.stderr).toStartWith('Another server is using the database')
+
   server.kill('SIGTERM')
   expect(await server.exited).toBe(0)
   expect(await server.stdout).toContain('"route":"/api/tasks"')
+
+  const restored = start(settings, ['restored'])
+  expect(await restored.exited).toBe(0)
+  expect(await restored.stdout).toStartWith('The database is marked as restored')
 })

@@ -12,6 +12,7 @@ import { createProxies } from '../../http/proxies.ts'
 import { createRateLimits } from '../../http/rate-limit.ts'
 import { serve } from '../../server.ts'
 import type { Task } from '../../tasks/schemas.ts'
+import { countingCheck } from './counting-check.ts'
 
 export const secret = 'the tests share this secret: 0123456789'
 export const frontEnd = 'http://localhost:3000'
@@ -24,6 +25,12 @@ const url = process.env['TEST_DATABASE_URL']
 const embedded = url ? undefined : await startEmbedded('memory://')
 export const database: Database = connect(embedded ?? parseDatabaseUrl(url!))
 await migrate(database)
+await database.script(countingCheck, 5_000)
+
+/** Changes the shared database past `countingCheck`, as SQL by hand would: what no request can do. */
+export async function writeUncounted(sql: string): Promise<void> {
+  await database.script(`select set_config('tests.uncounted', 'yes', true); ${sql}`, 5_000)
+}
 
 /** Once, after the tests of all files. */
 export async function closeDatabase(): Promise<void> {

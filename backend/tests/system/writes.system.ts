@@ -4,6 +4,7 @@ import { connect } from '../../db/pool.ts'
 import { migrate } from '../../db/migrate.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 import { newUser, type TaskBody } from '../support/api.ts'
+import { countingCheck } from '../support/counting-check.ts'
 import { eventually } from '../support/eventually.ts'
 import { databaseUrl, startPostgres } from '../support/postgres.ts'
 import { startServer } from '../support/server.ts'
@@ -12,6 +13,7 @@ const postgres = await startPostgres()
 const url = databaseUrl(postgres, 'sslmode=require')
 const database = connect(parseDatabaseUrl(url))
 await migrate(database)
+await database.script(countingCheck, 5_000)
 afterAll(async () => {
   await database.close()
   await postgres.close()

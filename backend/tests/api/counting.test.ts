@@ -1,0 +1,87 @@
+import { afterAll, expect, test } from 'bun:test'
+import { join } from 'node:path'
+import { taskColumns } from '../../tasks/columns.ts'
+import { database, newUser, startApi, type TaskBody } from '../support/api.ts'
+import { repository } from '../support/server.ts'
+
+const api = startApi()
+afterAll(api.stop)
+
+async function newTask() {
+  const { id: owner, token } = await newUser()
+  const json = { title: 'Counted' }
+  const { body } = await api.request<TaskBody>('POST', '/api/tasks', { token, json })
+  return { owner, token, id: body.id }
+}
+
+/** Runs an example of CONTRIBUTING's as it is written there. */
+async function runExample(
+  text: string,
+  values: { owner: string; id: number },
+): Promise<TaskBody[]> {
+  const parts = text.split(/\$\{(\w+)\}/)
+  const named = { ...values, columns: taskColumns(database) }
+  const { sql, values: bound } = database.fragment(
+    Object.assign(
+      parts.filter((_, index) => index % 2 === 0),
+      { raw: [] },
+    ),
+    ...parts.filter((_, index) => index % 2 === 1).map((name) => named[name as keyof typeof named]),
+  )
+  return database.query<TaskBody>(Object.assign(sql.split(/\$\d+/), { raw: [] }), ...bound)
+}
+
+test('the example of a good write in CONTRIBUTING counts, and followers hear of it', async () => {
+  const { owner, token, id } = await newTask()
+  const changes = async (query = '') =>
+    api.request<{ items: TaskBody[]; sync_token: string }>('GET', `/api/tasks/changes${query}`, {
+      token,
+    })
+  const before = (await changes()).body.sync_token
+  const guide = await Bun.file(join(repository, 'CONTRIBUTING.md')).text()
+  const section = guide.slice(guide.indexOf('### A change is one SQL statement'))
+  const [, good = ''] = /\/\/ Good\nawait query`([^`]+)`/.exec(section) ?? []
+  const [written] = await runExample(good, { owner, id })
+  expect(written).toMatchObject({ id, completed: true, version: 2 })
+  expect((await changes(`?since=${before}`)).body.items).toEqual([
+    expect.objectContaining({ id, completed: true, version: 2 }),
+  ])
+})
+
+const list = (owner: string) => `
+  with list as (update task_lists set counter = counter + 1 where user_id = '${owner}' returning counter)`
+type Place = { owner: string; id: number }
+const uncounted: [string, (place: Place) => string][] = [
+  ['neither', ({ id }) => `update tasks set title = 'x' where id = ${id}`],
+  [
+    'only its version',
+    ({ id }) => `update tasks set title = 'x', version = version + 1 where id = ${id}`,
+  ],
+  [
+    'only its list',
+    ({ owner, id }) =>
+      `${list(owner)} update tasks set title = 'x', change = counter from list where id = ${id}`,
+  ],
+  [
+    'a number that its list did not give out',
+    ({ owner, id }) =>
+      `${list(owner)} update tasks set title = 'x', version = version + 1, change = counter + 1 from list where id = ${id}`,
+  ],
+  [
+    'one number for two tasks',
+    ({ owner }) =>
+      `${list(owner)} insert into tasks (user_id, title, change) select '${owner}', 'x', counter from list, generate_series(1, 2)`,
+  ],
+  ['no deletion', ({ id }) => `delete from tasks where id = ${id}`],
+]
+
+test.each(uncounted)('a write that counts %s is refused here', async (_, write) => {
+  const task = await newTask()
+  const rows = async () => database.query`select * from tasks where user_id = ${task.owner}`
+  const before = await rows()
+  const sql = `do $$ begin ${write(task)}; end $$`
+  await expect(database.query(Object.assign([sql], { raw: [] }))).rejects.toMatchObject({
+    constraint: 'every_write_to_tasks_counts',
+  })
+  expect(await rows()).toEqual(before)
+})

@@ -1,0 +1,100 @@
+import { afterAll, expect, test } from 'bun:test'
+import { newUser, type Answer, type TaskBody } from '../support/api.ts'
+import { eventually } from '../support/eventually.ts'
+import { databaseUrl, startPostgres } from '../support/postgres.ts'
+import { startServer } from '../support/server.ts'
+
+const postgres = await startPostgres()
+const url = databaseUrl(postgres, 'sslmode=require')
+const settings = { MAX_TASKS_PER_USER: '3' }
+const first = await startServer(url, settings)
+const second = await startServer(url, settings)
+afterAll(async () => {
+  await Promise.all([first.end(), second.end()])
+  await postgres.close()
+})
+
+type Options = { json?: unknown; headers: Record<string, string> }
+
+/** Somebody with a task that a write awaits. */
+async function newTask(isTrashed: boolean) {
+  const { id: user, token } = await newUser()
+  const { body } = await first.request<TaskBody>('POST', '/api/tasks', {
+    token,
+    json: { title: 'x' },
+  })
+  const path = `/api/tasks/${body.id}`
+  if (isTrashed) await first.request('DELETE', path, { token })
+  return { user, token, id: body.id, path }
+}
+
+const writes: [string, string, string, { json?: unknown; ifMatch?: string; isTrashed?: true }][] = [
+  ['deleting', 'DELETE', '', {}],
+  ['deleting for good', 'DELETE', '?permanent=true', {}],
+  ['restoring', 'POST', '/restore', { isTrashed: true }],
+  ['changing a version', 'PATCH', '', { json: { title: 'Changed' }, ifMatch: '"1"' }],
+  ['completing a version', 'PATCH', '/complete', { ifMatch: '"1"' }],
+]
+
+test.each(writes)(
+  '%s: a retry that waits for its first request is answered as it',
+  async (_, method, rest, { json, ifMatch, isTrashed = false }) => {
+    const { token, id, path } = await newTask(isTrashed)
+    const options: Options = {
+      ...(json !== undefined && { json }),
+      headers: { 'idempotency-key': 'overlaps', ...(ifMatch && { 'if-match': ifMatch }) },
+    }
+    const release = await postgres.hold(`select from tasks where id = ${id} for update`)
+    const begun = first.request(method, path + rest, { token, ...options })
+    await eventually('the first waits', async () => (await postgres.waiting()) === 1)
+    const repeated = second.request(method, path + rest, { token, ...options })
+    await eventually('the retry waits', async () => (await postgres.waiting()) === 2)
+    await release()
+    const answers = [await begun, await repeated]
+    const [done] = answers
+    expect(done!.status).toBe(method === 'DELETE' ? 204 : 200)
+    for (const { status, text } of answers)
+      expect([status, text]).toEqual([done!.status, done!.text])
+    expect(
+      answers.filter(({ headers }) => headers.get('idempotent-replayed') === 'true'),
+    ).toHaveLength(1)
+  },
+)
+
+/** Sends a request to both servers at once, some times each. */
+async function atOnce(times: number, token: string, path: string, options: Options) {
+  const each = Array.from({ length: times }, async () => [
+    first.request('POST', path, { token, ...options }),
+    second.request('POST', path, { token, ...options }),
+  ])
+  return Promise.all((await Promise.all(each)).flat())
+}
+
+const codeOf = ({ status, body }: Answer) =>
+  status < 400 ? status : (body as { code: string }).code
+
+test('creating the last task that there is room for: no retry hears that there is none', async () => {
+  const heard = new Set<number | string>()
+  async function fillUp(): Promise<void> {
+    const { token } = await newTask(false)
+    await first.request('POST', '/api/tasks', { token, json: { title: 'Last but one' } })
+    const options = { json: { title: 'Last' }, headers: { 'idempotency-key': 'last' } }
+    for (const answer of await atOnce(3, token, '/api/tasks', options)) heard.add(codeOf(answer))
+  }
+  for (let round = 0; round < 60; round += 1) await Promise.all([1, 2, 3, 4].map(fillUp))
+  expect([...heard].filter((code) => code !== 'idempotency_in_progress')).toEqual([201])
+})
+
+test('a key that is just a day old does the new request once, however many send it at once', async () => {
+  const heard = new Set<number | string>()
+  for (let round = 0; round < 60; round += 1) {
+    const { id: user, token } = await newUser()
+    const options = { json: { title: 'Daily' }, headers: { 'idempotency-key': 'daily' } }
+    await first.request('POST', '/api/tasks', { token, ...options })
+    await postgres.admin`
+      update idempotency_keys set created_at = now() - interval '24 hours' where user_id = ${user}`
+    for (const answer of await atOnce(4, token, '/api/tasks', options)) heard.add(codeOf(answer))
+    expect(await postgres.admin`select from tasks where user_id = ${user}`).toHaveLength(2)
+  }
+  expect([...heard].filter((code) => code !== 'idempotency_in_progress')).toEqual([201])
+})
