@@ -1,4 +1,5 @@
 import type { TSchema } from '@sinclair/typebox'
+import type { ValueError } from '@sinclair/typebox/errors'
 import { Elysia, NotFoundError, ValidationError, t } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
 import { DatabaseUnavailable } from './db/pool.ts'
@@ -99,7 +100,7 @@ export class ApiError extends Error {
     extra: { headers?: Record<string, string>; errors?: FieldError[]; current?: string } = {},
   ) {
     const { detail, retryAfter }: KindOfFailure = failures[code]
-    super(detail)
+    super(extra.errors?.[0] ? sentenceOf(extra.errors[0]) : detail)
     this.code = code
     this.headers = {
       ...(retryAfter !== undefined && { 'retry-after': String(retryAfter) }),
@@ -115,6 +116,11 @@ export const FieldError = t.Object({
   detail: t.String({ description: 'What is wrong with it, for a person' }),
 })
 export type FieldError = typeof FieldError.static
+
+/** Many clients show `detail` alone: for a 422 it is the first of its errors. */
+export function sentenceOf({ field, detail }: FieldError): string {
+  return `${field}: ${detail}`
+}
 
 /** What a request that failed in one of these ways is answered with. */
 export function Failure<const Codes extends [FailureCode, ...FailureCode[]]>(...codes: Codes) {
@@ -214,16 +220,27 @@ function translate(error: unknown): ApiError {
   if (error instanceof AuthUnavailable) return new ApiError('auth_unavailable')
   // An answer that breaks its own schema is a ValidationError too, and our fault.
   if (error instanceof ValidationError && error.type !== 'response')
-    return new ApiError('validation_failed', { errors: fieldErrors(error) })
+    return new ApiError('validation_failed', { errors: fieldErrors(problemsOf(error), error.type) })
   return new ApiError('internal_error')
 }
 
-function fieldErrors({ all, type }: ValidationError): FieldError[] {
+function problemsOf({ all }: ValidationError): ValueError[] {
+  return all.filter((problem): problem is ValueError & typeof problem => 'schema' in problem)
+}
+
+const mostFieldErrors = 64
+
+/**
+ * What is wrong with each field, the first thing of each.
+ *
+ * @param whole what to call a value that is wrong as a whole
+ */
+export function fieldErrors(problems: Iterable<ValueError>, whole: string): FieldError[] {
   const byField = new Map<string, string>()
-  for (const problem of all) {
-    if (!('path' in problem) || !('schema' in problem)) continue
-    const field = problem.path.slice(1).replaceAll('/', '.') || type
+  for (const problem of problems) {
+    const field = problem.path.slice(1).replaceAll('/', '.') || whole
     if (!byField.has(field)) byField.set(field, describeExpectation(problem))
+    if (byField.size >= mostFieldErrors) break
   }
   return [...byField].map(([field, detail]) => ({ field, detail }))
 }

@@ -1,7 +1,7 @@
 import { Elysia, NotFoundError, t, type Context } from 'elysia'
 import { currentUser, type Authenticate } from '../auth/current-user.ts'
 import { Conflict, Failure, Invalid } from '../errors.ts'
-import { jsonBody } from '../http/body.ts'
+import { jsonBody, takes } from '../http/body.ts'
 import { readIdempotency } from './idempotency.ts'
 import type { Limit } from '../http/rate-limit.ts'
 import type { createTaskList } from './list/list.ts'
@@ -178,7 +178,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       },
       {
         headers: CreateHeaders,
-        body: NewTask,
+        ...takes(NewTask),
         response: {
           201: Task,
           ...anyRoute,
@@ -246,7 +246,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        body: TaskChangesBody,
+        ...takes(TaskChangesBody),
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Change fields of a task' },
       },
@@ -259,7 +259,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        body: TaskChangesBody,
+        ...takes(TaskChangesBody),
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Change fields of a task, as a JSON Merge Patch (RFC 7396)' },
       },
@@ -278,7 +278,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        body: t.Optional(Completion),
+        ...takes(t.Optional(Completion)),
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Complete a task, or take that back' },
       },

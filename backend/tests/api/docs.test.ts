@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { failures } from '../../errors.ts'
+import { failures, type FieldError } from '../../errors.ts'
 import { startApi } from '../support/api.ts'
 
 type Media = {
@@ -199,7 +199,12 @@ describe('the OpenAPI document', () => {
             codes.add(code)
             const { status: expected, detail } = failures[code as keyof typeof failures]
             expect(String(expected)).toBe(status)
-            expect(value).toMatchObject({ code, detail, request_id: expect.any(String) })
+            const { errors: [first] = [] } = value as { errors?: FieldError[] }
+            expect(value).toMatchObject({
+              code,
+              detail: first ? `${first.field}: ${first.detail}` : detail,
+              request_id: expect.any(String),
+            })
           }
         }
     expect([...codes].toSorted()).toEqual(Object.keys(failures).toSorted())
