@@ -10,6 +10,7 @@ import { answerLastResort, ApiError, errors, type Report } from './errors.ts'
 import { health } from './http/health.ts'
 import { requestLog } from './http/logging.ts'
 import type { Proxies } from './http/proxies.ts'
+import { properHost } from './http/host.ts'
 import { addressLimit, type RateLimits } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
 import { security } from './http/security-headers.ts'
@@ -114,6 +115,7 @@ export function createApp({
     .use(docs())
     .group('/api', (api) => api.use(taskRoutes(tasks)))
     // The same routes under the user's id, as some front ends call them.
+    .use(properHost())
     .group('/api/:user_id', (api) => api.use(taskRoutes(tasks)))
 
   async function explainUnknownRoute({ headers }: Request, path: string): Promise<ApiError> {

@@ -8,6 +8,10 @@ import { describeExpectation, OneOf } from './http/values.ts'
 
 /** Every way in which a request can fail: its code, its status and what a person is told. */
 export const failures = {
+  bad_request: {
+    status: 400,
+    detail: 'The Host header is missing, or is not the name of a host',
+  },
   token_missing: {
     status: 401,
     detail: 'Send your token in the header Authorization: Bearer <token>',

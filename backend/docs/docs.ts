@@ -275,6 +275,7 @@ const meanings: Record<string, string> = {
 
 /** Answers to what none of the operations describes. `401`: under `/api`, before anything else. */
 const besideOperations: Record<string, { path: string; codes: [FailureCode, ...FailureCode[]] }> = {
+  '400': { path: '', codes: ['bad_request'] },
   '401': { path: '', codes: ['token_missing', 'token_invalid', 'token_expired'] },
   '403': { path: '/api/{user_id}/tasks', codes: ['wrong_user'] },
   '404': { path: '', codes: ['route_not_found'] },

@@ -157,7 +157,7 @@ describe('the OpenAPI document', () => {
 
   test('has the answers that belong to no route', () => {
     const { responses } = components
-    expect(Object.keys(responses)).toEqual(['401', '403', '404', '405', '429', '503'])
+    expect(Object.keys(responses)).toEqual(['400', '401', '403', '404', '405', '429', '503'])
     expect(responses['405']).toMatchObject({
       headers: { Allow: { required: true } },
       content: { 'application/json': { examples: { method_not_allowed: {} } } },

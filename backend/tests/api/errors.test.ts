@@ -525,14 +525,119 @@ describe('routes', () => {
   })
 })
 
-test.each(['x', 'api', 'a.example'])('the host may be called %s', async (host) => {
-  const { port } = new URL(api.origin)
-  const socket = dial(Number(port), '127.0.0.1')
-  socket.write(`GET /health HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
-  let text = ''
-  for await (const bytes of socket) text += String(bytes)
-  expect(text).toStartWith('HTTP/1.1 200 OK')
-  expect(text).toEndWith('{"status":"ok"}')
+describe('the Host header', () => {
+  /** Sends a head as it is, and gives the answer. */
+  async function sendHead(lines: string[]): Promise<{ status: number; body: string }> {
+    const socket = dial(Number(new URL(api.origin).port), '127.0.0.1')
+    socket.write([...lines, 'Connection: close', '', ''].join('\r\n'), 'latin1')
+    let text = ''
+    for await (const bytes of socket) text += String(bytes)
+    return { status: Number(text.split(' ')[1]), body: text.slice(text.indexOf('\r\n\r\n') + 4) }
+  }
+
+  const good = [
+    'x',
+    'api',
+    'a.example',
+    'A.Example:8000',
+    'x:',
+    'a_b',
+    '127.0.0.1:80',
+    '[::1]',
+    '[::1]:80',
+    "!$&'()*+;=~-",
+    'a,b',
+    '%c3%a9.example',
+  ]
+  test.each(good)('may be %s', async (host) => {
+    expect(await sendHead(['GET /health HTTP/1.1', `Host: ${host}`])).toEqual({
+      status: 200,
+      body: '{"status":"ok"}',
+    })
+  })
+
+  const bad = [
+    'a b',
+    'a/b',
+    'a/',
+    'a?b',
+    'a#b',
+    'u@a',
+    '',
+    ' ',
+    'ü',
+    'a\\b',
+    '<x>',
+    'a"b',
+    'a^b',
+    'a|b',
+    'http://x',
+    'a:b',
+    'a:1:2',
+    '[::1',
+    '::1',
+    'a%zz',
+    '/public',
+    'a\tb',
+    'a:999999',
+  ]
+  test.each(bad)('%p is none: 400, and the path is what it was', async (host) => {
+    const { token } = await newUser()
+    for (const target of ['/api/tasks', '/public/api/tasks', 'http://a.example/public/api/tasks'])
+      expectBadRequest(await sendHead(request(target, token, [`Host: ${host}`])))
+  })
+
+  test('is needed, once', async () => {
+    const { token } = await newUser()
+    const target = '/public/api/tasks'
+    for (const hosts of [
+      ['Host: a', 'Host: b'],
+      ['Host: a b', 'Host: a'],
+    ])
+      expectBadRequest(await sendHead(request(target, token, hosts)))
+    const [, ...rest] = request(target, token, [])
+    expectBadRequest(await sendHead([`GET ${target} HTTP/1.0`, ...rest]))
+    for (const path of ['/health/x', '/ready?', '/readyy', '/health?/api/tasks'])
+      expectBadRequest(await sendHead([`GET ${path} HTTP/1.0`, ...rest]))
+    // Without one in HTTP/1.1 the runtime answers by itself.
+    expect((await sendHead(request(target, token, []))).status).toBe(400)
+  })
+
+  test.each(['/health', '/ready'])(
+    'is not needed by a load balancer that asks for %s',
+    async (path) => {
+      expect((await sendHead([`GET ${path} HTTP/1.0`])).status).toBe(200)
+    },
+  )
+
+  test('does not move the path of an absolute target, whatever host that names', async () => {
+    const { token } = await newUser()
+    const statuses = async (target: string) =>
+      (await sendHead(request(target, token, ['Host: a.example']))).status
+    for (const authority of ['a.example', 'x', 'u@x', 'x:80', 'evil.example/public'])
+      expect(await statuses(`http://${authority}/public/api/tasks`)).toBe(404)
+    expect(await statuses('http://a.example/api/tasks')).toBe(200)
+    for (const target of ['//public/api/tasks', '/public//api/tasks', 'http:///public/api/tasks'])
+      expect(await statuses(target)).toBe(404)
+  })
+
+  const request = (target: string, token: string, hosts: string[]) => [
+    `GET ${target} HTTP/1.1`,
+    ...hosts,
+    `Authorization: Bearer ${token}`,
+    'X-Request-Id: host-test',
+  ]
+
+  function expectBadRequest({ status, body }: { status: number; body: string }): void {
+    expect({ status, body: JSON.parse(body) as object }).toEqual({
+      status: 400,
+      body: {
+        detail: 'The Host header is missing, or is not the name of a host',
+        code: 'bad_request',
+        request_id: 'host-test',
+      },
+    })
+  }
 })
 
 describe('failures of ours', () => {
