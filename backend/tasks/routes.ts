@@ -5,6 +5,7 @@ import { jsonBody, takes } from '../http/body.ts'
 import { readIdempotency } from './idempotency.ts'
 import type { Limit } from '../http/rate-limit.ts'
 import type { createTaskList } from './list/list.ts'
+import { tidyQuery } from './list/query.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
 import { readPosition, writeSyncToken, type TaskChanges } from '../sync/changes.ts'
 import type { Live } from '../sync/live.ts'
@@ -158,8 +159,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
         query: ListQuery,
         // Of a repeated parameter Elysia gives the last; its lists would split a tag at its commas.
         async transform({ query, request: { url } }) {
-          const given = parametersOf(url).getAll('tag')
-          if (given.length > 0) Object.assign(query, { tag: given })
+          tidyQuery(query, parametersOf(url))
         },
         response: { 200: t.Array(Task), 304: t.Void(), ...anyRoute },
         detail: { tags, summary: 'List my tasks, oldest first' },

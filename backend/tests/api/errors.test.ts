@@ -223,17 +223,12 @@ describe('ids', () => {
     expect([403, 404]).toContain((await ask('GET', `/api/tasks/${id}`, { token })).status)
   })
 
-  test.each(['', 'pendin', 'ALL', 'all,pending', 'null'])(
-    'the status %p is refused',
-    async (status) => {
-      const { token } = await newUser()
-      expectFailure(
-        await ask('GET', `/api/tasks?status=${status}`, { token }),
-        'validation_failed',
-        [{ field: 'status', detail: 'must be one of all, pending, completed' }],
-      )
-    },
-  )
+  test.each(['pendin', 'all,pending', 'null'])('the status %p is refused', async (status) => {
+    const { token } = await newUser()
+    expectFailure(await ask('GET', `/api/tasks?status=${status}`, { token }), 'validation_failed', [
+      { field: 'status', detail: 'must be one of all, pending, completed' },
+    ])
+  })
 })
 
 describe('bodies', () => {
