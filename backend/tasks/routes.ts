@@ -91,7 +91,7 @@ export function taskRoutes(parts: TaskParts) {
 
 /** The stream of events. Beside a token it takes a ticket. */
 function eventRoutes({ live, tickets, authenticate, limitUser }: TaskParts) {
-  return new Elysia().use(currentUser(authenticate, limitUser, tickets.redeem)).get(
+  return new Elysia().use(currentUser(authenticate, limitUser, tickets)).get(
     '/events',
     async function streamEvents({ userId, expires, query, headers, set, request, server }) {
       // An EventSource gives up for good on an error: what it cannot resume from is a resync.
@@ -157,7 +157,6 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       {
         headers: ReadHeaders,
         query: ListQuery,
-        // Of a repeated parameter Elysia gives the last; its lists would split a tag at its commas.
         async transform({ query, request: { url } }) {
           tidyQuery(query, parametersOf(url))
         },
