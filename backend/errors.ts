@@ -98,10 +98,17 @@ export class ApiError extends Error {
   readonly errors: FieldError[] | undefined
   /** The task as it is, in JSON. */
   readonly current: string | undefined
+  /** What the log is told and the client is not. */
+  readonly reason: string | undefined
 
   constructor(
     code: FailureCode,
-    extra: { headers?: Record<string, string>; errors?: FieldError[]; current?: string } = {},
+    extra: {
+      headers?: Record<string, string>
+      errors?: FieldError[]
+      current?: string
+      reason?: string
+    } = {},
   ) {
     const { detail, retryAfter }: KindOfFailure = failures[code]
     super(extra.errors?.[0] ? sentenceOf(extra.errors[0]) : detail)
@@ -112,6 +119,7 @@ export class ApiError extends Error {
     }
     this.errors = extra.errors
     this.current = extra.current
+    this.reason = extra.reason
   }
 }
 
@@ -153,11 +161,21 @@ type ErrorBody = {
   current?: unknown
 }
 
-/** Tells the log of a failure of ours, under the id that the client is given. */
+const codes = new WeakMap<Request, FailureCode>()
+
+/** How a request failed, for the log. Absent: it did not. */
+export function codeOf(request: Request): FailureCode | undefined {
+  return codes.get(request)
+}
+
+/** Tells the log what a client is not told, under the id that it is given. */
 export type Report = (failure: {
   requestId: string
   route: string | undefined
-  error: unknown
+  /** What the client is told, and with a `reason` why. */
+  failure: ApiError
+  /** What was thrown. */
+  cause: unknown
 }) => void
 
 /**
@@ -180,8 +198,10 @@ export function errors(
       const failure = translate(cause)
       const requestId = String(set.headers['x-request-id'])
       const { status } = failures[failure.code]
+      codes.set(request, failure.code)
       // What a hook or route answers on purpose is no failure of ours.
-      if (status >= 500 && cause !== failure) report({ requestId, route, error: cause })
+      if ((status >= 500 && cause !== failure) || failure.reason !== undefined)
+        report({ requestId, route, failure, cause })
       set.status = status
       Object.assign(set.headers, failure.headers, {
         'content-type': 'application/json',
@@ -202,7 +222,7 @@ export function errors(
 export function answerLastResort(report: Report) {
   return function answerUncaught(error: unknown): Response {
     const requestId = crypto.randomUUID()
-    report({ requestId, route: undefined, error })
+    report({ requestId, route: undefined, failure: new ApiError('internal_error'), cause: error })
     const { status, detail } = failures.internal_error
     return Response.json(
       { detail, code: 'internal_error', request_id: requestId } satisfies ErrorBody,
@@ -221,7 +241,8 @@ export function answerLastResort(report: Report) {
 function translate(error: unknown): ApiError {
   if (error instanceof ApiError) return error
   if (error instanceof DatabaseUnavailable) return new ApiError('database_unavailable')
-  if (error instanceof AuthUnavailable) return new ApiError('auth_unavailable')
+  if (error instanceof AuthUnavailable)
+    return new ApiError('auth_unavailable', { reason: error.message })
   // An answer that breaks its own schema is a ValidationError too, and our fault.
   if (error instanceof ValidationError && error.type !== 'response')
     return new ApiError('validation_failed', { errors: fieldErrors(problemsOf(error), error.type) })

@@ -15,9 +15,10 @@ export function createAuthenticate(verifyToken: VerifyToken): Authenticate {
       return await verifyToken(token)
     } catch (error) {
       if (!(error instanceof TokenError)) throw error
-      throw new ApiError(error.reason === 'expired' ? 'token_expired' : 'token_invalid', {
-        headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
-      })
+      const headers = { 'www-authenticate': 'Bearer error="invalid_token"' }
+      throw error.reason === 'expired'
+        ? new ApiError('token_expired', { headers })
+        : new ApiError('token_invalid', { headers, reason: error.message })
     }
   }
 }

@@ -1,12 +1,16 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
+export function secretFile(directory: string): string {
+  return join(directory, 'secret')
+}
+
 /**
  * The secret of this checkout, for signing tokens in development where no setting gives one. It is
  * made once and kept, so that a token outlives a restart.
  */
 export async function developmentSecret(directory: string): Promise<string> {
-  const file = join(directory, 'secret')
+  const file = secretFile(directory)
   await mkdir(directory, { recursive: true, mode: 0o700 })
   try {
     // Fails where the file is there, so that of two processes that start at once one writes it.

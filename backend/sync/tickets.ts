@@ -53,6 +53,7 @@ function bearerOf(found: Found | undefined): Bearer {
   if (!found?.is_good)
     throw new ApiError('token_invalid', {
       headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
+      reason: `the ticket is unknown, used or older than ${ticketLifetime} s`,
     })
   return { userId: found.user_id, expires: found.expires }
 }
