@@ -10,7 +10,7 @@ import {
 } from 'jose'
 import { LRUCache } from 'lru-cache'
 import type { AuthServer } from '../config.ts'
-import { isStorable } from '../http/values.ts'
+import { isStorable, printable } from '../http/values.ts'
 
 /**
  * The token's fault: it is not valid, or no longer. The message is for whoever runs the server; of
@@ -54,7 +54,6 @@ const endOfTime = 253_402_300_799 // s; the last second that RFC 3339 can write
 const keySetMaxAge = 10 * 60_000 // ms
 const keySetCooldown = 1_000 // ms
 const keySetTimeout = 5_000 // ms
-const longestShown = 100 // characters of a claim, in the log
 
 /**
  * Makes the verifier of this server's two families of token: HS256 under the shared secret, and
@@ -162,8 +161,7 @@ function explain(error: unknown, token: string, keys: string, expected?: AuthSer
 }
 
 function shown(claim: unknown): string {
-  const text = typeof claim === 'string' ? claim : JSON.stringify(claim)
-  return text.slice(0, longestShown)
+  return printable(typeof claim === 'string' ? claim : JSON.stringify(claim))
 }
 
 function openKeySet(

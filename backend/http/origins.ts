@@ -1,8 +1,7 @@
 import { Elysia } from 'elysia'
 import type { Logger } from 'pino'
 import { oncePerSecond } from './once-per-second.ts'
-
-const longestShown = 100 // characters
+import { printable } from './values.ts'
 
 /**
  * Tells the log of a page that a browser will not show our answers to. The page's developer sees a
@@ -14,7 +13,7 @@ export function refusedOrigins(corsOrigins: string[], log: Logger) {
     const origin = request.headers.get('origin')
     if (origin === null || corsOrigins.includes(origin)) return
     if (origin.slice(origin.indexOf('://') + 3) === request.headers.get('host')) return
-    const reason = `${origin.slice(0, longestShown)} is not in CORS_ORIGINS`
+    const reason = `${printable(origin)} is not in CORS_ORIGINS`
     if (isDue(reason)) log.warn({ request_id: set.headers['x-request-id'] }, reason)
   })
 }

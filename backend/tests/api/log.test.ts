@@ -68,6 +68,13 @@ describe('a refused token', () => {
       'alg HS512 is not one of HS256, EdDSA, Ed25519, ES256, RS256, PS256',
       async () => tokenFor('alice', {}, { alg: 'HS512', key: other.repeat(2) }),
     ],
+    [
+      `alg ?[31m${'x'.repeat(95)} is not one of HS256, EdDSA, Ed25519, ES256, RS256, PS256`,
+      async () => {
+        const header = JSON.stringify({ alg: `\u001b[31m${'x'.repeat(500)}` })
+        return `${Buffer.from(header).toString('base64url')}.e30.e30`
+      },
+    ],
     ['longer than 16384 characters', async () => 'x'.repeat(20_000)],
     [
       `EdDSA signature does not match the keys at ${authServer.url}/api/auth/jwks`,
