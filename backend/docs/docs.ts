@@ -127,6 +127,7 @@ type Media = {
   schema?: {
     type?: string
     minProperties?: number
+    additionalProperties?: boolean
     properties?: { code?: { enum?: FailureCode[] }; version?: object }
   }
   examples?: object
@@ -298,6 +299,8 @@ function complete(document: Document): Document {
         const content = onlyJson(operation.requestBody.content)
         // Elysia takes `{}` for an optional body that is not there, and never checks it.
         if (isOptional) delete mediaOf(content).schema?.minProperties
+        // Elysia closes a schema when it compiles it, and then drops other fields all the same.
+        delete mediaOf(content).schema?.additionalProperties
         operation.requestBody = { required: !isOptional, content }
       }
       if (path.endsWith('/events')) operation.responses['200'] = eventStream

@@ -1,4 +1,4 @@
-import type { TSchema } from '@sinclair/typebox'
+import { CloneType, type TSchema } from '@sinclair/typebox'
 import { Elysia, getSchemaValidator } from 'elysia'
 import { ApiError, fieldErrors } from '../errors.ts'
 
@@ -30,7 +30,8 @@ export function jsonBody() {
  * it is left a body that is not there, or empty.
  */
 export function takes<Body extends TSchema>(schema: Body) {
-  const validator = getSchemaValidator(schema, { normalize: true })
+  // A copy: it would close the schema to other fields, in the documentation too.
+  const validator = getSchemaValidator(CloneType(schema), { normalize: true })
   return {
     body: schema,
     /** @throws ApiError 422 */

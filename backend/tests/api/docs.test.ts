@@ -155,6 +155,14 @@ describe('the OpenAPI document', () => {
     expect(headersOf('/api/tasks/events', 'get', '200')).toEqual([...always, 'X-Accel-Buffering'])
   })
 
+  test('lets a body have other fields, as the routes do', () => {
+    const bodies = Object.values(paths)
+      .flatMap((operations) => Object.values(operations))
+      .map((operation) => JSON.stringify(operation.requestBody ?? {}))
+    expect(bodies.join('')).toContain('"title"')
+    expect(bodies.join('')).not.toContain('additionalProperties')
+  })
+
   test('has the answers that belong to no route', () => {
     const { responses } = components
     expect(Object.keys(responses)).toEqual(['400', '401', '403', '404', '405', '429', '503'])
