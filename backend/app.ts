@@ -3,12 +3,16 @@ import { Elysia } from 'elysia'
 import type { Logger } from 'pino'
 import { createAuthenticate } from './auth/current-user.ts'
 import type { VerifyToken } from './auth/tokens.ts'
+import type { Config } from './config.ts'
 import type { Database } from './db/pool.ts'
 import { docs } from './docs/docs.ts'
 import { drain } from './http/draining.ts'
-import { answerLastResort, ApiError, errors, type Report } from './errors.ts'
+import { answerLastResort, ApiError, errors } from './errors.ts'
+import { createReport } from './http/failure-log.ts'
 import { health } from './http/health.ts'
+import { properHost } from './http/host.ts'
 import { requestLog } from './http/logging.ts'
+import { refusedOrigins } from './http/origins.ts'
 import type { Proxies } from './http/proxies.ts'
 import { addressLimit, type RateLimits } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
@@ -35,6 +39,7 @@ export type AppParts = {
   draining?: AbortSignal
   /** Ends the event streams: a server that is told to stop waits for what is open. */
   stopping?: AbortSignal
+  environment: Config['environment']
   log: Logger
 }
 
@@ -51,6 +56,7 @@ export function createApp({
   maxStreamsPerUser,
   proxies,
   rateLimits,
+  environment,
   log,
 }: AppParts) {
   const authenticate = createAuthenticate(verifyToken)
@@ -72,8 +78,7 @@ export function createApp({
     authenticate,
     limitUser: rateLimits.limitUser,
   }
-  const report: Report = ({ requestId: request_id, route, error }) =>
-    log.error({ request_id, route, err: error }, 'request failed')
+  const report = createReport(log)
 
   const app = new Elysia({
     // One router for every path: the runtime's own treats a trailing slash and HEAD differently.
@@ -98,7 +103,8 @@ export function createApp({
     .use(requestId())
     .use(drain(draining))
     .use(errors(report, explainUnknownRoute))
-    .use(requestLog(log))
+    .use(requestLog(log, { environment }))
+    .use(refusedOrigins(corsOrigins, log))
     .use(
       cors({
         origin: corsOrigins,
@@ -109,6 +115,7 @@ export function createApp({
         maxAge: 600,
       }),
     )
+    .use(properHost())
     .use(addressLimit(rateLimits, proxies))
     .use(health(database.query, draining))
     .use(docs())

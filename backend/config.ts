@@ -81,7 +81,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const unpooled = read('DATABASE_URL_UNPOOLED', parseDatabaseUrl)
   const directDatabase = unpooled ?? (database && isPooler(database) ? undefined : database)
   const secret = read('BETTER_AUTH_SECRET', parseSecret)
-  const authUrl = read('BETTER_AUTH_URL', parseHttpUrl)
+  const authUrl = read('BETTER_AUTH_URL', parseAuthUrl)
   const issuer = read('BETTER_AUTH_ISSUER', String)
   const audience = read('BETTER_AUTH_AUDIENCE', String)
   const trustedProxies = read('TRUSTED_PROXIES', parseProxies)
@@ -162,6 +162,11 @@ function parseQuota(text: string): number | 'off' {
   if (!/^[1-9]\d{0,6}$/.test(text))
     throw new Error('must be off, or a whole number of requests per minute from 1 to 9999999')
   return Number(text)
+}
+
+/** Some name the address of the front end, others that of Better Auth in it. */
+function parseAuthUrl(text: string): URL {
+  return parseHttpUrl(text.replace(/\/api\/auth\/*$/, ''))
 }
 
 function parseHttpUrl(text: string): URL {

@@ -1,4 +1,5 @@
 import type { TSchema } from '@sinclair/typebox'
+import type { ValueError } from '@sinclair/typebox/errors'
 import { Elysia, NotFoundError, ValidationError, t } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
 import { DatabaseUnavailable } from './db/pool.ts'
@@ -7,6 +8,10 @@ import { describeExpectation, OneOf } from './http/values.ts'
 
 /** Every way in which a request can fail: its code, its status and what a person is told. */
 export const failures = {
+  bad_request: {
+    status: 400,
+    detail: 'The Host header is missing, or is not the name of a host',
+  },
   token_missing: {
     status: 401,
     detail: 'Send your token in the header Authorization: Bearer <token>',
@@ -93,13 +98,20 @@ export class ApiError extends Error {
   readonly errors: FieldError[] | undefined
   /** The task as it is, in JSON. */
   readonly current: string | undefined
+  /** What the log is told and the client is not. */
+  readonly reason: string | undefined
 
   constructor(
     code: FailureCode,
-    extra: { headers?: Record<string, string>; errors?: FieldError[]; current?: string } = {},
+    extra: {
+      headers?: Record<string, string>
+      errors?: FieldError[]
+      current?: string
+      reason?: string
+    } = {},
   ) {
     const { detail, retryAfter }: KindOfFailure = failures[code]
-    super(detail)
+    super(extra.errors?.[0] ? sentenceOf(extra.errors[0]) : detail)
     this.code = code
     this.headers = {
       ...(retryAfter !== undefined && { 'retry-after': String(retryAfter) }),
@@ -107,6 +119,7 @@ export class ApiError extends Error {
     }
     this.errors = extra.errors
     this.current = extra.current
+    this.reason = extra.reason
   }
 }
 
@@ -115,6 +128,11 @@ export const FieldError = t.Object({
   detail: t.String({ description: 'What is wrong with it, for a person' }),
 })
 export type FieldError = typeof FieldError.static
+
+/** Many clients show `detail` alone: for a 422 it is the first of its errors. */
+export function sentenceOf({ field, detail }: FieldError): string {
+  return `${field}: ${detail}`
+}
 
 /** What a request that failed in one of these ways is answered with. */
 export function Failure<const Codes extends [FailureCode, ...FailureCode[]]>(...codes: Codes) {
@@ -143,11 +161,21 @@ type ErrorBody = {
   current?: unknown
 }
 
-/** Tells the log of a failure of ours, under the id that the client is given. */
+const codes = new WeakMap<Request, FailureCode>()
+
+/** How a request failed, for the log. Absent: it did not. */
+export function codeOf(request: Request): FailureCode | undefined {
+  return codes.get(request)
+}
+
+/** Tells the log what a client is not told, under the id that it is given. */
 export type Report = (failure: {
   requestId: string
   route: string | undefined
-  error: unknown
+  /** What the client is told, and with a `reason` why. */
+  failure: ApiError
+  /** What was thrown. */
+  cause: unknown
 }) => void
 
 /**
@@ -170,8 +198,10 @@ export function errors(
       const failure = translate(cause)
       const requestId = String(set.headers['x-request-id'])
       const { status } = failures[failure.code]
+      codes.set(request, failure.code)
       // What a hook or route answers on purpose is no failure of ours.
-      if (status >= 500 && cause !== failure) report({ requestId, route, error: cause })
+      if ((status >= 500 && cause !== failure) || failure.reason !== undefined)
+        report({ requestId, route, failure, cause })
       set.status = status
       Object.assign(set.headers, failure.headers, {
         'content-type': 'application/json',
@@ -192,7 +222,7 @@ export function errors(
 export function answerLastResort(report: Report) {
   return function answerUncaught(error: unknown): Response {
     const requestId = crypto.randomUUID()
-    report({ requestId, route: undefined, error })
+    report({ requestId, route: undefined, failure: new ApiError('internal_error'), cause: error })
     const { status, detail } = failures.internal_error
     return Response.json(
       { detail, code: 'internal_error', request_id: requestId } satisfies ErrorBody,
@@ -211,19 +241,31 @@ export function answerLastResort(report: Report) {
 function translate(error: unknown): ApiError {
   if (error instanceof ApiError) return error
   if (error instanceof DatabaseUnavailable) return new ApiError('database_unavailable')
-  if (error instanceof AuthUnavailable) return new ApiError('auth_unavailable')
+  if (error instanceof AuthUnavailable)
+    return new ApiError('auth_unavailable', { reason: error.message })
   // An answer that breaks its own schema is a ValidationError too, and our fault.
   if (error instanceof ValidationError && error.type !== 'response')
-    return new ApiError('validation_failed', { errors: fieldErrors(error) })
+    return new ApiError('validation_failed', { errors: fieldErrors(problemsOf(error), error.type) })
   return new ApiError('internal_error')
 }
 
-function fieldErrors({ all, type }: ValidationError): FieldError[] {
+function problemsOf({ all }: ValidationError): ValueError[] {
+  return all.filter((problem): problem is ValueError & typeof problem => 'schema' in problem)
+}
+
+const mostFieldErrors = 64
+
+/**
+ * What is wrong with each field, the first thing of each.
+ *
+ * @param whole what to call a value that is wrong as a whole
+ */
+export function fieldErrors(problems: Iterable<ValueError>, whole: string): FieldError[] {
   const byField = new Map<string, string>()
-  for (const problem of all) {
-    if (!('path' in problem) || !('schema' in problem)) continue
-    const field = problem.path.slice(1).replaceAll('/', '.') || type
+  for (const problem of problems) {
+    const field = problem.path.slice(1).replaceAll('/', '.') || whole
     if (!byField.has(field)) byField.set(field, describeExpectation(problem))
+    if (byField.size >= mostFieldErrors) break
   }
   return [...byField].map(([field, detail]) => ({ field, detail }))
 }

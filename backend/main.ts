@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { createApp, type AppParts } from './app.ts'
-import { developmentSecret } from './auth/development-secret.ts'
+import { developmentSecret, secretFile } from './auth/development-secret.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
 import { DatabaseUnavailable, isUnavailable, type Database } from './db/pool.ts'
@@ -43,6 +43,7 @@ async function start(): Promise<void> {
     ...newsOf(config, database),
     draining: draining.signal,
     stopping: stopping.signal,
+    environment: config.environment,
     log,
   })
   const server = serve(app, config)
@@ -102,17 +103,36 @@ function newsOf(
   return database ? {} : { lookEvery: 15_000 }
 }
 
-async function withSecret(config: Config): Promise<Config> {
-  if (config.secret !== undefined || config.environment === 'production') return config
-  return { ...config, secret: await developmentSecret(dataDirectory) }
+type ConfigWithSecret = Config & { secretIsMade: boolean }
+
+async function withSecret(config: Config): Promise<ConfigWithSecret> {
+  if (config.secret !== undefined || config.environment === 'production')
+    return { ...config, secretIsMade: false }
+  return { ...config, secret: await developmentSecret(dataDirectory), secretIsMade: true }
 }
 
-function welcome({ database, host }: Config, { port }: URL): string {
+/** What somebody who starts it by hand needs to know first: most 401s and CORS errors are told here. */
+function welcome(
+  { database, host, authServer, secretIsMade, corsOrigins }: ConfigWithSecret,
+  { port }: URL,
+): string {
   const base = `http://${host === '0.0.0.0' ? 'localhost' : host}:${port}`
+  const data = database
+    ? `PostgreSQL at ${database.host}`
+    : `${dataDirectory} (embedded; set DATABASE_URL for your own PostgreSQL)`
+  const keys = authServer
+    ? `${authServer.keySetUrl.href}, for tokens of ${authServer.issuer}`
+    : "none (set BETTER_AUTH_URL to take Better Auth's own tokens)"
+  const secret = secretIsMade
+    ? `on, with the secret in ${secretFile(dataDirectory)} (BETTER_AUTH_SECRET is not set)`
+    : 'on, with BETTER_AUTH_SECRET'
   return `
   Todo API   ${base}/api/tasks
   Docs       ${base}/docs
-  Data       ${database ? `PostgreSQL at ${database.host}` : `${dataDirectory} (embedded; set DATABASE_URL for your own PostgreSQL)`}
+  Data       ${data}
+  Keys       ${keys}
+  HS256      ${secret}
+  Origins    ${corsOrigins.join(', ') || 'none'} (CORS_ORIGINS)
   Token      bun run token
 
 `

@@ -15,15 +15,16 @@ export function createAuthenticate(verifyToken: VerifyToken): Authenticate {
       return await verifyToken(token)
     } catch (error) {
       if (!(error instanceof TokenError)) throw error
-      throw new ApiError(error.reason === 'expired' ? 'token_expired' : 'token_invalid', {
-        headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
-      })
+      const headers = { 'www-authenticate': 'Bearer error="invalid_token"' }
+      throw error.reason === 'expired'
+        ? new ApiError('token_expired', { headers })
+        : new ApiError('token_invalid', { headers, reason: error.message })
     }
   }
 }
 
 /** Tells who was given a ticket, in place of a token, or refuses with 401. */
-export type RedeemTicket = (ticket: string) => Promise<Bearer>
+type AdmitTicket = (ticket: string) => Promise<Bearer>
 
 /**
  * Resolves `userId` from the bearer token, before anything about the body. It is `derive`, not
@@ -33,17 +34,18 @@ export type RedeemTicket = (ticket: string) => Promise<Bearer>
 export function currentUser(
   authenticate: Authenticate,
   limitUser: Limit,
-  redeemTicket?: RedeemTicket,
+  tickets?: { redeem: AdmitTicket; look: AdmitTicket },
 ) {
-  return new Elysia({ name: 'current-user', seed: redeemTicket }).derive(
+  return new Elysia({ name: 'current-user', seed: tickets }).derive(
     { as: 'scoped' },
-    async function resolveCurrentUser({ headers, params, query, set }) {
+    async function resolveCurrentUser({ headers, params, query, request, set }) {
       // What is behind a token is for its bearer alone, and may change at any time.
       set.headers['vary'] = 'Authorization, Origin'
       set.headers['cache-control'] = 'private, no-cache'
       const { userId, expires } =
-        redeemTicket && query['ticket'] !== undefined
-          ? await redeemTicket(query['ticket'])
+        tickets && query['ticket'] !== undefined
+          ? // HEAD changes nothing (RFC 9110, 9.2.1): the ticket is still good for the stream itself.
+            await (request.method === 'HEAD' ? tickets.look : tickets.redeem)(query['ticket'])
           : await authenticate(headers['authorization'])
       limitUser(userId, set.headers)
       // Where the path has no parameters Elysia gives none, whatever its types say.

@@ -2,6 +2,10 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { explainDirectory } from '../db/data-directory.ts'
 
+export function secretFile(directory: string): string {
+  return join(directory, 'secret')
+}
+
 /**
  * The secret of this checkout, for signing tokens in development where no setting gives one. It is
  * made once and kept, so that a token outlives a restart.
@@ -9,7 +13,7 @@ import { explainDirectory } from '../db/data-directory.ts'
  * @throws DirectoryUnusable when the directory cannot be written
  */
 export async function developmentSecret(directory: string): Promise<string> {
-  const file = join(directory, 'secret')
+  const file = secretFile(directory)
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     await writeNew(file, Buffer.from(crypto.getRandomValues(new Uint8Array(32))))

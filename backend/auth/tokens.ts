@@ -1,6 +1,7 @@
 import { jwt } from '@elysiajs/jwt'
 import {
   createRemoteJWKSet,
+  customFetch,
   decodeProtectedHeader,
   errors,
   jwtVerify,
@@ -9,15 +10,18 @@ import {
 } from 'jose'
 import { LRUCache } from 'lru-cache'
 import type { AuthServer } from '../config.ts'
-import { isStorable } from '../http/values.ts'
+import { isStorable, printable } from '../http/values.ts'
 
-/** The token's fault: it is not valid, or no longer. */
+/**
+ * The token's fault: it is not valid, or no longer. The message is for whoever runs the server; of
+ * the token it repeats a single claim at most.
+ */
 export class TokenError extends Error {
   override readonly name = 'TokenError'
   readonly reason: 'invalid' | 'expired'
 
-  constructor(reason: 'invalid' | 'expired') {
-    super(`The token is ${reason}`)
+  constructor(reason: 'invalid' | 'expired', message: string) {
+    super(message)
     this.reason = reason
   }
 }
@@ -67,18 +71,23 @@ export function createTokenVerifier(
   now: () => number = Date.now,
 ): VerifyToken {
   const remembered = new LRUCache<string, Claims>({ max: rememberedTokens })
-  const checkSecret = secret === undefined ? refuse : secretChecker(secret)
+  const checkSecret =
+    secret === undefined ? refuseWithout('BETTER_AUTH_SECRET') : secretChecker(secret)
   const keySet =
     authServer === undefined
-      ? { check: refuse, refreshWhenOld() {} }
+      ? { check: refuseWithout('BETTER_AUTH_URL'), refreshWhenOld() {} }
       : openKeySet(authServer, () => remembered.clear(), now)
 
   async function check(token: string): Promise<Claims> {
-    if (token.length > longestToken) throw new TokenError('invalid')
+    if (token.length > longestToken)
+      throw new TokenError('invalid', `longer than ${longestToken} characters`)
     const algorithm = algorithmOf(token)
     if (algorithm === 'HS256') return claimsOf(await checkSecret(token))
     if (keySetAlgorithms.includes(algorithm)) return claimsOf(await keySet.check(token))
-    throw new TokenError('invalid')
+    throw new TokenError(
+      'invalid',
+      `alg ${shown(algorithm)} is not one of HS256, ${keySetAlgorithms.join(', ')}`,
+    )
   }
 
   return async function verifyToken(token) {
@@ -88,30 +97,34 @@ export function createTokenVerifier(
     const seconds = now() / 1000
     if (seconds >= claims.expires + clockTolerance) {
       remembered.delete(token)
-      throw new TokenError('expired')
+      throw new TokenError('expired', 'expired')
     }
-    if (seconds < claims.notBefore - clockTolerance) throw new TokenError('invalid')
+    if (seconds < claims.notBefore - clockTolerance)
+      throw new TokenError('invalid', "nbf is later than this server's clock")
     if (!known && token.length <= longestRememberedToken) remembered.set(token, claims)
     return claims
   }
 }
 
-const refuse: CheckSignature = async function refuseToken() {
-  throw new TokenError('invalid')
+function refuseWithout(setting: string): CheckSignature {
+  return async function refuseToken(token) {
+    throw new TokenError('invalid', `${algorithmOf(token)} token, but ${setting} is not set`)
+  }
 }
 
 function algorithmOf(token: string): string {
   try {
-    return decodeProtectedHeader(token).alg ?? ''
+    return decodeProtectedHeader(token).alg ?? 'none'
   } catch {
-    throw new TokenError('invalid')
+    throw new TokenError('invalid', "not a JWT: is it Better Auth's session token?")
   }
 }
 
 function claimsOf({ sub, exp, nbf }: JWTPayload): Claims {
   const isUserId =
     typeof sub === 'string' && sub.length >= 1 && sub.length <= longestUserId && isStorable(sub)
-  if (!isUserId || exp === undefined) throw new TokenError('invalid')
+  if (!isUserId || exp === undefined)
+    throw new TokenError('invalid', `sub is not text of 1 to ${longestUserId} characters`)
   return { userId: sub, notBefore: nbf ?? -Infinity, expires: Math.min(exp, endOfTime) }
 }
 
@@ -120,19 +133,46 @@ const claimOptions = { requiredClaims: ['sub', 'exp'], clockTolerance: Number.MA
 
 function secretChecker(secret: string): CheckSignature {
   const { hs256 } = jwt({ name: 'hs256', secret }).decorator
+  const key = new TextEncoder().encode(secret)
   return async function checkSecret(token) {
     // By itself the plugin takes HS512 too, and tokens that never end; these options close that.
-    const payload = await hs256.verify(token, { ...claimOptions, algorithms: ['HS256'] })
-    if (payload === false) throw new TokenError('invalid')
-    return payload
+    const options = { ...claimOptions, algorithms: ['HS256'] }
+    const payload = await hs256.verify(token, options)
+    if (payload !== false) return payload
+    // The plugin keeps to itself why.
+    const error = await jwtVerify(token, key, options).catch((thrown: unknown) => thrown)
+    throw new TokenError('invalid', explain(error, token, 'BETTER_AUTH_SECRET'))
   }
 }
 
+/** Why a token is refused, for whoever runs the server. */
+function explain(error: unknown, token: string, keys: string, expected?: AuthServer): string {
+  if (error instanceof errors.JWSSignatureVerificationFailed)
+    return `${algorithmOf(token)} signature does not match ${keys}`
+  if (error instanceof errors.JWKSNoMatchingKey) return `the kid is not among ${keys}`
+  if (error instanceof errors.JWTClaimValidationFailed && expected) {
+    const { iss, aud } = error.payload
+    if (error.claim === 'iss' && iss !== undefined)
+      return `iss ${shown(iss)} is not ${expected.issuer}`
+    if (error.claim === 'aud' && aud !== undefined)
+      return `aud ${shown(aud)} is not ${expected.audience}`
+  }
+  return error instanceof Error ? shown(error.message) : 'not valid'
+}
+
+function shown(claim: unknown): string {
+  return printable(typeof claim === 'string' ? claim : JSON.stringify(claim))
+}
+
 function openKeySet(
-  { keySetUrl, issuer, audience }: AuthServer,
+  authServer: AuthServer,
   onRefresh: () => void,
   now: () => number,
 ): { check: CheckSignature; refreshWhenOld: () => void } {
+  const { keySetUrl, issuer, audience } = authServer
+  const keys = `the keys at ${keySetUrl.origin}${keySetUrl.pathname}`
+  let failure: { error: AuthUnavailable; at: number } | undefined
+
   // The keys never grow too old to be used, or an auth server that is away would take every user
   // with it. An unknown key makes jose fetch the set again, one fetch at a time and at most one a
   // second; a key that was taken out of the set is noticed by the refresh below.
@@ -140,8 +180,22 @@ function openKeySet(
     cacheMaxAge: Infinity,
     cooldownDuration: keySetCooldown,
     timeoutDuration: keySetTimeout,
+    // jose counts the second from the last success alone: an auth server that fails would be asked
+    // by every token with an unknown key.
+    async [customFetch](url, options) {
+      if (failure && performance.now() - failure.at < keySetCooldown) throw failure.error
+      return fetch(url, options)
+    },
   })
   let refreshedAt = now()
+
+  function failed(thrown: unknown): AuthUnavailable {
+    if (thrown instanceof AuthUnavailable) return thrown
+    const why = thrown instanceof Error ? thrown.message : String(thrown)
+    const error = new AuthUnavailable(`${keys} cannot be had: ${why}`)
+    failure = { error, at: performance.now() }
+    return error
+  }
 
   const lookUp: JWTVerifyGetKey = async function lookUp(header, token) {
     try {
@@ -149,9 +203,7 @@ function openKeySet(
     } catch (error) {
       if (error instanceof errors.JWKSNoMatchingKey) throw error
       if (error instanceof errors.JWKSMultipleMatchingKeys) throw error
-      throw new AuthUnavailable(
-        `The keys at ${keySetUrl.origin}${keySetUrl.pathname} cannot be had: ${error instanceof Error ? error.message : String(error)}`,
-      )
+      throw failed(error)
     }
   }
 
@@ -172,7 +224,7 @@ function openKeySet(
       if (now() - refreshedAt < keySetMaxAge) return
       refreshedAt = now()
       // Failing is no news: the last good keys stay, and the next refresh is ten minutes away.
-      keySet.reload().then(onRefresh, () => {})
+      keySet.reload().then(onRefresh, failed)
     },
     async check(token) {
       try {
@@ -185,7 +237,7 @@ function openKeySet(
         return payload
       } catch (error) {
         if (error instanceof AuthUnavailable) throw error
-        throw new TokenError('invalid')
+        throw new TokenError('invalid', explain(error, token, keys, authServer))
       }
     },
   }

@@ -53,6 +53,7 @@ const faults: Record<string, (scene: Scene) => Promise<void>> = {
     }
     auth.interceptKeySet(async () => answer(20_000))
     expectStatus(report, 'a token of an unknown key', await knock(token), 503)
+    await Bun.sleep(1_000)
     auth.interceptKeySet(async () => answer(2_000))
     expectStatus(report, 'a token of a key that takes 2 s', await knock(token), 200)
     auth.interceptKeySet()

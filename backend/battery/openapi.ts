@@ -95,6 +95,8 @@ export function createConformance(document: OpenApiDocument) {
   function declarationOf(method: string, path: string, status: number): Declared | undefined {
     const operation = operationOf(method, path)
     if (operation === undefined) return document.components.responses[status]
+    // A request with a wrong Host is refused before its path is looked at.
+    if (status === 400) return document.components.responses[status]
     const declared = operation.responses[status]
     if (status !== 403 || !userPrefix.test(path)) return declared
     return declared ? eitherOf(declared) : document.components.responses[status]

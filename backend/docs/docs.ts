@@ -4,7 +4,7 @@ import favicon from 'swagger-ui-dist/favicon-32x32.png' with { type: 'file' }
 import script from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' }
 import style from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' }
 import { version } from '../../package.json'
-import { Failure, failures, type FailureCode } from '../errors.ts'
+import { Failure, failures, sentenceOf, type FailureCode, type FieldError } from '../errors.ts'
 import { docsSecurityPolicy, securityHeaders } from '../http/security-headers.ts'
 
 const introduction = `Each user's tasks, behind a Better Auth token.
@@ -12,7 +12,7 @@ const introduction = `Each user's tasks, behind a Better Auth token.
 **Trying it out:** in development \`bun run token\` prints a token; paste it under *Authorize*.
 
 **Errors** have one shape everywhere: \`detail\` for a person, \`code\` for a program, \`request_id\` for
-asking us about it; a 422 adds \`errors\`, one per field. An unknown path is 404 \`route_not_found\`, a
+asking us about it; a 422 adds \`errors\`, one per field, and its \`detail\` is the first of them. An unknown path is 404 \`route_not_found\`, a
 known path with another method 405 \`method_not_allowed\` with \`Allow\`.
 
 **The same routes answer under \`/api/{user_id}/tasks\`** for front ends that put the user's id into the
@@ -127,6 +127,7 @@ type Media = {
   schema?: {
     type?: string
     minProperties?: number
+    additionalProperties?: boolean
     properties?: { code?: { enum?: FailureCode[] }; version?: object }
   }
   examples?: object
@@ -275,6 +276,7 @@ const meanings: Record<string, string> = {
 
 /** Answers to what none of the operations describes. `401`: under `/api`, before anything else. */
 const besideOperations: Record<string, { path: string; codes: [FailureCode, ...FailureCode[]] }> = {
+  '400': { path: '', codes: ['bad_request'] },
   '401': { path: '', codes: ['token_missing', 'token_invalid', 'token_expired'] },
   '403': { path: '/api/{user_id}/tasks', codes: ['wrong_user'] },
   '404': { path: '', codes: ['route_not_found'] },
@@ -297,6 +299,8 @@ function complete(document: Document): Document {
         const content = onlyJson(operation.requestBody.content)
         // Elysia takes `{}` for an optional body that is not there, and never checks it.
         if (isOptional) delete mediaOf(content).schema?.minProperties
+        // Elysia closes a schema when it compiles it, and then drops other fields all the same.
+        delete mediaOf(content).schema?.additionalProperties
         operation.requestBody = { required: !isOptional, content }
       }
       if (path.endsWith('/events')) operation.responses['200'] = eventStream
@@ -377,8 +381,14 @@ function mediaOf(content: Record<string, Media> = {}): Media {
   return media
 }
 
+const sampleErrors: Partial<Record<FailureCode, FieldError>> = {
+  malformed_json: { field: 'body', detail: 'must be JSON (RFC 8259) in UTF-8' },
+  idempotency_key_reused: { field: 'Idempotency-Key', detail: 'was used for another request' },
+}
+
 function exampleOf(code: FailureCode) {
   const { status, detail } = failures[code]
-  const errors = [{ field: 'title', detail: 'is required' }]
-  return { detail, code, request_id: sampleRequestId, ...(status === 422 && { errors }) }
+  if (status !== 422) return { detail, code, request_id: sampleRequestId }
+  const error = sampleErrors[code] ?? { field: 'title', detail: 'is required' }
+  return { detail: sentenceOf(error), code, request_id: sampleRequestId, errors: [error] }
 }

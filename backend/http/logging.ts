@@ -2,6 +2,7 @@ import { Elysia } from 'elysia'
 import { pino, stdTimeFunctions, type Logger } from 'pino'
 import pretty from 'pino-pretty'
 import type { Config } from '../config.ts'
+import { codeOf } from '../errors.ts'
 
 const longestWait = 20 // ms
 
@@ -35,10 +36,11 @@ function standardOutput(): { write: (line: string) => void } {
 type Begun = { at: number; id: string | number | undefined }
 
 /**
- * One line per request: method, route, status, milliseconds and request id. The route is the
- * pattern, not the path, so that nothing a user typed or was given reaches the log.
+ * One line per request: method, route, status, milliseconds and request id, and the code of one that
+ * failed. The route is the pattern, not the path, so that nothing a user typed or was given reaches
+ * the log. In development a 404 has its path, too: it is the developer who typed it.
  */
-export function requestLog(log: Logger) {
+export function requestLog(log: Logger, { environment }: Pick<Config, 'environment'>) {
   const begun = new WeakMap<Request, Begun>()
   return new Elysia({ name: 'request-log' })
     .onRequest(function startClock({ request, set }) {
@@ -47,12 +49,15 @@ export function requestLog(log: Logger) {
       // The cors plugin answers these itself, and no later hook sees them.
       if (request.method === 'OPTIONS') log.info({ method: 'OPTIONS', status: 204, request_id: id })
     })
-    .onAfterResponse({ as: 'global' }, function logRequest({ request, route, set, responseValue }) {
+    .onAfterResponse({ as: 'global' }, function logRequest(context) {
+      const { request, route, path, set, responseValue } = context
       const { at, id } = begun.get(request)!
       log.info({
         method: request.method,
         route: route ?? null,
+        ...(set.status === 404 && environment === 'development' && { path }),
         status: responseValue instanceof Response ? responseValue.status : set.status,
+        code: codeOf(request),
         ms: Math.round((performance.now() - at) * 100) / 100,
         request_id: id,
       })

@@ -86,21 +86,34 @@ function withoutPort(text: string): string {
   return colon !== -1 && colon === text.lastIndexOf(':') ? text.slice(0, colon) : text
 }
 
-/** The /64 of an IPv6 address: in it, a client may have any other address at will. */
+/**
+ * The /64 of an IPv6 address: in it, a client may have any other address at will. An IPv4 address
+ * that is mapped into IPv6 (RFC 4291, 2.5.5.2) is itself, whichever way it is written.
+ */
 function findNetwork(address: string): string {
   if (!address.includes(':')) return address
-  if (address.startsWith('::ffff:') && address.includes('.')) return address.slice(7)
-  const [before = '', after] = address.split('::')
-  const groups = before === '' ? [] : before.split(':')
-  if (after !== undefined) {
-    const last = after === '' ? [] : after.split(':')
-    while (groups.length + last.length < 8) groups.push('0')
-    groups.push(...last)
-  }
+  const groups = groupsOf(address)
+  const [high = 0, low = 0] = groups.slice(6)
+  if (groups[5] === 0xffff && groups.slice(0, 5).every((group) => group === 0))
+    return [high >> 8, high & 255, low >> 8, low & 255].join('.')
   return groups
     .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
+    .map((group) => group.toString(16))
     .join(':')
+}
+
+/** The eight numbers of an IPv6 address. */
+function groupsOf(address: string): number[] {
+  const [before = [], after = []] = address.split('::').map((part) =>
+    part.split(':').flatMap((group) => {
+      if (group === '') return []
+      if (!group.includes('.')) return [Number.parseInt(group, 16)]
+      const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number)
+      return [a * 256 + b, c * 256 + d]
+    }),
+  )
+  const zeros = Array.from({ length: 8 - before.length - after.length }, () => 0)
+  return [...before, ...zeros, ...after]
 }
 
 /**

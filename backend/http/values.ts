@@ -22,6 +22,13 @@ export function isStorable(text: string): boolean {
   return !text.includes('\0') && text.isWellFormed()
 }
 
+const longestPrinted = 100 // characters
+
+/** A stranger's text as a log may have it: cut, and without what a terminal would obey. */
+export function printable(text: string): string {
+  return text.slice(0, longestPrinted).replaceAll(/\p{C}/gu, '?')
+}
+
 function isText(schema: TextOptions, value: unknown, text: (raw: string) => string): boolean {
   if (typeof value !== 'string' || !isStorable(value)) return false
   let length = 0

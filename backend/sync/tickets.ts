@@ -1,4 +1,3 @@
-import type { RedeemTicket } from '../auth/current-user.ts'
 import type { Bearer } from '../auth/tokens.ts'
 import type { Database } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
@@ -23,19 +22,40 @@ export function createTickets({ query }: Pick<Database, 'query'>) {
     return ticket
   }
 
-  const redeem: RedeemTicket = async (ticket) => {
-    const [found] = await query<{ user_id: string; expires: number; is_good: boolean }>`
+  /** @throws ApiError 401 */
+  const redeem = async (ticket: string): Promise<Bearer> => {
+    const [found] = await query<Found>`
       delete from event_tickets where hash = ${hash(ticket)}
       returning
         user_id, extract(epoch from token_expires_at)::float8 as expires, expires_at > now() as is_good`
-    if (!found?.is_good)
-      throw new ApiError('token_invalid', {
-        headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
-      })
-    return { userId: found.user_id, expires: found.expires }
+    return bearerOf(found)
   }
 
-  return { issue, redeem }
+  /**
+   * The same without using it up.
+   *
+   * @throws ApiError 401
+   */
+  const look = async (ticket: string): Promise<Bearer> => {
+    const [found] = await query<Found>`
+      select
+        user_id, extract(epoch from token_expires_at)::float8 as expires, expires_at > now() as is_good
+      from event_tickets where hash = ${hash(ticket)}`
+    return bearerOf(found)
+  }
+
+  return { issue, redeem, look }
+}
+
+type Found = { user_id: string; expires: number; is_good: boolean }
+
+function bearerOf(found: Found | undefined): Bearer {
+  if (!found?.is_good)
+    throw new ApiError('token_invalid', {
+      headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
+      reason: `the ticket is unknown, used or older than ${ticketLifetime} s`,
+    })
+  return { userId: found.user_id, expires: found.expires }
 }
 
 function hash(ticket: string): string {

@@ -1,10 +1,11 @@
 import { Elysia, NotFoundError, t, type Context } from 'elysia'
 import { currentUser, type Authenticate } from '../auth/current-user.ts'
 import { Conflict, Failure, Invalid } from '../errors.ts'
-import { jsonBody } from '../http/body.ts'
+import { jsonBody, takes } from '../http/body.ts'
 import { readIdempotency } from './idempotency.ts'
 import type { Limit } from '../http/rate-limit.ts'
 import type { createTaskList } from './list/list.ts'
+import { tidyQuery } from './list/query.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
 import { readPosition, writeSyncToken, type TaskChanges } from '../sync/changes.ts'
 import type { Live } from '../sync/live.ts'
@@ -90,7 +91,7 @@ export function taskRoutes(parts: TaskParts) {
 
 /** The stream of events. Beside a token it takes a ticket. */
 function eventRoutes({ live, tickets, authenticate, limitUser }: TaskParts) {
-  return new Elysia().use(currentUser(authenticate, limitUser, tickets.redeem)).get(
+  return new Elysia().use(currentUser(authenticate, limitUser, tickets)).get(
     '/events',
     async function streamEvents({ userId, expires, query, headers, set, request, server }) {
       // An EventSource gives up for good on an error: what it cannot resume from is a resync.
@@ -156,10 +157,8 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       {
         headers: ReadHeaders,
         query: ListQuery,
-        // Of a repeated parameter Elysia gives the last; its lists would split a tag at its commas.
         async transform({ query, request: { url } }) {
-          const given = parametersOf(url).getAll('tag')
-          if (given.length > 0) Object.assign(query, { tag: given })
+          tidyQuery(query, parametersOf(url))
         },
         response: { 200: t.Array(Task), 304: t.Void(), ...anyRoute },
         detail: { tags, summary: 'List my tasks, oldest first' },
@@ -178,7 +177,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       },
       {
         headers: CreateHeaders,
-        body: NewTask,
+        ...takes(NewTask),
         response: {
           201: Task,
           ...anyRoute,
@@ -246,7 +245,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        body: TaskChangesBody,
+        ...takes(TaskChangesBody),
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Change fields of a task' },
       },
@@ -259,7 +258,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        body: TaskChangesBody,
+        ...takes(TaskChangesBody),
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Change fields of a task, as a JSON Merge Patch (RFC 7396)' },
       },
@@ -278,7 +277,7 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        body: t.Optional(Completion),
+        ...takes(t.Optional(Completion)),
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Complete a task, or take that back' },
       },

@@ -76,7 +76,8 @@ async function storeAndFind(probe: Probe, text: string): Promise<void> {
   const isSearch = isStorable(text) && lengthOf(text) <= 200 && words.size <= 20
   await find('q', isSearch, (task) => !isTitle || task.title === title)
   await find('search', isSearch, (task) => !isTitle || task.title === title)
-  await find('tag', isTag, ({ tags }) => tags.includes(text))
+  // An empty parameter counts as absent.
+  await find('tag', isTag || text === '', ({ tags }) => text === '' || tags.includes(text))
 }
 
 const encoded = (text: string) => encodeURIComponent(text.toWellFormed())

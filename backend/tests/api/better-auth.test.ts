@@ -151,7 +151,8 @@ describe('while the auth server is away', () => {
     expect(headers.get('www-authenticate')).toBeNull()
     expect(await statusFor(await tokenFor('hs256'))).toBe(200)
     authServer.restart()
-    expect(await statusFor(token)).toBe(200)
+    // Within a second: it is asked again then.
+    await settled(async () => (await statusFor(token)) === 200)
   })
 
   test.each([
@@ -182,6 +183,30 @@ describe('while the auth server is away', () => {
     expect(await statusFor(token)).toBe(503)
     expect(visits).toBe(0)
     await elsewhere.stop(true)
+  })
+
+  test('it is asked at most once a second, and the log told as seldom, without a stack', async () => {
+    const { authServer, api, statusFor } = start()
+    const { token } = await authServer.signUp()
+    authServer.interceptKeySet(async () => new Response('down', { status: 500 }))
+    const statuses = new Set<number>()
+    const began = performance.now()
+    while (performance.now() - began < 1_500) statuses.add(await statusFor(token))
+    const most = 1 + Math.floor((performance.now() - began) / 1_000)
+    expect(statuses).toEqual(new Set([503]))
+    expect(authServer.keySetRequests()).toBeLessThanOrEqual(most)
+    const told = api.lines.filter((line) => line.includes('cannot be had'))
+    expect(told.length).toBeWithin(1, most + 1)
+    expect(JSON.parse(told[0]!)).toMatchObject({
+      level: 50,
+      code: 'auth_unavailable',
+      route: '/api/tasks',
+      msg: expect.stringContaining(`the keys at ${authServer.url}/api/auth/jwks cannot be had`),
+    })
+    expect(api.lines.join('')).not.toContain('stack')
+    expect(api.lines.join('')).not.toContain('request failed')
+    authServer.interceptKeySet()
+    await settled(async () => (await statusFor(token)) === 200)
   })
 
   test('however many ask at once, the keys are fetched once', async () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { failures } from '../../errors.ts'
+import { failures, type FieldError } from '../../errors.ts'
 import { startApi } from '../support/api.ts'
 
 type Media = {
@@ -155,9 +155,17 @@ describe('the OpenAPI document', () => {
     expect(headersOf('/api/tasks/events', 'get', '200')).toEqual([...always, 'X-Accel-Buffering'])
   })
 
+  test('lets a body have other fields, as the routes do', () => {
+    const bodies = Object.values(paths)
+      .flatMap((operations) => Object.values(operations))
+      .map((operation) => JSON.stringify(operation.requestBody ?? {}))
+    expect(bodies.join('')).toContain('"title"')
+    expect(bodies.join('')).not.toContain('additionalProperties')
+  })
+
   test('has the answers that belong to no route', () => {
     const { responses } = components
-    expect(Object.keys(responses)).toEqual(['401', '403', '404', '405', '429', '503'])
+    expect(Object.keys(responses)).toEqual(['400', '401', '403', '404', '405', '429', '503'])
     expect(responses['405']).toMatchObject({
       headers: { Allow: { required: true } },
       content: { 'application/json': { examples: { method_not_allowed: {} } } },
@@ -199,7 +207,12 @@ describe('the OpenAPI document', () => {
             codes.add(code)
             const { status: expected, detail } = failures[code as keyof typeof failures]
             expect(String(expected)).toBe(status)
-            expect(value).toMatchObject({ code, detail, request_id: expect.any(String) })
+            const { errors: [first] = [] } = value as { errors?: FieldError[] }
+            expect(value).toMatchObject({
+              code,
+              detail: first ? `${first.field}: ${first.detail}` : detail,
+              request_id: expect.any(String),
+            })
           }
         }
     expect([...codes].toSorted()).toEqual(Object.keys(failures).toSorted())

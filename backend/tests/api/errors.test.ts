@@ -1,7 +1,7 @@
-import { afterAll, describe, expect, test } from 'bun:test'
+import { afterAll, describe, expect, spyOn, test } from 'bun:test'
 import { connect as dial } from 'node:net'
 import { DatabaseUnavailable } from '../../db/pool.ts'
-import { failures, type FailureCode } from '../../errors.ts'
+import { failures, type FailureCode, type FieldError } from '../../errors.ts'
 import {
   database,
   frontEnd,
@@ -17,8 +17,10 @@ const api = startApi()
 afterAll(api.stop)
 
 /** The whole of a failed answer: body to the letter, and the headers that every answer has. */
-function expectFailure(answer: Answer, code: FailureCode, errors?: object[]): void {
-  const { status, detail } = failures[code]
+function expectFailure(answer: Answer, code: FailureCode, errors?: FieldError[]): void {
+  const { status } = failures[code]
+  const [first] = errors ?? []
+  const detail = first ? `${first.field}: ${first.detail}` : failures[code].detail
   expect(answer.status).toBe(status)
   expect(answer.body).toEqual({
     detail,
@@ -44,7 +46,7 @@ const descriptionRule =
   'must be text of 0 to 1000 characters, without U+0000 and lone surrogates or null'
 
 describe('fields', () => {
-  const refusedOnCreate: [string, unknown, object[]][] = [
+  const refusedOnCreate: [string, unknown, FieldError[]][] = [
     ['no title', {}, [{ field: 'title', detail: 'is required' }]],
     ['an empty title', { title: '' }, [{ field: 'title', detail: titleRule }]],
     ['a title of spaces', { title: ' \t\n\u00a0\u3000' }, [{ field: 'title', detail: titleRule }]],
@@ -74,7 +76,7 @@ describe('fields', () => {
       { title: 'a', description: 5 },
       [{ field: 'description', detail: descriptionRule }],
     ],
-    ...['true', 1, 0, null, [], {}].map((completed): [string, unknown, object[]] => [
+    ...['true', 1, 0, null, [], {}].map((completed): [string, unknown, FieldError[]] => [
       `completed as ${JSON.stringify(completed)}`,
       { title: 'a', completed },
       [{ field: 'completed', detail: 'must be true or false' }],
@@ -88,7 +90,7 @@ describe('fields', () => {
         { field: 'completed', detail: 'must be true or false' },
       ],
     ],
-    ...[[], ['x'], 'x', 1, null, true].map((json): [string, unknown, object[]] => [
+    ...[[], ['x'], 'x', 1, null, true].map((json): [string, unknown, FieldError[]] => [
       `the body ${JSON.stringify(json)}`,
       json,
       [{ field: 'body', detail: 'must be a JSON object' }],
@@ -111,7 +113,7 @@ describe('fields', () => {
 
   const atLeastOne =
     'must have at least one of title, description, completed, priority, tags, due_date, due_time, due_timezone'
-  const refusedOnUpdate: [string, unknown, object[]][] = [
+  const refusedOnUpdate: [string, unknown, FieldError[]][] = [
     ['{}', {}, [{ field: 'body', detail: atLeastOne }]],
     ['no known field', { titel: 'x', id: 5 }, [{ field: 'body', detail: atLeastOne }]],
     [
@@ -221,17 +223,12 @@ describe('ids', () => {
     expect([403, 404]).toContain((await ask('GET', `/api/tasks/${id}`, { token })).status)
   })
 
-  test.each(['', 'pendin', 'ALL', 'all,pending', 'null'])(
-    'the status %p is refused',
-    async (status) => {
-      const { token } = await newUser()
-      expectFailure(
-        await ask('GET', `/api/tasks?status=${status}`, { token }),
-        'validation_failed',
-        [{ field: 'status', detail: 'must be one of all, pending, completed' }],
-      )
-    },
-  )
+  test.each(['pendin', 'all,pending', 'null'])('the status %p is refused', async (status) => {
+    const { token } = await newUser()
+    expectFailure(await ask('GET', `/api/tasks?status=${status}`, { token }), 'validation_failed', [
+      { field: 'status', detail: 'must be one of all, pending, completed' },
+    ])
+  })
 })
 
 describe('bodies', () => {
@@ -250,7 +247,8 @@ describe('bodies', () => {
       new Uint8Array([...Buffer.from('{"title":"'), 0xff, 0xc0, ...Buffer.from('"}')]),
     ],
     ['UTF-16', Buffer.from('{"title":"x"}', 'utf16le')],
-    ['50,000 brackets', '['.repeat(50_000)],
+    ['32 brackets that nothing closes', '['.repeat(32)],
+    ['brackets in a text that nothing closes', `{"title":"\\"${'['.repeat(50)}`],
     ['spaces', '   '],
   ]
   test.each(malformed)('%s is malformed', async (_, body) => {
@@ -258,6 +256,68 @@ describe('bodies', () => {
     const answer = await ask('POST', '/api/tasks', { token, body, headers: json })
     expectFailure(answer, 'malformed_json', unclear)
     expect(await rowsOf(user)).toEqual([])
+  })
+
+  const nested = (levels: number) => '['.repeat(levels) + ']'.repeat(levels)
+  const deep = 'must be nested 32 levels deep at most'
+  const fields = ['title', 'description', 'tags', 'due_date', 'completed', 'unknown']
+
+  test.each(fields)(
+    'one that is nested deep in %s is refused before it is parsed',
+    async (field) => {
+      const { id: user, token } = await newUser()
+      const parse = spyOn(JSON, 'parse')
+      for (const levels of [32, 1_000, 32_000]) {
+        const body = `{"title":"x","${field}":${nested(levels)}}`
+        parse.mockClear()
+        const answer = await ask('POST', '/api/tasks', { token, body, headers: json })
+        expectFailure(answer, 'validation_failed', [{ field: 'body', detail: deep }])
+        expect(parse.mock.calls.map(([text]) => text)).not.toContain(body)
+      }
+      parse.mockRestore()
+      expectFailure(
+        await ask('POST', '/api/tasks', { token, body: '['.repeat(50_000), headers: json }),
+        'validation_failed',
+        [{ field: 'body', detail: deep }],
+      )
+      expect(await rowsOf(user)).toEqual([])
+    },
+  )
+
+  test('one of 32 levels is read, and so are brackets in text', async () => {
+    const { token } = await newUser()
+    const title = `\\"${'['.repeat(99)}`
+    const body = `{"title":${JSON.stringify(title)},"unknown":${nested(31)}}`
+    const answer = await ask('POST', '/api/tasks', { token, body, headers: json })
+    expect(answer.status).toBe(201)
+    expect(answer.body).toMatchObject({ title })
+  })
+
+  test.each([
+    ['POST', '/api/tasks', 'title'],
+    ['POST', '/api/tasks', 'tags'],
+    ['POST', '/api/tasks', 'due_date'],
+    ['PUT', '/api/tasks/1', 'description'],
+    ['PATCH', '/api/tasks/1', 'tags'],
+    ['PATCH', '/api/tasks/1/complete', 'completed'],
+  ])('%s %s never prints a large value of %s that is wrong', async (method, path, field) => {
+    const { token } = await newUser()
+    const value = Array.from({ length: 1_000 }, () => JSON.parse(nested(29)) as unknown)
+    const body = JSON.stringify({ title: 'x', [field]: value })
+    const print = spyOn(JSON, 'stringify')
+    const { status } = await ask(method, path, { token, body, headers: json })
+    const lengths = print.mock.results.map(({ value: text }) => String(text).length)
+    print.mockRestore()
+    expect(status).toBe(422)
+    expect(Math.max(...lengths)).toBeLessThan(10_000)
+  })
+
+  test('a list with very many wrong items names a few of them', async () => {
+    const { token } = await newUser()
+    const tags = Array.from({ length: 20_000 }, () => 1)
+    const answer = await ask('POST', '/api/tasks', { token, json: { title: 'x', tags } })
+    expect(answer.status).toBe(422)
+    expect(answer.text.length).toBeLessThan(10_000)
   })
 
   test.each([
@@ -460,14 +520,119 @@ describe('routes', () => {
   })
 })
 
-test.each(['x', 'api', 'a.example'])('the host may be called %s', async (host) => {
-  const { port } = new URL(api.origin)
-  const socket = dial(Number(port), '127.0.0.1')
-  socket.write(`GET /health HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
-  let text = ''
-  for await (const bytes of socket) text += String(bytes)
-  expect(text).toStartWith('HTTP/1.1 200 OK')
-  expect(text).toEndWith('{"status":"ok"}')
+describe('the Host header', () => {
+  /** Sends a head as it is, and gives the answer. */
+  async function sendHead(lines: string[]): Promise<{ status: number; body: string }> {
+    const socket = dial(Number(new URL(api.origin).port), '127.0.0.1')
+    socket.write([...lines, 'Connection: close', '', ''].join('\r\n'), 'latin1')
+    let text = ''
+    for await (const bytes of socket) text += String(bytes)
+    return { status: Number(text.split(' ')[1]), body: text.slice(text.indexOf('\r\n\r\n') + 4) }
+  }
+
+  const good = [
+    'x',
+    'api',
+    'a.example',
+    'A.Example:8000',
+    'x:',
+    'a_b',
+    '127.0.0.1:80',
+    '[::1]',
+    '[::1]:80',
+    "!$&'()*+;=~-",
+    'a,b',
+    '%c3%a9.example',
+  ]
+  test.each(good)('may be %s', async (host) => {
+    expect(await sendHead(['GET /health HTTP/1.1', `Host: ${host}`])).toEqual({
+      status: 200,
+      body: '{"status":"ok"}',
+    })
+  })
+
+  const bad = [
+    'a b',
+    'a/b',
+    'a/',
+    'a?b',
+    'a#b',
+    'u@a',
+    '',
+    ' ',
+    'ü',
+    'a\\b',
+    '<x>',
+    'a"b',
+    'a^b',
+    'a|b',
+    'http://x',
+    'a:b',
+    'a:1:2',
+    '[::1',
+    '::1',
+    'a%zz',
+    '/public',
+    'a\tb',
+    'a:999999',
+  ]
+  test.each(bad)('%p is none: 400, and the path is what it was', async (host) => {
+    const { token } = await newUser()
+    for (const target of ['/api/tasks', '/public/api/tasks', 'http://a.example/public/api/tasks'])
+      expectBadRequest(await sendHead(request(target, token, [`Host: ${host}`])))
+  })
+
+  test('is needed, once', async () => {
+    const { token } = await newUser()
+    const target = '/public/api/tasks'
+    for (const hosts of [
+      ['Host: a', 'Host: b'],
+      ['Host: a b', 'Host: a'],
+    ])
+      expectBadRequest(await sendHead(request(target, token, hosts)))
+    const [, ...rest] = request(target, token, [])
+    expectBadRequest(await sendHead([`GET ${target} HTTP/1.0`, ...rest]))
+    for (const path of ['/health/x', '/ready?', '/readyy', '/health?/api/tasks'])
+      expectBadRequest(await sendHead([`GET ${path} HTTP/1.0`, ...rest]))
+    // Without one in HTTP/1.1 the runtime answers by itself.
+    expect((await sendHead(request(target, token, []))).status).toBe(400)
+  })
+
+  test.each(['/health', '/ready'])(
+    'is not needed by a load balancer that asks for %s',
+    async (path) => {
+      expect((await sendHead([`GET ${path} HTTP/1.0`])).status).toBe(200)
+    },
+  )
+
+  test('does not move the path of an absolute target, whatever host that names', async () => {
+    const { token } = await newUser()
+    const statuses = async (target: string) =>
+      (await sendHead(request(target, token, ['Host: a.example']))).status
+    for (const authority of ['a.example', 'x', 'u@x', 'x:80', 'evil.example/public'])
+      expect(await statuses(`http://${authority}/public/api/tasks`)).toBe(404)
+    expect(await statuses('http://a.example/api/tasks')).toBe(200)
+    for (const target of ['//public/api/tasks', '/public//api/tasks', 'http:///public/api/tasks'])
+      expect(await statuses(target)).toBe(404)
+  })
+
+  const request = (target: string, token: string, hosts: string[]) => [
+    `GET ${target} HTTP/1.1`,
+    ...hosts,
+    `Authorization: Bearer ${token}`,
+    'X-Request-Id: host-test',
+  ]
+
+  function expectBadRequest({ status, body }: { status: number; body: string }): void {
+    expect({ status, body: JSON.parse(body) as object }).toEqual({
+      status: 400,
+      body: {
+        detail: 'The Host header is missing, or is not the name of a host',
+        code: 'bad_request',
+        request_id: 'host-test',
+      },
+    })
+  }
 })
 
 describe('failures of ours', () => {

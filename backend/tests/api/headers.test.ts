@@ -94,22 +94,29 @@ describe('the log', () => {
   test('has one line per request, with its route and never what the user typed', async () => {
     const { id: user, token } = await newUser()
     const headers = { 'x-request-id': 'log-test', origin: frontEnd }
+    const {
+      request,
+      lines: written,
+      stop,
+    } = startApi({
+      settings: { NODE_ENV: 'production', DATABASE_URL: 'postgres://u:p@127.0.0.1/d' },
+    })
     const title = 'a very private title'
-    const { body } = await api.request<TaskBody>('POST', `/api/${user}/tasks`, {
+    const { body } = await request<TaskBody>('POST', `/api/${user}/tasks`, {
       token,
       json: { title },
       headers,
     })
-    await api.request('GET', `/api/tasks/${body.id}`, { token, headers })
-    await api.request('GET', '/api/tasks?status=a-very-private-title', { token, headers })
-    await api.request('GET', `/nope/${title}`, { headers })
-    await api.request('OPTIONS', '/api/tasks', { headers })
-    const lines = await logged('log-test', 5)
+    await request('GET', `/api/tasks/${body.id}`, { token, headers })
+    await request('GET', '/api/tasks?status=a-very-private-title', { token, headers })
+    await request('GET', `/nope/${title}`, { headers })
+    await request('OPTIONS', '/api/tasks', { headers })
+    const lines = await logged(written, 'log-test', 5)
     expect(lines).toEqual([
       line('POST', '/api/:user_id/tasks', 201),
       line('GET', '/api/tasks/:id', 200),
-      line('GET', '/api/tasks', 422),
-      line('GET', null, 404),
+      line('GET', '/api/tasks', 422, 'validation_failed'),
+      line('GET', null, 404, 'route_not_found'),
       {
         level: 30,
         time: expect.anything(),
@@ -118,24 +125,26 @@ describe('the log', () => {
         request_id: 'log-test',
       },
     ])
-    const everything = api.lines.join('\n')
+    const everything = written.join('\n')
     for (const secret of [token, user, 'private']) expect(everything).not.toContain(secret)
+    await stop()
   })
 
-  const line = (method: string, route: string | null, status: number) => ({
+  const line = (method: string, route: string | null, status: number, code?: string) => ({
     level: 30,
     time: expect.anything(),
     method,
     route,
     status,
+    ...(code && { code }),
     ms: expect.any(Number),
     request_id: 'log-test',
   })
 
   /** A line is written after the answer has gone out. */
-  async function logged(requestId: string, count: number): Promise<object[]> {
+  async function logged(written: string[], requestId: string, count: number): Promise<object[]> {
     for (;;) {
-      const lines = api.lines.filter((text) => text.includes(`"${requestId}"`))
+      const lines = written.filter((text) => text.includes(`"${requestId}"`))
       if (lines.length >= count) return lines.map((text) => JSON.parse(text) as object)
       await Bun.sleep(5)
     }

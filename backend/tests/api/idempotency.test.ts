@@ -134,7 +134,7 @@ describe('the same key', () => {
       const answer = await api.request(method, path, { token, ...options, headers })
       expect(answer.status).toBe(422)
       expect(answer.body).toEqual({
-        detail: failures.idempotency_key_reused.detail,
+        detail: 'Idempotency-Key: was used for another request',
         code: 'idempotency_key_reused',
         request_id: answer.headers.get('x-request-id'),
         errors: [{ field: 'Idempotency-Key', detail: 'was used for another request' }],

@@ -210,6 +210,8 @@ describe('X-Forwarded-For', () => {
     ['192.0.2.1, 10.1.2.3', '192.0.2.2, fd00::7, 10.1.2.3'],
     ['2001:db8:0:1::1', '2001:db8:0:2::1'],
     ['2001:db8::1', '192.0.2.1'],
+    ['::ffff:c633:6404', '::ffff:c633:6405'],
+    ['::c633:6404', '198.51.100.4'],
   ])('of a trusted proxy tells clients apart: %s and %s', async (first, second) => {
     expect(await areOne(first, second)).toBe(false)
   })
@@ -223,6 +225,9 @@ describe('X-Forwarded-For', () => {
     ['the host in an IPv6 network', '2001:db8:0:1::1', '2001:db8:0:1:ffff:ffff:ffff:ffff'],
     ['how IPv6 is written', '2001:db8::1', '[2001:0DB8:0:0:5:6:7:8]:443'],
     ['IPv4 written as IPv6', '192.0.2.1', '::ffff:192.0.2.1'],
+    ['IPv4 written as IPv6 in hexadecimal', '198.51.100.4', '::ffff:c633:6404'],
+    ['IPv4 written as IPv6 in full', '198.51.100.4', '[0:0:0:0:0:FFFF:C633:6404]:443'],
+    ['a proxy in hexadecimal', '198.51.100.4', '198.51.100.4, ::ffff:a01:203'],
     ['what is no address', 'unknown', 'x, nonsense'],
     ['what comes before something that is no address', '192.0.2.1, unknown', '192.0.2.2, unknown'],
     ['which proxies there are', '10.0.0.1, 10.0.0.2', '10.0.0.1, 10.0.0.3'],

@@ -513,6 +513,20 @@ describe('tickets', () => {
     await other.stop()
   })
 
+  test('are not used up by HEAD, which looks at them all the same', async () => {
+    const user = await newUser()
+    const { ticket } = (await ticketOf(user)).body
+    const head = async (of: string) =>
+      (await api.request('HEAD', `/api/tasks/events?ticket=${of}`)).status
+    expect([await head(ticket), await head(ticket), await head('x'.repeat(32))]).toEqual([
+      200, 200, 401,
+    ])
+    const stream = await withTicket(ticket)
+    expect(stream.status).toBe(200)
+    stream.close()
+    expect(await head(ticket)).toBe(401)
+  })
+
   test('are good for 30 seconds', async () => {
     const user = await newUser()
     const { ticket } = (await ticketOf(user)).body

@@ -36,6 +36,13 @@ describe('a first start with nothing set', () => {
     expect(output).toContain(`Todo API   http://127.0.0.1:${first.port}/api/tasks`)
     expect(output).toContain(`Docs       http://127.0.0.1:${first.port}/docs`)
     expect(output).toContain(`Data       ${join(directory.path, '.data')} (embedded`)
+    expect(output).toContain(
+      "Keys       none (set BETTER_AUTH_URL to take Better Auth's own tokens)",
+    )
+    expect(output).toContain(
+      `HS256      on, with the secret in ${join(directory.path, '.data/secret')} (BETTER_AUTH_SECRET is not set)`,
+    )
+    expect(output).toContain('Origins    http://localhost:3000 (CORS_ORIGINS)')
     expect(output).toContain('Token      bun run token')
 
     const second = await startProcess(directory.path)
@@ -43,6 +50,25 @@ describe('a first start with nothing set', () => {
     expect(await listed.json()).toEqual([task])
     second.kill('SIGINT')
     expect(await second.exited).toBe(0)
+  })
+
+  test('says how it knows its users, and which pages may call', async () => {
+    const server = await startProcess(directory.path, {
+      BETTER_AUTH_URL: 'http://localhost:3000/api/auth',
+      BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv',
+      CORS_ORIGINS: 'http://localhost:3000,http://localhost:5173',
+    })
+    server.kill('SIGTERM')
+    expect(await server.exited).toBe(0)
+    const output = await server.output
+    expect(output).toContain(
+      'Keys       http://localhost:3000/api/auth/jwks, for tokens of http://localhost:3000\n',
+    )
+    expect(output).toContain('HS256      on, with BETTER_AUTH_SECRET\n')
+    expect(output).toContain(
+      'Origins    http://localhost:3000, http://localhost:5173 (CORS_ORIGINS)',
+    )
+    expect(output).not.toContain('0123456789abcdef')
   })
 
   test('what it keeps is for its user alone', async () => {

@@ -75,6 +75,7 @@ export function startApi({
     proxies: createProxies(config.trustedProxies),
     rateLimits: createRateLimits(config.quotas, now),
     stopping: stopping.signal,
+    environment: config.environment,
     log,
   })
   const server = serve(app, { host: '127.0.0.1', port: 0 })

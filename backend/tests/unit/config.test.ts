@@ -62,6 +62,22 @@ test('every setting is read', () => {
   })
 })
 
+test.each([
+  ['https://a.example', 'https://a.example/api/auth/jwks'],
+  ['https://a.example/', 'https://a.example/api/auth/jwks'],
+  ['https://a.example/api/auth', 'https://a.example/api/auth/jwks'],
+  ['https://a.example:8443/api/auth/', 'https://a.example:8443/api/auth/jwks'],
+  ['https://a.example/app', 'https://a.example/app/api/auth/jwks'],
+  ['https://a.example/app/api/auth', 'https://a.example/app/api/auth/jwks'],
+])('with BETTER_AUTH_URL=%s the keys are at %s', (BETTER_AUTH_URL, keySetUrl) => {
+  const { origin } = new URL(keySetUrl)
+  expect(readConfig({ BETTER_AUTH_URL }).authServer).toEqual({
+    keySetUrl: new URL(keySetUrl),
+    issuer: origin,
+    audience: origin,
+  })
+})
+
 test('all problems are reported at once, by name and without values', () => {
   const env = {
     NODE_ENV: 'staging-7',
