@@ -2,6 +2,7 @@ import { DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
 import tasks from './migrations/0001_tasks.sql' with { type: 'text' }
 import fieldsAndVersions from './migrations/0002_fields_and_versions.sql' with { type: 'text' }
 import trashAndSync from './migrations/0003_trash_and_sync.sql' with { type: 'text' }
+import zonesWithSummerTime from './migrations/0006_zones_with_summer_time.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
@@ -10,6 +11,7 @@ export const migrations: readonly Migration[] = [
   { name: '0001_tasks', sql: tasks },
   { name: '0002_fields_and_versions', sql: fieldsAndVersions },
   { name: '0003_trash_and_sync', sql: trashAndSync },
+  { name: '0006_zones_with_summer_time', sql: zonesWithSummerTime },
 ]
 
 export class MigrationFailed extends Error {

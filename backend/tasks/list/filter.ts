@@ -10,10 +10,10 @@ export function conditionsOf(
 ): Fragment {
   const { status, priority, tags, words, dueFrom, dueTo, overdue, timeZone } = filter
   // A task due at an instant is due on that day in the reader's zone; any other on its date.
-  const dueDay = fragment`coalesce((due_at at time zone ${timeZone})::date, due_date)`
+  const dueDay = fragment`coalesce((due_at at time zone zone_name(${timeZone}))::date, due_date)`
   // A day is over at its end, a floating time when the reader's clock shows it.
   const dueInstant = fragment`
-    coalesce(due_at, (due_date + coalesce(due_time, time '24:00')) at time zone ${timeZone})`
+    coalesce(due_at, (due_date + coalesce(due_time, time '24:00')) at time zone zone_name(${timeZone}))`
   const isOverdue = fragment`(not completed and coalesce(${dueInstant} < now(), false))`
   const conditions = [
     fragment`user_id = ${owner} and deleted_at is null`,

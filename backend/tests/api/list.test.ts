@@ -206,6 +206,25 @@ describe('due', () => {
     expect(await titles(await userWith(...tasks), query)).toEqual(expected)
   })
 
+  test.each([
+    ['CET', 'Europe/Paris'],
+    ['met', 'Europe/Paris'],
+    ['EET', 'Europe/Athens'],
+    ['WET', 'Europe/Lisbon'],
+    ['EST', 'America/Panama'],
+    ['MST', 'America/Phoenix'],
+    ['HST', 'Pacific/Honolulu'],
+  ])('the days of a reader in %s are those of %s, in summer, too', async (name, same) => {
+    // Midnight in summer there, in UTC.
+    const midnight = Temporal.PlainDateTime.from('2026-07-02T00:00').toZonedDateTime(same)
+    const user = await userWith(
+      { title: 'before', due_date: midnight.subtract({ minutes: 1 }).toInstant().toString() },
+      { title: 'after', due_date: midnight.toInstant().toString() },
+    )
+    expect(await titles(user, `?due_from=2026-07-02&tz=${name}`)).toEqual(['after'])
+    expect(await titles(user, `?due_to=2026-07-01&tz=${name}`)).toEqual(['before'])
+  })
+
   /** A date and time so many minutes from now, on a clock of that zone. */
   const fromNow = (minutes: number, zone: string) => {
     const local = Temporal.Now.zonedDateTimeISO(zone).add({ minutes })
