@@ -1,37 +1,19 @@
-import { LRUCache } from 'lru-cache'
 import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
 import { taskColumns } from '../columns.ts'
 import { isKnown } from '../preconditions.ts'
 import type { ListQuery } from '../schemas.ts'
 import { digest, keyOf, readCursor, writeCursor } from './cursor.ts'
 import { conditionsOf } from './filter.ts'
+import { createPageMemory, type TaskPage } from './memory.ts'
 import { readRequest, refuse, type ListRequest } from './request.ts'
 
 export type TaskList = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskPage)
-
-type TaskPage = {
-  tag: string
-  /** The JSON array that PostgreSQL wrote. */
-  json: string
-  /** How many tasks match the filter, on all pages. */
-  total: number
-  /** The list's counter at the moment that is shown. */
-  counter: number
-  /** Where the next page starts. Absent on the last. */
-  next?: string
-}
-
-const rememberedCharacters = 32 * 1024 * 1024 // twice as many bytes, where a title is not in Latin-1
 
 /** A user's tasks: filtered, sorted, page by page. */
 export function createTaskList(database: Database) {
   const { query, fragment } = database
   const columns = taskColumns(database)
-  /** Under what was asked for: its digest, and the page as it was the last time. */
-  const pages = new LRUCache<string, { name: string; page: TaskPage }>({
-    maxSize: rememberedCharacters,
-    sizeCalculation: ({ page }, asked) => asked.length + page.json.length,
-  })
+  const pages = createPageMemory()
 
   /**
    * A page that was read before is sent again as long as the list's counter, which every write to it
