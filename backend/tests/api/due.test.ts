@@ -213,7 +213,7 @@ describe('what is refused', () => {
   })
 
   const tagRule =
-    'must be a list of up to 20 distinct ones, each text of 1 to 50 characters, without U+0000 and lone surrogates'
+    'must be a list of up to 20 distinct ones, each text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates'
   test.each([
     ['not a list', 'home', 'tags', tagRule],
     ['null', null, 'tags', tagRule],
@@ -223,25 +223,31 @@ describe('what is refused', () => {
       'an empty one',
       ['a', ''],
       'tags.1',
-      'must be text of 1 to 50 characters, without U+0000 and lone surrogates',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
     ],
     [
       'one of 51',
       ['x'.repeat(51)],
       'tags.0',
-      'must be text of 1 to 50 characters, without U+0000 and lone surrogates',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
     ],
     [
       'a NUL',
       ['a\0'],
       'tags.0',
-      'must be text of 1 to 50 characters, without U+0000 and lone surrogates',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
+    ],
+    [
+      'a control character',
+      ['a\u0001'],
+      'tags.0',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
     ],
     [
       'a number',
       [1],
       'tags.0',
-      'must be text of 1 to 50 characters, without U+0000 and lone surrogates',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
     ],
   ])('tags: %s', async (_, tags, field, detail) => {
     const { user, answer } = await create({ tags })

@@ -82,6 +82,8 @@ describe('filters', () => {
     ['cursor', ''],
     ['cursor', 'x'],
     ['cursor', 'x'.repeat(2000)],
+    ['tag', '%01'],
+    ['q', '%7F'],
     ['tag', Array.from({ length: 21 }, (_, index) => `t${index}`).join('&tag=')],
   ])('%s=%s is refused', async (field, value) => {
     const { status, body } = await list(
