@@ -24,15 +24,15 @@ export function createTickets({ query }: Pick<Database, 'query'>) {
   }
 
   const redeem: RedeemTicket = async (ticket) => {
-    const [found] = await query<{ user_id: string; expires: number; is_good: boolean }>`
+    const [found] = await query<{ user_id: string; expires: string; is_good: boolean }>`
       delete from event_tickets where hash = ${hash(ticket)}
       returning
-        user_id, extract(epoch from token_expires_at)::float8 as expires, expires_at > now() as is_good`
+        user_id, extract(epoch from token_expires_at)::numeric::text as expires, expires_at > now() as is_good`
     if (!found?.is_good)
       throw new ApiError('token_invalid', {
         headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
       })
-    return { userId: found.user_id, expires: found.expires }
+    return { userId: found.user_id, expires: Number(found.expires) }
   }
 
   return { issue, redeem }

@@ -2,8 +2,8 @@ import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
 import { taskColumns } from '../columns.ts'
 import { isKnown } from '../preconditions.ts'
 import type { ListQuery } from '../schemas.ts'
-import { digest, keyOf, readCursor, writeCursor } from './cursor.ts'
-import { conditionsOf } from './filter.ts'
+import { digest, keyOf, readCursor, refuseCursor, writeCursor } from './cursor.ts'
+import { conditionsOf, isEverything } from './filter.ts'
 import { createPageMemory, type TaskPage } from './memory.ts'
 import { readRequest, refuse, type ListRequest } from './request.ts'
 
@@ -55,13 +55,13 @@ export function createTaskList(database: Database) {
     request: ListRequest,
     cursor: string | undefined,
   ): Promise<Omit<TaskPage, 'tag'>> {
-    const { filter, sort, limit } = request
+    const { filter, sort, limit = null } = request
     const conditions = conditionsOf(database, owner, filter)
     const key = keyOf(database, sort)
     const direction = sort.descending ? fragment`desc` : fragment`asc`
     const order = fragment`${key.expression} ${direction}, id ${direction}`
     const counter = fragment`coalesce((select counter from task_lists where user_id = ${owner}), 0) as counter`
-    if (limit === undefined && cursor === undefined) {
+    if (limit === null && cursor === undefined) {
       const [all] = await query<Omit<TaskPage, 'tag'>>`
         select
           ${counter}, count(*) as total,
@@ -71,43 +71,47 @@ export function createTaskList(database: Database) {
       )
       return all!
     }
-    const after = cursor === undefined ? undefined : readCursor(cursor, owner, request)
-    const isAfter =
+    const after = cursor === undefined ? undefined : readCursor(cursor, owner, request, key)
+    const isAfter = (sorted: Fragment) =>
       after === undefined
         ? fragment`true`
-        : fragment`(${key.expression}, id) ${sort.descending ? fragment`<` : fragment`>`}
+        : fragment`(${sorted}, id) ${sort.descending ? fragment`<` : fragment`>`}
             (${after.key}::text::${key.type}, ${after.id}::bigint)`
-    const isOnPage = limit === undefined ? fragment`true` : fragment`position <= ${limit}::int`
+    const atMost = fragment`limit ${limit === null ? null : limit + 1}::int`
+    // Of a list without a filter the number is kept, and the page is read from an index up to its end.
+    // Otherwise what is counted is what the page is cut from: the filter is gone through once.
+    const [isOnPage, total] = isEverything(filter)
+      ? [
+          fragment`${conditions} and ${isAfter(key.expression)}`,
+          fragment`coalesce((select task_count from task_lists where user_id = ${owner}), 0)`,
+        ]
+      : [
+          fragment`user_id = ${owner} and id = any (array(
+            select id from matching where ${isAfter(fragment`key`)}
+            order by key ${direction}, id ${direction} ${atMost}
+          ))`,
+          fragment`(select count(*) from matching)`,
+        ]
     const [page] = await query<Page>`
-      with page as (
+      with matching as (
+        select id, ${key.expression} as key from tasks where ${conditions}
+      ), page as (
         select *, ${key.expression} as key, row_number() over (order by ${order}) as position
-        from tasks where ${conditions} and ${isAfter}
-        order by ${order}
-        limit ${limit === undefined ? null : limit + 1}::int
+        from tasks where ${isOnPage}
+        order by ${order} ${atMost}
       )
       select
-        ${counter}, ${totalOf(owner, filter, conditions)} as total,
-        '[' || coalesce(string_agg(json, ',' order by position) filter (where ${isOnPage}), '') || ']' as json,
-        max(key::text) filter (where position = ${limit ?? null}::int) as last_key,
-        max(id) filter (where position = ${limit ?? null}::int) as last_id,
-        count(*) > ${limit ?? null}::int as has_more
+        ${counter}, ${total} as total,
+        '[' || coalesce(string_agg(json, ',' order by position) filter (where coalesce(position <= ${limit}::int, true)), '') || ']' as json,
+        max(${key.text}) filter (where position = ${limit}::int) as last_key,
+        max(id) filter (where position = ${limit}::int) as last_id,
+        count(*) > ${limit}::int as has_more
       from page, lateral (select row_to_json(task)::text as json from (select ${columns}) task) as text`.catch(
       refuseArguments,
     )
     const { last_key, last_id, has_more, ...content } = page!
     if (!has_more) return content
     return { ...content, next: writeCursor({ key: last_key!, id: last_id! }, owner, request) }
-  }
-
-  /** How many tasks there are on all pages. Of a list without a filter the number is kept. */
-  function totalOf(owner: string, filter: ListRequest['filter'], conditions: Fragment): Fragment {
-    const { status, priority, tags, words, dueFrom, dueTo, overdue } = filter
-    const isEverything =
-      status === 'all' &&
-      [priority, dueFrom, dueTo, overdue, ...tags, ...words].every((wanted) => wanted === undefined)
-    return isEverything
-      ? fragment`coalesce((select task_count from task_lists where user_id = ${owner}), 0)`
-      : fragment`(select count(*) from tasks where ${conditions})`
   }
 }
 
@@ -130,7 +134,6 @@ function refuseArguments(error: unknown): never {
   if (!(error instanceof StatementFailed)) throw error
   if (error.sqlState === '22023')
     refuse('tz', 'must be the name of a time zone, such as Europe/Paris')
-  if (error.sqlState.startsWith('22'))
-    refuse('cursor', 'must be one from the Link header of this very query')
+  if (error.sqlState.startsWith('22')) refuseCursor()
   throw error
 }
