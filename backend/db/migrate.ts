@@ -4,6 +4,7 @@ import fieldsAndVersions from './migrations/0002_fields_and_versions.sql' with {
 import trashAndSync from './migrations/0003_trash_and_sync.sql' with { type: 'text' }
 import recount from './migrations/0004_recount.sql' with { type: 'text' }
 import epoch from './migrations/0005_epoch.sql' with { type: 'text' }
+import zonesWithSummerTime from './migrations/0006_zones_with_summer_time.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
@@ -14,6 +15,7 @@ export const migrations: readonly Migration[] = [
   { name: '0003_trash_and_sync', sql: trashAndSync },
   { name: '0004_recount', sql: recount },
   { name: '0005_epoch', sql: epoch },
+  { name: '0006_zones_with_summer_time', sql: zonesWithSummerTime },
 ]
 
 export class MigrationFailed extends Error {

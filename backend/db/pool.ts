@@ -1,5 +1,6 @@
 import postgres from 'postgres'
 import type { DatabaseAddress } from './address.ts'
+import { createPrepared } from './prepared.ts'
 
 /** Runs one SQL statement with its parameters bound, and gives its rows. */
 export type Query = <Row extends object>(
@@ -146,6 +147,7 @@ export function connect(
       },
     })
   let pool = openPool()
+  const isPrepared = createPrepared()
 
   /**
    * A line can go dead without a word. The driver waits on it for ever, and has no way to drop one
@@ -161,7 +163,8 @@ export function connect(
     async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
       const used = pool
       const { sql, values } = new Fragment(strings, parameters)
-      const rows = await within(used.unsafe<Row[]>(sql, [...values], { prepare: true }), {
+      const prepare = isPrepared(sql)
+      const rows = await within(used.unsafe<Row[]>(sql, [...values], { prepare }), {
         milliseconds: deadline,
         describe: sayPlace,
         onSilence: () => replace(used),

@@ -28,9 +28,15 @@ const longestPrinted = 100 // characters
 export function printable(text: string): string {
   return text.slice(0, longestPrinted).replaceAll(/\p{C}/gu, '?')
 }
+/**
+ * The category Cc of Unicode: C0, U+007F and C1. Nobody types them, JSON makes six bytes of most, and
+ * a terminal obeys them.
+ */
+const controlCharacter = /(?![\t\n\r])\p{Cc}/u
 
 function isText(schema: TextOptions, value: unknown, text: (raw: string) => string): boolean {
-  if (typeof value !== 'string' || !isStorable(value)) return false
+  if (typeof value !== 'string' || !value.isWellFormed() || controlCharacter.test(value))
+    return false
   let length = 0
   for (const _ of text(value)) length += 1
   return length >= (schema.minLength ?? 0) && length <= schema.maxLength
@@ -196,7 +202,7 @@ function describeSchema(schema: TSchema): string {
       return `a list of up to ${schema['maxItems']}${schema['uniqueItems'] ? ' distinct ones' : ''}, each ${describeSchema(schema['items'])}`
     case 'string':
       if (schema['format'] === 'date') return 'a date that exists, as YYYY-MM-DD'
-      return `text of ${schema['minLength'] ?? 0} to ${schema['maxLength']} characters, without U+0000 and lone surrogates`
+      return `text of ${schema['minLength'] ?? 0} to ${schema['maxLength']} characters, without control characters (but tab, line feed, carriage return) and lone surrogates`
     case 'object':
       return 'a JSON object'
     default:

@@ -1,7 +1,7 @@
 /** After a restore from a backup, before clients come back: `bun run restored`. */
 import { resolve } from 'node:path'
 import { ConfigError, readConfig } from '../config.ts'
-import { DirectoryInUse } from '../db/embedded.ts'
+import { DirectoryInUse } from '../db/data-directory.ts'
 import { MigrationFailed } from '../db/migrate.ts'
 import { openDatabase } from '../db/open.ts'
 import { DatabaseUnavailable, StatementFailed } from '../db/pool.ts'

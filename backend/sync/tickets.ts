@@ -27,7 +27,7 @@ export function createTickets({ query }: Pick<Database, 'query'>) {
     const [found] = await query<Found>`
       delete from event_tickets where hash = ${hash(ticket)}
       returning
-        user_id, extract(epoch from token_expires_at)::float8 as expires, expires_at > now() as is_good`
+        user_id, extract(epoch from token_expires_at)::numeric::text as expires, expires_at > now() as is_good`
     return bearerOf(found)
   }
 
@@ -39,7 +39,7 @@ export function createTickets({ query }: Pick<Database, 'query'>) {
   const look = async (ticket: string): Promise<Bearer> => {
     const [found] = await query<Found>`
       select
-        user_id, extract(epoch from token_expires_at)::float8 as expires, expires_at > now() as is_good
+        user_id, extract(epoch from token_expires_at)::numeric::text as expires, expires_at > now() as is_good
       from event_tickets where hash = ${hash(ticket)}`
     return bearerOf(found)
   }
@@ -47,7 +47,7 @@ export function createTickets({ query }: Pick<Database, 'query'>) {
   return { issue, redeem, look }
 }
 
-type Found = { user_id: string; expires: number; is_good: boolean }
+type Found = { user_id: string; expires: string; is_good: boolean }
 
 function bearerOf(found: Found | undefined): Bearer {
   if (!found?.is_good)
@@ -55,7 +55,7 @@ function bearerOf(found: Found | undefined): Bearer {
       headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
       reason: `the ticket is unknown, used or older than ${ticketLifetime} s`,
     })
-  return { userId: found.user_id, expires: found.expires }
+  return { userId: found.user_id, expires: Number(found.expires) }
 }
 
 function hash(ticket: string): string {

@@ -15,3 +15,8 @@ export function taskColumns({ fragment }: Pick<Database, 'fragment'>): Fragment 
     to_char(updated_at at time zone 'UTC', ${instant}) as updated_at,
     version`
 }
+
+/** An array of texts. The driver would have to ask PostgreSQL for the types of its own. */
+export function arrayOf({ fragment }: Pick<Database, 'fragment'>, texts: string[]): Fragment {
+  return fragment`array(select json_array_elements_text(${JSON.stringify(texts)}::text::json))`
+}

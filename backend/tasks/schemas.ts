@@ -16,11 +16,13 @@ import {
 const title = TrimmedText({
   minLength: 1,
   maxLength: 200,
-  description: 'White space around it is removed. 1 to 200 Unicode characters',
+  description:
+    'White space around it is removed. 1 to 200 Unicode characters, none of them a control character but tab, line feed and carriage return',
   examples: ['Buy milk'],
 })
 const description = t.Union([Text({ maxLength: 1000, examples: ['2 litres, oat'] }), t.Null()], {
-  description: 'Up to 1000 Unicode characters, or null',
+  description:
+    'Up to 1000 Unicode characters, of which control characters are refused as in a title, or null',
 })
 const completed = t.Boolean({ examples: [false] })
 
@@ -31,7 +33,7 @@ const tagText = { type: 'string', minLength: 1, maxLength: 50, examples: ['home'
 const tags = t.Array(Text(tagText), {
   maxItems: 20,
   uniqueItems: true,
-  description: 'Up to 20 different ones of 1 to 50 Unicode characters',
+  description: 'Up to 20 different ones of 1 to 50 Unicode characters, without control characters',
 })
 const timeOfDay = t.String({
   pattern: '^([01][0-9]|2[0-3]):[0-5][0-9]$',

@@ -3,7 +3,7 @@ import { ApiError } from '../errors.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
-import { taskColumns } from './columns.ts'
+import { arrayOf, taskColumns } from './columns.ts'
 import { addLists } from './list/missing.ts'
 
 /** A task as the client gets it: the JSON that PostgreSQL wrote, and its version. */
@@ -250,7 +250,7 @@ export function createTaskStore(
             )
             select
               ${owner}, list.counter, list.counter, ${title}, ${description}, ${completed}::boolean,
-              case when ${completed}::boolean then now() end, ${priority}::task_priority, ${asArray(tags)},
+              case when ${completed}::boolean then now() end, ${priority}::task_priority, ${arrayOf(database, tags)},
               ${due_date}::date, ${due_time}::time, ${due_timezone}
             from list
             returning *
@@ -384,7 +384,7 @@ export function createTaskStore(
       ...(description === undefined ? [] : [fragment`description = ${description}`]),
       ...(completed === undefined ? [] : [completion(fragment`${completed}::boolean`)]),
       ...(priority === undefined ? [] : [fragment`priority = ${priority}::task_priority`]),
-      ...(tags === undefined ? [] : [fragment`tags = ${asArray(tags)}`]),
+      ...(tags === undefined ? [] : [fragment`tags = ${arrayOf(database, tags)}`]),
       ...(due_date === undefined ? [] : [fragment`due_date = ${due_date}::date`]),
       ...(due_time === undefined ? [] : [fragment`due_time = ${due_time}::time`]),
       ...(due_timezone === undefined ? [] : [fragment`due_timezone = ${due_timezone}`]),
@@ -395,10 +395,6 @@ export function createTaskStore(
     return fragment`
       completed = ${isDone},
       completed_at = case when ${isDone} then case when completed then completed_at else clock_timestamp() end end`
-  }
-
-  function asArray(texts: string[]): Fragment {
-    return fragment`array(select json_array_elements_text(${JSON.stringify(texts)}::text::json))`
   }
 }
 

@@ -21,15 +21,16 @@ export async function tryNaughtyStrings(probe: Probe, step: number): Promise<voi
 
 const lengthOf = (text: string) => Array.from(text).length
 const isStorable = (text: string) => !text.includes('\0') && text.isWellFormed()
+const isText = (text: string) => isStorable(text) && !/(?![\t\n\r])\p{Cc}/u.test(text)
 
 /** What is stored comes back as it was sent, and is found by itself. */
 async function storeAndFind(probe: Probe, text: string): Promise<void> {
   const user = await newUser()
   const headers = bearer(user)
   const title = text.trim()
-  const isTitle = isStorable(text) && lengthOf(title) >= 1 && lengthOf(title) <= 200
-  const isDescription = isStorable(text) && lengthOf(text) <= 1000
-  const isTag = isStorable(text) && lengthOf(text) >= 1 && lengthOf(text) <= 50
+  const isTitle = isText(text) && lengthOf(title) >= 1 && lengthOf(title) <= 200
+  const isDescription = isText(text) && lengthOf(text) <= 1000
+  const isTag = isText(text) && lengthOf(text) >= 1 && lengthOf(text) <= 50
 
   async function store(what: string, body: Partial<Task>, isFine: boolean, wanted: Partial<Task>) {
     const created = await probe.attempt(
@@ -73,7 +74,7 @@ async function storeAndFind(probe: Probe, text: string): Promise<void> {
   }
 
   const words = new Set(text.split(/\s+/u).filter((word) => word !== ''))
-  const isSearch = isStorable(text) && lengthOf(text) <= 200 && words.size <= 20
+  const isSearch = isText(text) && lengthOf(text) <= 200 && words.size <= 20
   await find('q', isSearch, (task) => !isTitle || task.title === title)
   await find('search', isSearch, (task) => !isTitle || task.title === title)
   // An empty parameter counts as absent.

@@ -1,10 +1,16 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { newUser, rowsOf, startApi, type TaskBody } from '../support/api.ts'
+import { database, newUser, rowsOf, startApi, type TaskBody } from '../support/api.ts'
 
 const api = startApi()
 afterAll(api.stop)
 
 const title = 'Due'
+
+/** Zones of one word, which are the ones that an abbreviation could be taken for. */
+const oldNames =
+  'CET CST6CDT Cuba EET EST EST5EDT Egypt Eire GB GB-Eire GMT GMT+0 GMT-0 GMT0 Greenwich HST Hongkong Iceland Iran Israel Jamaica Japan Kwajalein Libya MET MST MST7MDT NZ NZ-CHAT Navajo PRC PST8PDT Poland Portugal ROC ROK Singapore Turkey UCT UTC Universal W-SU WET Zulu'.split(
+    ' ',
+  )
 
 async function create(json: object) {
   const { id, token } = await newUser()
@@ -58,6 +64,41 @@ describe('the instant of a due date', () => {
     const { answer, task } = await create({ due_date, due_time, due_timezone })
     expect(answer.status).toBe(201)
     expect(task).toMatchObject({ due_date, due_time, due_timezone, due_at })
+  })
+
+  test.each([
+    // PostgreSQL takes these for abbreviations, without summer time.
+    ['CET', '2026-07-01', '2026-07-01T07:30:00.000Z'],
+    ['CET', '2026-01-01', '2026-01-01T08:30:00.000Z'],
+    ['cet', '2026-07-01', '2026-07-01T07:30:00.000Z'],
+    ['MET', '2026-07-01', '2026-07-01T07:30:00.000Z'],
+    ['EET', '2026-07-01', '2026-07-01T06:30:00.000Z'],
+    ['EET', '2026-01-01', '2026-01-01T07:30:00.000Z'],
+    ['WET', '2026-07-01', '2026-07-01T08:30:00.000Z'],
+    ['WET', '2026-01-01', '2026-01-01T09:30:00.000Z'],
+    ['EST', '2026-07-01', '2026-07-01T14:30:00.000Z'],
+    ['MST', '2026-07-01', '2026-07-01T16:30:00.000Z'],
+    ['HST', '2026-07-01', '2026-07-01T19:30:00.000Z'],
+    ['EST5EDT', '2026-07-01', '2026-07-01T13:30:00.000Z'],
+    ['GMT', '2026-07-01', '2026-07-01T09:30:00.000Z'],
+    ['Zulu', '2026-07-01', '2026-07-01T09:30:00.000Z'],
+  ])('%s on %s, and the row keeps its name', async (due_timezone, due_date, due_at) => {
+    const { task } = await create({ due_date, due_time: '09:30', due_timezone })
+    expect(task).toMatchObject({ due_timezone, due_at })
+  })
+
+  test('every zone of one word is what the runtime takes it for, summer and winter', async () => {
+    for (const day of ['2026-01-15', '2026-07-15']) {
+      const rows = await database.query<{ zone: string; at: number }>`
+        select zone, extract(epoch from first_instant((${day}::text || ' 12:00')::timestamp, zone))::bigint as at
+        from json_array_elements_text(${JSON.stringify(oldNames)}::text::json) as zone
+        where zone_name(zone) <> zone or exists (select from pg_timezone_names where name = zone)`
+      const wrong = rows.filter(({ zone, at }) => {
+        const local = Temporal.PlainDateTime.from(`${day}T12:00`).toZonedDateTime(zone)
+        return local.epochMilliseconds !== at * 1000
+      })
+      expect(wrong).toEqual([])
+    }
   })
 
   test('it follows every change of its parts', async () => {
@@ -172,7 +213,7 @@ describe('what is refused', () => {
   })
 
   const tagRule =
-    'must be a list of up to 20 distinct ones, each text of 1 to 50 characters, without U+0000 and lone surrogates'
+    'must be a list of up to 20 distinct ones, each text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates'
   test.each([
     ['not a list', 'home', 'tags', tagRule],
     ['null', null, 'tags', tagRule],
@@ -182,25 +223,31 @@ describe('what is refused', () => {
       'an empty one',
       ['a', ''],
       'tags.1',
-      'must be text of 1 to 50 characters, without U+0000 and lone surrogates',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
     ],
     [
       'one of 51',
       ['x'.repeat(51)],
       'tags.0',
-      'must be text of 1 to 50 characters, without U+0000 and lone surrogates',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
     ],
     [
       'a NUL',
       ['a\0'],
       'tags.0',
-      'must be text of 1 to 50 characters, without U+0000 and lone surrogates',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
+    ],
+    [
+      'a control character',
+      ['a\u0001'],
+      'tags.0',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
     ],
     [
       'a number',
       [1],
       'tags.0',
-      'must be text of 1 to 50 characters, without U+0000 and lone surrogates',
+      'must be text of 1 to 50 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
     ],
   ])('tags: %s', async (_, tags, field, detail) => {
     const { user, answer } = await create({ tags })

@@ -41,9 +41,10 @@ async function ask(method: string, path: string, options: RequestOptions = {}): 
   })
 }
 
-const titleRule = 'must be text of 1 to 200 characters, without U+0000 and lone surrogates'
+const titleRule =
+  'must be text of 1 to 200 characters, without control characters (but tab, line feed, carriage return) and lone surrogates'
 const descriptionRule =
-  'must be text of 0 to 1000 characters, without U+0000 and lone surrogates or null'
+  'must be text of 0 to 1000 characters, without control characters (but tab, line feed, carriage return) and lone surrogates or null'
 
 describe('fields', () => {
   const refusedOnCreate: [string, unknown, FieldError[]][] = [
@@ -57,6 +58,18 @@ describe('fields', () => {
     ],
     ['a title of 201 emoji', { title: '🥛'.repeat(201) }, [{ field: 'title', detail: titleRule }]],
     ['a title with a NUL', { title: 'a\0b' }, [{ field: 'title', detail: titleRule }]],
+    ...['\u0001', '\b', '\v', '\u001b[2J', '\u001f', '\u007f', '\u0085', '\u009f'].map(
+      (control): [string, unknown, FieldError[]] => [
+        `a title with ${JSON.stringify(control)}`,
+        { title: `a${control}b` },
+        [{ field: 'title', detail: titleRule }],
+      ],
+    ),
+    [
+      'a description with an escape',
+      { title: 'a', description: '\u001b[2J' },
+      [{ field: 'description', detail: descriptionRule }],
+    ],
     ['a title with half a pair', { title: 'a\ud800b' }, [{ field: 'title', detail: titleRule }]],
     ['a title that is null', { title: null }, [{ field: 'title', detail: titleRule }]],
     ['a title that is a number', { title: 1 }, [{ field: 'title', detail: titleRule }]],

@@ -85,6 +85,8 @@ describe('filters', () => {
     ['completed', '1'],
     ['cursor', 'x'],
     ['cursor', 'x'.repeat(2000)],
+    ['tag', '%01'],
+    ['q', '%7F'],
     ['tag', Array.from({ length: 21 }, (_, index) => `t${index}`).join('&tag=')],
   ])('%s=%s is refused', async (field, value) => {
     const { status, body } = await list(
@@ -151,6 +153,9 @@ describe('q', () => {
     ['STRASSE', [straße]],
     ['strasse', [straße]],
     ['straße', [straße]],
+    ['raß', [straße]],
+    ['ras', [straße]],
+    ['STRAẞE', [straße]],
     ['%', [percent]],
     ['100%', [percent]],
     ['_', [percent]],
@@ -175,6 +180,19 @@ describe('q', () => {
     const user = await userWith(...tasks)
     expect(await titles(user, `?q=${encodeURIComponent(q)}`)).toEqual(expected as string[])
     expect(await titles(user, `?search=${encodeURIComponent(q)}`)).toEqual(expected as string[])
+  })
+
+  test('a word of more letters than are looked for at once', async () => {
+    const address = 'https://example.com/a/path/that-goes-on/and-on/Über/größe?q=1'
+    const user = await userWith(
+      { title: 'a', description: `see ${address}.` },
+      { title: 'another' },
+    )
+    expect(await titles(user, `?q=${encodeURIComponent(address.toUpperCase())}`)).toEqual(['a'])
+    expect(await titles(user, `?q=${encodeURIComponent(`${address}2`)}`)).toEqual([])
+    const sentence = '한국어로쓴아주긴문장'.repeat(10)
+    const korean = await userWith({ title: sentence.normalize('NFD').slice(0, 200) })
+    expect(await titles(korean, `?q=${encodeURIComponent(sentence.slice(0, 60))}`)).toHaveLength(1)
   })
 
   // The word for language, with the marks in the order in which a keyboard gives them.
@@ -221,6 +239,25 @@ describe('due', () => {
     ['?due_from=0001-01-01&due_to=9999-12-31', ['day', 'floating', 'paris', 'auckland']],
   ])('%p', async (query, expected) => {
     expect(await titles(await userWith(...tasks), query)).toEqual(expected)
+  })
+
+  test.each([
+    ['CET', 'Europe/Paris'],
+    ['met', 'Europe/Paris'],
+    ['EET', 'Europe/Athens'],
+    ['WET', 'Europe/Lisbon'],
+    ['EST', 'America/Panama'],
+    ['MST', 'America/Phoenix'],
+    ['HST', 'Pacific/Honolulu'],
+  ])('the days of a reader in %s are those of %s, in summer, too', async (name, same) => {
+    // Midnight in summer there, in UTC.
+    const midnight = Temporal.PlainDateTime.from('2026-07-02T00:00').toZonedDateTime(same)
+    const user = await userWith(
+      { title: 'before', due_date: midnight.subtract({ minutes: 1 }).toInstant().toString() },
+      { title: 'after', due_date: midnight.toInstant().toString() },
+    )
+    expect(await titles(user, `?due_from=2026-07-02&tz=${name}`)).toEqual(['after'])
+    expect(await titles(user, `?due_to=2026-07-01&tz=${name}`)).toEqual(['before'])
   })
 
   /** A date and time so many minutes from now, on a clock of that zone. */
@@ -464,6 +501,68 @@ describe('pages', () => {
       })
     }
   })
+})
+
+describe('a cursor that somebody made up', () => {
+  // As the server would have bound it: nothing in the digest is secret.
+  const bind = (owner: string, by: string, text: string) => {
+    const filter = { status: 'all', tags: [], words: [], timeZone: 'UTC' }
+    const bound = JSON.stringify([owner, filter, { by, descending: false }, text])
+    const check = new Bun.CryptoHasher('sha256').update(bound).digest('base64url').slice(0, 16)
+    return `${text}.${check}`
+  }
+  const base64 = (text: string | Uint8Array) => Buffer.from(text).toString('base64url')
+  const instant = base64('2026-01-01T00:00:00.000000Z')
+
+  test.each([
+    ['created', ''],
+    ['created', '.'],
+    ['created', '1.'],
+    ['created', base64('null')],
+    ['created', base64('{}')],
+    ['created', base64('{"key":{},"id":[]}')],
+    ['created', base64('{"key":"now","id":1.5}')],
+    ['created', `0.${instant}`],
+    ['created', `9999999999999999.${instant}`],
+    ['created', `1.${base64('now')}`],
+    ['created', `1.${base64('2026-02-30T00:00:00.000000Z')}`],
+    ['updated', `1.${base64('2026-01-01T25:00:00.000000Z')}`],
+    ['title', `1.${base64('a\0b')}`],
+    ['title', `1.${base64(new Uint8Array([0xc3, 0x28]))}`],
+    ['title', `1.${base64(new Uint8Array([0xed, 0xa0, 0x80]))}`],
+    ['due_date', `1.${base64('today')}`],
+    ['due_date', `1.${base64('99999-99-99T99:99:99')}`],
+    ['priority', `1.${base64('urgent')}`],
+  ])('sort=%s: %p is refused', async (by, text) => {
+    const user = await userWith({ title: 'a' }, { title: 'b' })
+    const cursor = bind(user.id, by, text)
+    const { status, body } = await list(user, `?limit=1&sort=${by}&cursor=${cursor}`)
+    expect(status).toBe(422)
+    expect(body as unknown).toMatchObject({ errors: [{ field: 'cursor' }] })
+  })
+
+  test('is read like one of the server’s where it might be', async () => {
+    const user = await userWith({ title: 'a' }, { title: 'b' })
+    const cursor = bind(user.id, 'title', `1.${base64('a!')}`)
+    expect(await titles(user, `?sort=title&cursor=${cursor}`)).toEqual(['b'])
+  })
+})
+
+test.each([
+  ['four bytes a character', '😀'.repeat(198)],
+  ['what JSON escapes', '"\\'.repeat(99)],
+  // No longer taken, but there may be such rows from before.
+  ['control characters', '\u0001'.repeat(198)],
+])('the longest titles are paged through: %s', async (_, start) => {
+  const user = await newUser()
+  const wanted = ['a', 'b', 'c'].map((end) => `${start}.${end}`)
+  for (const [index, title] of wanted.entries())
+    await database.query`
+      insert into tasks (user_id, title, change) values (${user.id}, ${title}, ${index + 1}::int)`
+  await database.query`
+    insert into task_lists (user_id, counter, task_count) values (${user.id}, 3, 3)`
+  const pages = await walk(user, '?limit=1&sort=title')
+  expect(pages.flat().map(({ title }) => title)).toEqual(wanted)
 })
 
 test('a list without parameters has no cap', async () => {

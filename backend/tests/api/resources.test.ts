@@ -74,7 +74,8 @@ describe('a request', () => {
     expect(body.errors).toEqual([
       {
         field: name,
-        detail: 'must be text of 0 to 8192 characters, without U+0000 and lone surrogates',
+        detail:
+          'must be text of 0 to 8192 characters, without control characters (but tab, line feed, carriage return) and lone surrogates',
       },
     ])
   })

@@ -128,12 +128,12 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
   ],
   [
     'a page of what is due',
-    [tasksOfOwner, tasksOfOwner],
+    [tasksOfOwner, 51],
     async () => list(owner, { limit: 50, due_from: '2026-01-01', overdue: 'true' }, undefined),
   ],
   [
     'searching',
-    [tasksOfOwner, tasksOfOwner],
+    [tasksOfOwner, 51],
     async () => list(owner, { limit: 50, q: 'about abc' }, undefined),
   ],
   ['a list that has not changed', [], async () => list(owner, { limit: 50 }, `"${page.tag}"`)],

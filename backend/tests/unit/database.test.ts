@@ -128,6 +128,56 @@ describe('migrations', () => {
     await old.close()
   })
 
+  test('due dates in zones that had no summer time move, and followers hear of it', async () => {
+    const old = await startEmbedded('memory://')
+    const filled = connect({ socket: old.socket })
+    const position = migrations.findIndex(({ name }) => name === '0006_zones_with_summer_time')
+    await migrate(filled, migrations.slice(0, position))
+    await filled.script(
+      `insert into task_lists (user_id, counter, task_count) values ('alice', 5, 5), ('bob', 1, 1);
+       insert into tasks (user_id, title, change, due_date, due_time, due_timezone) values
+         ('alice', 'summer', 1, '2026-07-01', '09:30', 'CET'),
+         ('alice', 'winter', 2, '2026-01-01', '09:30', 'CET'),
+         ('alice', 'all day', 3, '2026-07-01', null, 'EET'),
+         ('alice', 'south of it', 4, '2026-07-01', '09:30', 'eet'),
+         ('alice', 'paris', 5, '2026-07-01', '09:30', 'Europe/Paris'),
+         ('bob', 'never', 1, null, null, null)`,
+      1000,
+    )
+    await migrate(filled)
+    expect(
+      await filled.query`
+        select title, due_timezone, change, version,
+          to_char(due_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI') as due_at
+        from tasks order by id`,
+    ).toEqual([
+      { title: 'summer', due_timezone: 'CET', change: 6, version: 2, due_at: '2026-07-01 07:30' },
+      { title: 'winter', due_timezone: 'CET', change: 2, version: 1, due_at: '2026-01-01 08:30' },
+      { title: 'all day', due_timezone: 'EET', change: 3, version: 1, due_at: null },
+      {
+        title: 'south of it',
+        due_timezone: 'eet',
+        change: 7,
+        version: 2,
+        due_at: '2026-07-01 06:30',
+      },
+      {
+        title: 'paris',
+        due_timezone: 'Europe/Paris',
+        change: 5,
+        version: 1,
+        due_at: '2026-07-01 07:30',
+      },
+      { title: 'never', due_timezone: null, change: 1, version: 1, due_at: null },
+    ])
+    expect(await filled.query`select user_id, counter from task_lists order by user_id`).toEqual([
+      { user_id: 'alice', counter: 7 },
+      { user_id: 'bob', counter: 1 },
+    ])
+    await filled.close()
+    await old.close()
+  })
+
   test('one that fails is rolled back whole and named', async () => {
     const bad = [
       ...migrations,

@@ -1,0 +1,32 @@
+import { heapStats } from 'bun:jsc'
+import { expect, test } from 'bun:test'
+import { createPageMemory } from '../../tasks/list/memory.ts'
+
+const promised = 64 * 1024 * 1024 // bytes
+
+function heap(): number {
+  Bun.gc(true)
+  return heapStats().heapSize // the texts' own memory included
+}
+
+test.each([
+  ['empty ones', 200_000, ''],
+  ['small ones', 100_000, 'a'.repeat(100)],
+  ['long ones', 2_000, '"a",'.repeat(20_000)],
+  ['long ones that are not in Latin-1', 2_000, '"買",'.repeat(20_000)],
+])('remembered pages take no more than is promised: %s', (_, count, content) => {
+  const before = heap()
+  const pages = createPageMemory()
+  for (let index = 0; index < count; index += 1) {
+    const name = crypto.randomUUID().slice(0, 16)
+    const asked = JSON.stringify(['user', { filter: { words: [name], timeZone: 'UTC' } }])
+    // As it comes from a socket: a text of its own.
+    const json = Buffer.from(`[${content}]`).toString()
+    pages.set(asked, {
+      name,
+      page: { json, tag: `${index}-${name}`, total: 0, place: { epoch: '', counter: index } },
+    })
+  }
+  expect(heap() - before).toBeLessThanOrEqual(promised)
+  expect(pages.size).toBeGreaterThan(0)
+})
