@@ -1,3 +1,4 @@
+import { onStopSignal } from './signals.ts' // first, see there
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { createApp, type AppParts } from './app.ts'
@@ -10,20 +11,38 @@ import { listen } from './db/listen.ts'
 import { MigrationFailed } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
 import { createLogger } from './http/logging.ts'
+import { createOutput } from './http/output.ts'
 import { createProxies } from './http/proxies.ts'
 import { createRateLimits } from './http/rate-limit.ts'
-import { PortTaken, serve } from './server.ts'
+import { CannotListen, serve } from './server.ts'
 import { purgeRegularly } from './tasks/purge.ts'
 import { taskChannel } from './tasks/columns.ts'
 
 const dataDirectory = resolve('.data')
+const outputPatience = 500 // ms, for a log that nobody takes
+
+let log: Logger | undefined
+const standardError = createOutput(2)
+const standardOutput = createOutput(1, (dropped) =>
+  log?.error({ dropped }, 'lines of this log were dropped: nobody took them from standard output'),
+)
+
+/** Ends the process once its last lines are written, or cannot be. */
+async function exit(code: number): Promise<never> {
+  await Promise.all([standardOutput.flush(outputPatience), standardError.flush(outputPatience)])
+  process.exit(code)
+}
 
 async function start(): Promise<void> {
   const config = await withSecret(readConfig(process.env))
-  const log = createLogger(config)
-  outliveLostConnections(log)
+  const logger = (log = createLogger(config, standardOutput))
+  outliveLostConnections(logger)
+  onStopSignal((signal) => {
+    logger.info(`${signal}: stopping before it serves`)
+    void exit(0)
+  })
   const database = await openDatabase(config.database, dataDirectory, (problem) =>
-    log.warn(`The database does not answer yet, trying again: ${problem}`),
+    logger.warn(`The database does not answer yet, trying again: ${problem}`),
   )
   const draining = new AbortController()
   const stopping = new AbortController()
@@ -38,29 +57,32 @@ async function start(): Promise<void> {
     ...newsOf(config, database),
     draining: draining.signal,
     stopping: stopping.signal,
-    log,
+    log: logger,
   })
   const server = serve(app, config)
-  const stopPurging = purgeRegularly(database, log)
-  if (config.environment === 'production') log.info({ url: server.url.href }, 'listening')
-  else process.stdout.write(welcome(config, server.url))
+  const stopPurging = purgeRegularly(database, logger)
+  if (config.environment === 'production') logger.info({ url: server.url.href }, 'listening')
+  else standardOutput.write(welcome(config, server.url))
 
   async function stop(signal: string): Promise<void> {
     if (draining.signal.aborted) return
     draining.abort()
     if (config.drainSeconds > 0) {
-      log.info(`${signal}: unready, stopping in ${config.drainSeconds} s`)
+      logger.info(`${signal}: unready, stopping in ${config.drainSeconds} s`)
       await Bun.sleep(config.drainSeconds * 1000)
     }
     stopping.abort()
-    log.info(`${signal}: finishing what runs`)
+    logger.info(`${signal}: finishing what runs`)
     stopPurging()
-    await server.stop()
-    await database.close()
-    process.exit(0)
+    try {
+      await server.stop()
+      await database.close()
+    } catch (err) {
+      logger.error({ err }, 'not everything could be closed')
+    }
+    await exit(0)
   }
-  process.on('SIGTERM', (signal) => void stop(signal))
-  process.on('SIGINT', (signal) => void stop(signal))
+  onStopSignal((signal) => void stop(signal))
 }
 
 /**
@@ -68,13 +90,13 @@ async function start(): Promise<void> {
  * off a socket while TLS is set up. The connections are made again in any case, so the server stays.
  * Whatever else was not caught is a fault, and ends the process.
  */
-function outliveLostConnections(log: Logger): void {
+function outliveLostConnections(logger: Logger): void {
   function judge(error: unknown): void {
     // Its message alone: the rest of a driver's error may hold a row.
     if (isUnavailable(error))
-      return log.warn(`a connection to the database was lost: ${error.message}`)
-    log.fatal({ err: error }, 'this was not to happen')
-    process.exit(1)
+      return logger.warn(`a connection to the database was lost: ${error.message}`)
+    logger.fatal({ err: error }, 'a fault in this program: it ends, and is to be started again')
+    void exit(1)
   }
   process.on('uncaughtException', judge)
   process.on('unhandledRejection', judge)
@@ -116,8 +138,12 @@ function welcome({ database, host }: Config, { port }: URL): string {
 try {
   await start()
 } catch (error) {
-  const isExpected = [ConfigError, DatabaseUnavailable, DirectoryInUse, MigrationFailed, PortTaken]
-  if (!isExpected.some((kind) => error instanceof kind)) throw error
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exit(1)
+  const expected = [ConfigError, DatabaseUnavailable, DirectoryInUse, MigrationFailed, CannotListen]
+  const isExpected = expected.some((kind) => error instanceof kind)
+  standardError.write(
+    isExpected
+      ? `${error instanceof Error ? error.message : String(error)}\n`
+      : `A fault in this program, it could not start: ${Bun.inspect(error)}\n`,
+  )
+  await exit(1)
 }

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { openEvents } from '../support/events.ts'
-import { makeDirectory, run, spawn, startProcess } from '../support/process.ts'
+import { freePort, makeDirectory, run, spawn, startProcess } from '../support/process.ts'
 
 let directory: Awaited<ReturnType<typeof makeDirectory>>
 beforeAll(async () => {
@@ -113,6 +113,32 @@ test('a port that is taken gets one clear line', async () => {
   await other.remove()
 })
 
+test('an address that is not this machine’s gets one line that names the setting, and the process ends', async () => {
+  const { exitCode, stderr, stdout } = await run('backend/main.ts', directory.path, {
+    HOST: '8.8.8.8',
+    PORT: '0',
+  })
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' })
+  expect(stderr).toBe(
+    'HOST: 8.8.8.8 is no address of this machine (EADDRNOTAVAIL). Leave HOST out to listen on all addresses, or set HOST=127.0.0.1 to be reached from this machine alone.\n',
+  )
+})
+
+test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+  'a process that waits for its database ends at %s within a second',
+  async (signal) => {
+    const nowhere = `postgres://u:p@127.0.0.1:${freePort()}/d`
+    const child = spawn('backend/main.ts', directory.path, { PORT: '0', DATABASE_URL: nowhere })
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader()
+    let output = ''
+    while (!output.includes('does not answer yet')) output += (await reader.read()).value ?? ''
+    const began = performance.now()
+    child.kill(signal)
+    expect(await child.exited).toBe(0)
+    expect(performance.now() - began).toBeLessThan(1_000)
+  },
+)
+
 test('settings that are wrong are reported all at once, and nothing of them is shown', async () => {
   const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, {
     NODE_ENV: 'production',
@@ -128,40 +154,43 @@ test('settings that are wrong are reported all at once, and nothing of them is s
 `)
 })
 
-test('SIGTERM lets the requests in flight finish', async () => {
-  const server = await startProcess(directory.path)
-  const headers = {
-    authorization: `Bearer ${await token('patient')}`,
-    'content-type': 'application/json',
-  }
-  const body = JSON.stringify({ title: 'In flight' })
-  let sent: () => void = () => {}
-  const half = new Promise<void>((resolve) => {
-    sent = resolve
-  })
-  // Its headers and half of its body are on the way when the signal comes, the rest after it.
-  const slow = fetch(`${server.origin}/api/tasks`, {
-    method: 'POST',
-    headers,
-    body: (async function* () {
-      yield Buffer.from(body.slice(0, 5))
-      await half
-      yield Buffer.from(body.slice(5))
-    })() as never,
-  })
-  await fetch(`${server.origin}/api/tasks`, { headers })
-  server.kill('SIGTERM')
-  while (
-    await fetch(`${server.origin}/health`).then(
-      () => true,
-      () => false,
+test.each(['SIGTERM', 'SIGHUP'] as const)(
+  '%s lets the requests in flight finish',
+  async (signal) => {
+    const server = await startProcess(directory.path)
+    const headers = {
+      authorization: `Bearer ${await token('patient')}`,
+      'content-type': 'application/json',
+    }
+    const body = JSON.stringify({ title: 'In flight' })
+    let sent: () => void = () => {}
+    const half = new Promise<void>((resolve) => {
+      sent = resolve
+    })
+    // Its headers and half of its body are on the way when the signal comes, the rest after it.
+    const slow = fetch(`${server.origin}/api/tasks`, {
+      method: 'POST',
+      headers,
+      body: (async function* () {
+        yield Buffer.from(body.slice(0, 5))
+        await half
+        yield Buffer.from(body.slice(5))
+      })() as never,
+    })
+    await fetch(`${server.origin}/api/tasks`, { headers })
+    server.kill(signal)
+    while (
+      await fetch(`${server.origin}/health`).then(
+        () => true,
+        () => false,
+      )
     )
-  )
-    await Bun.sleep(10)
-  sent()
-  expect((await slow).status).toBe(201)
-  expect(await server.exited).toBe(0)
-})
+      await Bun.sleep(10)
+    sent()
+    expect((await slow).status).toBe(201)
+    expect(await server.exited).toBe(0)
+  },
+)
 
 test('with DRAIN_SECONDS, SIGTERM makes it unready first, and it serves on and closes each connection', async () => {
   const server = await startProcess(directory.path, { DRAIN_SECONDS: '2' })
