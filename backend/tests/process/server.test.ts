@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { openEvents } from '../support/events.ts'
@@ -138,6 +138,24 @@ test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
     expect(performance.now() - began).toBeLessThan(1_000)
   },
 )
+
+test('a server that was killed leaves no temporary directory behind once it has started again', async () => {
+  const temporary = await makeDirectory()
+  const settings = { TMPDIR: temporary.path }
+  const directories = async () =>
+    (await readdir(temporary.path)).filter((name) => name.startsWith('todo-api-'))
+  for (let round = 0; round < 3; round += 1) {
+    const server = await startProcess(directory.path, settings)
+    expect(await directories()).toHaveLength(1)
+    server.kill('SIGKILL')
+    await server.exited
+  }
+  const last = await startProcess(directory.path, settings)
+  last.kill('SIGTERM')
+  await last.exited
+  expect(await directories()).toEqual([])
+  await temporary.remove()
+})
 
 test('settings that are wrong are reported all at once, and nothing of them is shown', async () => {
   const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, {
