@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { readdir, stat } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
+import { createConnection, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { openEvents } from '../support/events.ts'
 import { freePort, makeDirectory, run, spawn, startProcess } from '../support/process.ts'
@@ -156,6 +156,33 @@ test('a server that was killed leaves no temporary directory behind once it has 
   expect(await directories()).toEqual([])
   await temporary.remove()
 })
+
+test.each(['Content-Length: 100', 'Transfer-Encoding: chunked'])(
+  'a client that leaves amid a body with %s is logged as 499 and is no failure of ours',
+  async (framing) => {
+    const server = await startProcess(directory.path)
+    const authorization = `Bearer ${await token('leaving')}`
+    const socket = createConnection(server.port, '127.0.0.1')
+    socket.write(
+      `POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n` +
+        `Content-Type: application/json\r\n${framing}\r\nX-Request-Id: left\r\n\r\n5\r\n{"tit`,
+    )
+    // Answered later than the head of the other is read.
+    await fetch(`${server.origin}/api/tasks`, { headers: { authorization } })
+    socket.destroy()
+    await fetch(`${server.origin}/ready`)
+    server.kill('SIGTERM')
+    expect(await server.exited).toBe(0)
+    const lines = (await server.output)
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as { request_id?: string; level: number })
+      .filter(({ request_id }) => request_id === 'left')
+    expect(lines).toEqual([
+      expect.objectContaining({ level: 30, method: 'POST', route: '/api/tasks', status: 499 }),
+    ])
+  },
+)
 
 test('settings that are wrong are reported all at once, and nothing of them is shown', async () => {
   const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, {
