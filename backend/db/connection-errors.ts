@@ -56,5 +56,7 @@ const codes = new Set([
 export function isOfConnection(error: Error, code: string): boolean {
   // The same codes come from a server of ours that cannot listen.
   if ('syscall' in error && (error.syscall === 'listen' || error.syscall === 'bind')) return false
+  // A socket that is not there, and not any other file.
+  if (code === 'ENOENT') return 'syscall' in error && error.syscall === 'connect'
   return codes.has(code) || code.startsWith('ERR_SSL_')
 }

@@ -1,4 +1,5 @@
 /** The program of the executable: `todo-api` serves, `todo-api health` asks whether it is alive. */
+import '../signals.ts' // before the rest is loaded
 import { readConfig } from '../config.ts'
 
 const patience = 3_000 // ms
