@@ -64,6 +64,8 @@ export const failures = {
     status: 429,
     detail: 'Too many requests; wait for as many seconds as Retry-After says',
   },
+  // nginx's status for it: for the log alone, since nobody is there to read the answer.
+  client_left: { status: 499, detail: 'The client left before the end of its request' },
   internal_error: {
     status: 500,
     detail: 'Something went wrong on our side; tell us the request_id',

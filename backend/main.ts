@@ -1,3 +1,4 @@
+import { onStopSignal } from './signals.ts' // first, see there
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { createApp, type AppParts } from './app.ts'
@@ -11,24 +12,42 @@ import { MigrationFailed } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
 import { DatabaseUnusable } from './db/refusal.ts'
 import { createLogger } from './http/logging.ts'
+import { createOutput } from './http/output.ts'
 import { createProxies } from './http/proxies.ts'
 import { createRateLimits } from './http/rate-limit.ts'
-import { PortTaken, serve } from './server.ts'
+import { CannotListen, serve } from './server.ts'
 import { purgeRegularly } from './tasks/purge.ts'
 import { taskChannel } from './tasks/columns.ts'
 
 const dataDirectory = resolve('.data')
+const outputPatience = 500 // ms, for a log that nobody takes
+
+let log: Logger | undefined
+const standardError = createOutput(2)
+const standardOutput = createOutput(1, (dropped) =>
+  log?.error({ dropped }, 'lines of this log were dropped: nobody took them from standard output'),
+)
+
+/** Ends the process once its last lines are written, or cannot be. */
+async function exit(code: number): Promise<never> {
+  await Promise.all([standardOutput.flush(outputPatience), standardError.flush(outputPatience)])
+  process.exit(code)
+}
 
 /** Tells why the server cannot start: a line for a person, in production one of the log. */
-let sayWhy = (reason: string): void => void process.stderr.write(`${reason}\n`)
+let sayWhy = (reason: string): void => standardError.write(`${reason}\n`)
 
 async function start(): Promise<void> {
   const config = await withSecret(readConfig(process.env))
-  const log = createLogger(config)
-  if (config.environment === 'production') sayWhy = (reason) => log.fatal(reason)
-  outliveLostConnections(log)
+  const logger = (log = createLogger(config, standardOutput))
+  if (config.environment === 'production') sayWhy = (reason) => logger.fatal(reason)
+  outliveLostConnections(logger)
+  onStopSignal((signal) => {
+    logger.info(`${signal}: stopping before it serves`)
+    void exit(0)
+  })
   const database = await openDatabase(config.database, dataDirectory, (problem) =>
-    log.warn(`The database does not answer yet, trying again: ${problem}`),
+    logger.warn(`The database does not answer yet, trying again: ${problem}`),
   )
   const draining = new AbortController()
   const stopping = new AbortController()
@@ -44,29 +63,32 @@ async function start(): Promise<void> {
     draining: draining.signal,
     stopping: stopping.signal,
     environment: config.environment,
-    log,
+    log: logger,
   })
   const server = serve(app, config)
-  const stopPurging = purgeRegularly(database, log)
-  if (config.environment === 'production') log.info({ url: server.url.href }, 'listening')
-  else process.stdout.write(welcome(config, server.url))
+  const stopPurging = purgeRegularly(database, logger)
+  if (config.environment === 'production') logger.info({ url: server.url.href }, 'listening')
+  else standardOutput.write(welcome(config, server.url))
 
   async function stop(signal: string): Promise<void> {
     if (draining.signal.aborted) return
     draining.abort()
     if (config.drainSeconds > 0) {
-      log.info(`${signal}: unready, stopping in ${config.drainSeconds} s`)
+      logger.info(`${signal}: unready, stopping in ${config.drainSeconds} s`)
       await Bun.sleep(config.drainSeconds * 1000)
     }
     stopping.abort()
-    log.info(`${signal}: finishing what runs`)
+    logger.info(`${signal}: finishing what runs`)
     stopPurging()
-    await server.stop()
-    await database.close()
-    process.exit(0)
+    try {
+      await server.stop()
+      await database.close()
+    } catch (err) {
+      logger.error({ err }, 'not everything could be closed')
+    }
+    await exit(0)
   }
-  process.on('SIGTERM', (signal) => void stop(signal))
-  process.on('SIGINT', (signal) => void stop(signal))
+  onStopSignal((signal) => void stop(signal))
 }
 
 /**
@@ -74,13 +96,13 @@ async function start(): Promise<void> {
  * off a socket while TLS is set up. The connections are made again in any case, so the server stays.
  * Whatever else was not caught is a fault, and ends the process.
  */
-function outliveLostConnections(log: Logger): void {
+function outliveLostConnections(logger: Logger): void {
   function judge(error: unknown): void {
     // Its message alone: the rest of a driver's error may hold a row.
     if (isUnavailable(error))
-      return log.warn(`a connection to the database was lost: ${error.message}`)
-    log.fatal({ err: error }, 'this was not to happen')
-    process.exit(1)
+      return logger.warn(`a connection to the database was lost: ${error.message}`)
+    logger.fatal({ err: error }, 'a fault in this program: it ends, and is to be started again')
+    void exit(1)
   }
   process.on('uncaughtException', judge)
   process.on('unhandledRejection', judge)
@@ -141,15 +163,16 @@ function welcome(
 try {
   await start()
 } catch (error) {
-  const isExpected = [
+  const expected = [
     ConfigError,
     DatabaseUnavailable,
     DatabaseUnusable,
     DirectoryUnusable,
     MigrationFailed,
-    PortTaken,
+    CannotListen,
   ]
-  if (!isExpected.some((kind) => error instanceof kind)) throw error
-  sayWhy(error instanceof Error ? error.message : String(error))
-  process.exit(1)
+  if (expected.some((kind) => error instanceof kind))
+    sayWhy(error instanceof Error ? error.message : String(error))
+  else standardError.write(`A fault in this program, it could not start: ${Bun.inspect(error)}\n`)
+  await exit(1)
 }

@@ -1,9 +1,9 @@
 import http from 'node:http'
 import type { App } from './app.ts'
 
-/** The port belongs to another process. */
-export class PortTaken extends Error {
-  override readonly name = 'PortTaken'
+/** The settings `HOST` and `PORT` are not a place where this process can listen. Says which, and why. */
+export class CannotListen extends Error {
+  override readonly name = 'CannotListen'
 }
 
 export type Server = {
@@ -15,7 +15,7 @@ export type Server = {
 const longestHeaders = 256 * 1024 // bytes
 const patience = 10_000 // ms
 
-/** @throws PortTaken */
+/** @throws CannotListen */
 export function serve(app: App, { host, port }: { host: string; port: number }): Server {
   // Over the limit, 16 KiB by default, the runtime answers an empty 431 without CORS headers; up to
   // here a request reaches the app, and a token of 100 KB gets the 401 that it deserves.
@@ -23,11 +23,8 @@ export function serve(app: App, { host, port }: { host: string; port: number }):
   try {
     app.listen({ hostname: host, port })
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')
-      throw new PortTaken(
-        `Port ${port} is taken by another program. Stop it, or choose another port: PORT=${port + 1}`,
-      )
-    throw error
+    if (!(error instanceof Error && 'code' in error)) throw error
+    throw new CannotListen(explain(String(error.code), host, port))
   }
   const server = app.server!
   return {
@@ -40,4 +37,12 @@ export function serve(app: App, { host, port }: { host: string; port: number }):
       await server.stop(true)
     },
   }
+}
+
+function explain(code: string, host: string, port: number): string {
+  if (code === 'EADDRINUSE')
+    return `Port ${port} is taken by another program. Stop it, or choose another port: PORT=${port === 65_535 ? 8_000 : port + 1}`
+  if (code === 'EACCES')
+    return `PORT: this user may not listen on port ${port}. Choose one from 1024 on, such as PORT=8000, or give the program the right to (CAP_NET_BIND_SERVICE).`
+  return `HOST: ${host} is no address of this machine (${code}). Leave HOST out to listen on all addresses, or set HOST=127.0.0.1 to be reached from this machine alone.`
 }

@@ -1,6 +1,6 @@
 import { Database as LockFile, SQLiteError } from 'bun:sqlite'
 import { constants, existsSync } from 'node:fs'
-import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { access, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DirectoryInUse, DirectoryUnusable, explainDirectory } from './data-directory.ts'
@@ -30,11 +30,33 @@ export async function startEmbedded(directory: string): Promise<EmbeddedDatabase
   })
   const release = lock(join(directory, 'lock'), directory)
   try {
-    return await serve(await openFiles(directory), release)
+    return await serve(await openFiles(directory), release, directory)
   } catch (error) {
     release()
     throw error
   }
+}
+
+const socketName = '.s.PGSQL.5432'
+
+/**
+ * Makes the directory of the socket, and removes the one of a server before that was killed, or
+ * replaced by `--watch`, which runs nothing of ours at its end. Not in the data directory: a socket's
+ * path may have no more than about 100 characters, and not every file system can hold one.
+ *
+ * @param directory the data directory, which this process has locked
+ */
+async function makeSocketDirectory(directory: string | undefined): Promise<string> {
+  const made = await mkdtemp(join(tmpdir(), 'todo-api-'))
+  if (directory === undefined) return made
+  const note = join(directory, 'socket-directory')
+  const leftBehind = await readFile(note, 'utf8').catch(() => '')
+  if (leftBehind !== '') {
+    await rm(join(leftBehind, socketName), { force: true }).catch(() => {})
+    await rmdir(leftBehind).catch(() => {}) // it may be gone
+  }
+  await writeFile(note, made)
+  return made
 }
 
 /**
@@ -96,11 +118,11 @@ async function openEngine(dataDir: string, isNew: boolean) {
 async function serve(
   engine: Awaited<ReturnType<typeof openEngine>>,
   release: () => void,
+  directory?: string,
 ): Promise<EmbeddedDatabase> {
   const { PGLiteSocketServer } = await import('@electric-sql/pglite-socket')
-  // Not in the data directory: a socket's path may have no more than about 100 characters.
-  const socketDirectory = await mkdtemp(join(tmpdir(), 'todo-api-'))
-  const socket = join(socketDirectory, '.s.PGSQL.5432')
+  const socketDirectory = await makeSocketDirectory(directory)
+  const socket = join(socketDirectory, socketName)
   const server = new PGLiteSocketServer({ db: engine, path: socket, maxConnections: 10 })
   await server.start()
   return {

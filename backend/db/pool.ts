@@ -1,6 +1,7 @@
 import postgres from 'postgres'
 import type { DatabaseAddress } from './address.ts'
 import { createPrepared } from './prepared.ts'
+import { isOfConnection } from './connection-errors.ts'
 
 /** Runs one SQL statement with its parameters bound, and gives its rows. */
 export type Query = <Row extends object>(
@@ -282,8 +283,6 @@ function cancel(running: Promise<unknown> & { cancel: () => unknown }): void {
  */
 const passing = /^(08...|28...|3D...|40...|53...|57P..|57014|58...|55P03|25006)$/
 
-const sqlStateShape = /^[0-9A-Z]{5}$/
-
 type Describe = (error: postgres.PostgresError) => string
 
 /** PostgreSQL's own message may repeat a user's text, so of a query only the place is told. */
@@ -322,9 +321,6 @@ function translate(error: unknown, describe: Describe): Error {
       ? new DatabaseUnavailable(message, code)
       : new StatementFailed(code, message, error.constraint_name)
   }
-  // What the driver and the socket say of themselves: ECONNREFUSED, CONNECTION_CLOSED, a certificate
-  // that does not verify. A TypeError and its like are faults of this program.
-  if (code !== '' && !sqlStateShape.test(code) && !/^(UNSUPPORTED|UNDEFINED)_/.test(code))
-    return new DatabaseUnavailable(`${code}: ${error.message}`, code)
+  if (isOfConnection(error, code)) return new DatabaseUnavailable(`${code}: ${error.message}`, code)
   return error
 }

@@ -48,9 +48,9 @@ export function takes<Body extends TSchema>(schema: Body) {
   }
 }
 
-/** @throws ApiError 413, 415 or 422 */
+/** @throws ApiError 413, 415 or 422, or 499 if the client left before the end of the body */
 async function readJsonObject(request: Request): Promise<object | undefined> {
-  const bytes = await readBytes(request)
+  const bytes = await readBytes(request).catch(explainAbort)
   if (bytes.byteLength === 0) return undefined
   if (!isJson(request)) throw new ApiError('unsupported_media_type')
   if (isNestedTooDeep(bytes))
@@ -81,6 +81,11 @@ async function readBytes(request: Request): Promise<Uint8Array> {
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
+}
+
+/** The runtime ends the reading with this error if the connection closes first. */
+function explainAbort(error: unknown): never {
+  throw error instanceof Error && error.name === 'AbortError' ? new ApiError('client_left') : error
 }
 
 function isJson({ headers, method }: Request): boolean {

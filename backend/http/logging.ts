@@ -1,36 +1,17 @@
+import { isatty } from 'node:tty'
 import { Elysia } from 'elysia'
 import { pino, stdTimeFunctions, type Logger } from 'pino'
-import pretty from 'pino-pretty'
+import { prettyFactory } from 'pino-pretty'
 import type { Config } from '../config.ts'
 import { codeOf } from '../errors.ts'
+import type { Output } from './output.ts'
 
-const longestWait = 20 // ms
-
-/** A line of JSON per event on standard output, or of coloured text where that is a terminal. */
-export function createLogger({ environment, logLevel }: Config): Logger {
+/** A line of JSON per event, or of coloured text if standard output is a terminal. */
+export function createLogger({ environment, logLevel }: Config, output: Output): Logger {
   const options = { level: logLevel, base: null, timestamp: stdTimeFunctions.isoTime }
-  if (environment === 'production' || !process.stdout.isTTY) return pino(options, standardOutput())
-  return pino(options, pretty({ translateTime: 'SYS:HH:MM:ss', singleLine: true }))
-}
-
-/**
- * Writes the lines of some milliseconds at once: a system call for each costs more than making it.
- * None is lost when the process ends, unless it is killed.
- */
-function standardOutput(): { write: (line: string) => void } {
-  const destination = pino.destination({ dest: 1, minLength: 8 * 1024, sync: true })
-  let timer: ReturnType<typeof setTimeout> | undefined
-  function flush(): void {
-    timer = undefined
-    destination.flushSync()
-  }
-  process.on('exit', flush)
-  return {
-    write(line) {
-      destination.write(line)
-      timer ??= setTimeout(flush, longestWait)
-    },
-  }
+  if (environment === 'production' || !isatty(1)) return pino(options, output)
+  const readable = prettyFactory({ translateTime: 'SYS:HH:MM:ss', singleLine: true })
+  return pino(options, { write: (line: string) => output.write(readable(line)) })
 }
 
 type Begun = { at: number; id: string | number | undefined }

@@ -2,6 +2,7 @@
  * The program of the executable: `todo-api` serves, `todo-api health` asks whether it is alive, and
  * `todo-api restored` is for after a restore.
  */
+import '../signals.ts' // before the rest is loaded
 import { readConfig } from '../config.ts'
 
 const patience = 3_000 // ms

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { stat } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
+import { readdir, stat } from 'node:fs/promises'
+import { createConnection, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { openEvents } from '../support/events.ts'
-import { makeDirectory, run, spawn, startProcess } from '../support/process.ts'
+import { freePort, makeDirectory, run, spawn, startProcess } from '../support/process.ts'
 
 let directory: Awaited<ReturnType<typeof makeDirectory>>
 beforeAll(async () => {
@@ -139,6 +139,77 @@ test('a port that is taken gets one clear line', async () => {
   await other.remove()
 })
 
+test('an address that is not this machine’s gets one line that names the setting, and the process ends', async () => {
+  const { exitCode, stderr, stdout } = await run('backend/main.ts', directory.path, {
+    HOST: '8.8.8.8',
+    PORT: '0',
+  })
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' })
+  expect(stderr).toBe(
+    'HOST: 8.8.8.8 is no address of this machine (EADDRNOTAVAIL). Leave HOST out to listen on all addresses, or set HOST=127.0.0.1 to be reached from this machine alone.\n',
+  )
+})
+
+test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+  'a process that waits for its database ends at %s within a second',
+  async (signal) => {
+    const nowhere = `postgres://u:p@127.0.0.1:${freePort()}/d`
+    const child = spawn('backend/main.ts', directory.path, { PORT: '0', DATABASE_URL: nowhere })
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader()
+    let output = ''
+    while (!output.includes('does not answer yet')) output += (await reader.read()).value ?? ''
+    const began = performance.now()
+    child.kill(signal)
+    expect(await child.exited).toBe(0)
+    expect(performance.now() - began).toBeLessThan(1_000)
+  },
+)
+
+test('a server that was killed leaves no temporary directory behind once it has started again', async () => {
+  const temporary = await makeDirectory()
+  const settings = { TMPDIR: temporary.path }
+  const directories = async () =>
+    (await readdir(temporary.path)).filter((name) => name.startsWith('todo-api-'))
+  for (let round = 0; round < 3; round += 1) {
+    const server = await startProcess(directory.path, settings)
+    expect(await directories()).toHaveLength(1)
+    server.kill('SIGKILL')
+    await server.exited
+  }
+  const last = await startProcess(directory.path, settings)
+  last.kill('SIGTERM')
+  await last.exited
+  expect(await directories()).toEqual([])
+  await temporary.remove()
+})
+
+test.each(['Content-Length: 100', 'Transfer-Encoding: chunked'])(
+  'a client that leaves amid a body with %s is logged as 499 and is no failure of ours',
+  async (framing) => {
+    const server = await startProcess(directory.path)
+    const authorization = `Bearer ${await token('leaving')}`
+    const socket = createConnection(server.port, '127.0.0.1')
+    socket.write(
+      `POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n` +
+        `Content-Type: application/json\r\n${framing}\r\nX-Request-Id: left\r\n\r\n5\r\n{"tit`,
+    )
+    // Answered later than the head of the other is read.
+    await fetch(`${server.origin}/api/tasks`, { headers: { authorization } })
+    socket.destroy()
+    await fetch(`${server.origin}/ready`)
+    server.kill('SIGTERM')
+    expect(await server.exited).toBe(0)
+    const lines = (await server.output)
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as { request_id?: string; level: number })
+      .filter(({ request_id }) => request_id === 'left')
+    expect(lines).toEqual([
+      expect.objectContaining({ level: 30, method: 'POST', route: '/api/tasks', status: 499 }),
+    ])
+  },
+)
+
 test('settings that are wrong are reported all at once, and nothing of them is shown', async () => {
   const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, {
     NODE_ENV: 'production',
@@ -154,40 +225,43 @@ test('settings that are wrong are reported all at once, and nothing of them is s
 `)
 })
 
-test('SIGTERM lets the requests in flight finish', async () => {
-  const server = await startProcess(directory.path)
-  const headers = {
-    authorization: `Bearer ${await token('patient')}`,
-    'content-type': 'application/json',
-  }
-  const body = JSON.stringify({ title: 'In flight' })
-  let sent: () => void = () => {}
-  const half = new Promise<void>((resolve) => {
-    sent = resolve
-  })
-  // Its headers and half of its body are on the way when the signal comes, the rest after it.
-  const slow = fetch(`${server.origin}/api/tasks`, {
-    method: 'POST',
-    headers,
-    body: (async function* () {
-      yield Buffer.from(body.slice(0, 5))
-      await half
-      yield Buffer.from(body.slice(5))
-    })() as never,
-  })
-  await fetch(`${server.origin}/api/tasks`, { headers })
-  server.kill('SIGTERM')
-  while (
-    await fetch(`${server.origin}/health`).then(
-      () => true,
-      () => false,
+test.each(['SIGTERM', 'SIGHUP'] as const)(
+  '%s lets the requests in flight finish',
+  async (signal) => {
+    const server = await startProcess(directory.path)
+    const headers = {
+      authorization: `Bearer ${await token('patient')}`,
+      'content-type': 'application/json',
+    }
+    const body = JSON.stringify({ title: 'In flight' })
+    let sent: () => void = () => {}
+    const half = new Promise<void>((resolve) => {
+      sent = resolve
+    })
+    // Its headers and half of its body are on the way when the signal comes, the rest after it.
+    const slow = fetch(`${server.origin}/api/tasks`, {
+      method: 'POST',
+      headers,
+      body: (async function* () {
+        yield Buffer.from(body.slice(0, 5))
+        await half
+        yield Buffer.from(body.slice(5))
+      })() as never,
+    })
+    await fetch(`${server.origin}/api/tasks`, { headers })
+    server.kill(signal)
+    while (
+      await fetch(`${server.origin}/health`).then(
+        () => true,
+        () => false,
+      )
     )
-  )
-    await Bun.sleep(10)
-  sent()
-  expect((await slow).status).toBe(201)
-  expect(await server.exited).toBe(0)
-})
+      await Bun.sleep(10)
+    sent()
+    expect((await slow).status).toBe(201)
+    expect(await server.exited).toBe(0)
+  },
+)
 
 test('with DRAIN_SECONDS, SIGTERM makes it unready first, and it serves on and closes each connection', async () => {
   const server = await startProcess(directory.path, { DRAIN_SECONDS: '2' })

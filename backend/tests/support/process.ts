@@ -69,12 +69,32 @@ export function spawn(
   behind: string[] = [],
 ) {
   return Bun.spawn([...behind, process.execPath, resolve(root, file), ...args], {
-    cwd,
-    env: { PATH: process.env['PATH'] ?? '', HOME: cwd, ...settings },
-    stdin: 'ignore',
+    ...surroundings(cwd, settings),
     stdout: 'pipe',
     stderr: 'pipe',
   })
+}
+
+/** The server with its standard output on an open file of this process. */
+export function spawnOnto(stdout: number, cwd: string, settings: Settings) {
+  return Bun.spawn([process.execPath, resolve(root, 'backend/main.ts')], {
+    ...surroundings(cwd, settings),
+    stdout,
+    stderr: 'inherit',
+  })
+}
+
+/** The server on a terminal of its own. */
+export function spawnOnTerminal(cwd: string, settings: Settings) {
+  return Bun.spawn([process.execPath, resolve(root, 'backend/main.ts')], {
+    ...surroundings(cwd, settings),
+    terminal: {},
+  })
+}
+
+function surroundings(cwd: string, settings: Settings) {
+  const env = { PATH: process.env['PATH'] ?? '', HOME: cwd, ...settings }
+  return { cwd, env, stdin: 'ignore' } as const
 }
 
 async function answers(origin: string): Promise<boolean> {
