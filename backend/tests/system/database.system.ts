@@ -162,7 +162,8 @@ describe('a line that goes dead without a word', () => {
     const address = parseDatabaseUrl(databaseUrl(proxy, 'sslmode=require&max=3'))
     const database = connect(address, { deadline: 500 })
     const ask = async () => database.query`select 1`
-    await Promise.all([ask(), ask(), ask()])
+    const askSlowly = async () => database.query`select pg_sleep(0.1)`
+    await Promise.all([askSlowly(), askSlowly(), askSlowly()]) // on a line each
     proxy.become('silent') // for good, on the lines that there are
     proxy.become('clear')
     for (const outcome of await Promise.allSettled([ask(), ask(), ask()]))
