@@ -10,6 +10,7 @@ import { inputs } from './inputs.ts'
 import { isolation } from './isolation.ts'
 import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
+import { quickStreams } from './quick-streams.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -26,6 +27,7 @@ export type Battery = {
 const parts: Record<string, (battery: Battery) => Promise<void>> = {
   inputs,
   isolation,
+  streams: quickStreams,
   faults: faultsUnderLoad,
   history: histories,
 }
