@@ -32,9 +32,11 @@ export async function openSocket(place: Place, ending: AbortSignal): Promise<Soc
     line.write(sslRequest)
     const answer = String(await next(line, 'data'))
     if (answer === 'S') return await encrypt(line, tlsOptions(place), ending)
-    // A longer answer would be somebody's who wrote into the line before it was encrypted (CVE-2021-23222).
     if (answer === 'N' && place.tls === 'prefer') return line
-    throw new LineLost('The server does not encrypt, and sslmode asks for it')
+    if (answer === 'N') throw new LineLost('The server does not encrypt, and sslmode asks for it')
+    // More than that letter would be from somebody who wrote into the line before it was encrypted
+    // (CVE-2021-23222).
+    throw new LineLost('The server does not say whether it encrypts')
   } catch (error) {
     line.destroy()
     throw error
