@@ -122,7 +122,7 @@ describe('connecting', () => {
 describe('failing', () => {
   test('a statement that the deadline kept from running never runs', async () => {
     const address = parseDatabaseUrl(databaseUrl(postgres, 'sslmode=require'))
-    const database = connect(address, { deadline: 500 })
+    const database = connect(address, { deadline: 1_000 })
     await postgres.admin`create table late (id int)`
     await postgres.admin`insert into late values (1)`
     await postgres.admin.unsafe(`grant all on late to ${owner.name}`)

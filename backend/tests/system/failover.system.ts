@@ -28,28 +28,28 @@ test('a server goes on writing after its database only read for a while', async 
   const proxy = await startProxy(primary.port)
   const server = await startBehind(proxy)
   let isWriting = true
-  let refused = 0
   async function keepWriting(): Promise<void> {
-    while (isWriting) if ((await server.write()) === 503) refused += 1
+    while (isWriting) await server.write()
   }
   const writers = [1, 2, 3, 4].map(keepWriting)
   expect(await server.ready()).toBe(200)
 
   proxy.leadTo(standby.port)
   proxy.reset()
-  await eventually('writes are refused', async () => refused > 100)
+  await eventually('reads are answered and writes are not', async () => {
+    return (await server.read()) === 200 && (await server.write()) === 503
+  })
   expect(await server.ready()).toBe(503)
-  expect(await server.read()).toBe(200)
 
   proxy.leadTo(primary.port)
-  await eventually('a write is done', async () => (await server.write()) === 201, 2_000)
+  await eventually('a write is done', async () => (await server.write()) === 201, 3_000)
   await eventually(
     'all connections write',
     async () => {
       const statuses = await Promise.all(Array.from({ length: 30 }, server.write))
       return statuses.every((status) => status === 201)
     },
-    2_000,
+    3_000,
   )
   expect(await server.ready()).toBe(200)
   isWriting = false
@@ -65,7 +65,7 @@ test('a server that gets no requests since it is unready becomes ready again', a
   proxy.reset()
   await eventually('it is unready', async () => (await server.ready()) === 503)
   proxy.leadTo(primary.port)
-  await eventually('it is ready', async () => (await server.ready()) === 200, 2_000)
+  await eventually('it is ready', async () => (await server.ready()) === 200, 3_000)
   expect(await server.write()).toBe(201)
   await server.end()
   proxy.close()
