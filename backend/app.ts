@@ -68,7 +68,7 @@ export function createApp({
     maxStreamsPerUser,
     report: (err) => log.warn({ err }, 'the event streams wait for the database'),
   })
-  stopping?.addEventListener('abort', () => live.close())
+  stopping?.addEventListener('abort', () => void live.close())
   const tasks = {
     store: createTaskStore(database, { maxTasksPerUser, onChange: live.announce }),
     list: createTaskList(database),

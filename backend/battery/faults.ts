@@ -120,6 +120,16 @@ const faults: Fault[] = [
     },
   },
   {
+    name: 'the password of the database changed, and back',
+    excuses: ['503'],
+    async inject({ admin, terminate, short }) {
+      await admin.unsafe(`alter role ${owner.name} password 'another'`)
+      await terminate()
+      await Bun.sleep(short ? 1_000 : 5_000)
+      await admin.unsafe(`alter role ${owner.name} password '${owner.password}'`)
+    },
+  },
+  {
     name: 'the disk of PostgreSQL full',
     excuses: ['503'],
     async inject({ disk, short }) {

@@ -11,6 +11,7 @@ import { isolation } from './isolation.ts'
 import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
 import { versionsSideBySide } from './versions.ts'
+import { quickStreams } from './quick-streams.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -27,6 +28,7 @@ export type Battery = {
 const parts: Record<string, (battery: Battery) => Promise<void>> = {
   inputs,
   isolation,
+  streams: quickStreams,
   faults: faultsUnderLoad,
   history: histories,
   versions: versionsSideBySide,

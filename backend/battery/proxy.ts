@@ -14,10 +14,11 @@ type Line = { client: Socket; server: Socket; isDead: boolean }
 /** A way to a server on this machine that can do what networks do. */
 export async function startProxy(serverPort: number) {
   let weather: Weather = 'clear'
+  let target = serverPort
   const lines = new Set<Line>()
 
   const listener = createServer({ allowHalfOpen: true }, (client) => {
-    const server = connect({ port: serverPort, host: 'localhost', allowHalfOpen: true })
+    const server = connect({ port: target, host: 'localhost', allowHalfOpen: true })
     const line = { client, server, isDead: weather === 'silent' }
     lines.add(line)
     carry(line, client, server)
@@ -72,6 +73,10 @@ export async function startProxy(serverPort: number) {
     become(next: Weather): void {
       weather = next
       if (next === 'silent') for (const line of lines) line.isDead = true
+    },
+    /** Leads to another server from now on, as a name does after a failover; lines that there are stay. */
+    leadTo(port: number): void {
+      target = port
     },
     /** Cuts every line as a crashed machine does: with RST. */
     reset(): void {

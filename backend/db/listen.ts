@@ -1,6 +1,6 @@
-import postgres from 'postgres'
 import type { DatabaseAddress } from './address.ts'
-import { DatabaseUnavailable, settingsOf } from './pool.ts'
+import { openConnection } from './connection.ts'
+import { DatabaseUnavailable } from './pool.ts'
 
 export type Listener = {
   /** Sends a notification on that channel, on another connection. */
@@ -17,6 +17,7 @@ const betweenProofs = 5_000 // ms
 const firstWait = 50 // ms; doubled with every failure
 const longestWait = 1_000 // ms
 const waitAtPooler = 60_000 // ms
+const nobody = ' ' // no user's id
 
 /** A `LISTEN` was taken and nothing is delivered, as by a pooler in transaction mode. */
 class NothingArrives extends Error {
@@ -50,6 +51,9 @@ export function listen(
 
   /** @throws where the connection cannot be made, is lost, or delivers nothing */
   async function listenOnce(): Promise<void> {
+    // While others cannot sign in there is no use in trying, and the database would refuse one more.
+    if (failures > 0) await Promise.race([notify(nobody), stopped])
+    if (signal.aborted) return
     const session = openSession(address, channel, { notify, onPayload })
     try {
       await Promise.race([session.prove(), stopped])
@@ -93,27 +97,18 @@ function openSession(
 ) {
   const proof = ` ${crypto.randomUUID()}` // begins as no user's id is likely to
   let arrived: (() => void) | undefined
-  const { promise: lost, reject: lose } = Promise.withResolvers<never>()
-  lost.catch(() => {}) // there may be nobody who waits for it
-  const settings = {
-    ...settingsOf(address),
-    max: 1,
-    connect_timeout: answersWithin / 1000,
-    idle_timeout: 0,
-    max_lifetime: null,
-    fetch_types: false,
-    onnotice: () => {},
-    onclose: () => lose(new DatabaseUnavailable('The connection for notifications was lost')),
-    // Not in the driver's types: its own `listen` uses it.
-    onnotify: (_: string, payload: string) =>
-      payload === proof ? arrived?.() : onPayload(payload),
-  }
-  const sql = postgres(settings)
-  const listening = sql.unsafe(`listen ${channel}`)
+  const connection = openConnection(address, {
+    within: answersWithin,
+    onPayload: (payload) => (payload === proof ? arrived?.() : onPayload(payload)),
+  })
+  const { lost, sql } = connection
+  const listening = connection.opened.then(async () => sql.unsafe(`listen ${channel}`))
+  listening.catch(() => {}) // it may be closed before it is proven
 
   return {
     /** Ends with the connection, by an error. */
     lost,
+    close: async () => connection.close(),
     /** @throws where a notification does not come back in time */
     async prove(): Promise<void> {
       const arrival = Promise.withResolvers<void>()
@@ -122,7 +117,6 @@ function openSession(
       await Promise.race([lost, inTime(sent, new DatabaseUnavailable('No answer in time'))])
       await Promise.race([lost, inTime(arrival.promise, new NothingArrives())])
     },
-    close: async () => sql.end({ timeout: 0 }),
   }
 }
 

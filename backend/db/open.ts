@@ -19,7 +19,7 @@ export async function openDatabase(
 ): Promise<Database> {
   const database = address ? connect(address) : await openEmbedded(directory)
   try {
-    if (address) await prepareWhenReady(database, address, onRetry)
+    if (address) await prepareWhenReady(database, onRetry)
     else await migrate(database)
     return database
   } catch (error) {
@@ -45,7 +45,6 @@ const betweenAttempts = 1_000 // ms
 
 async function prepareWhenReady(
   database: Database,
-  address: DatabaseAddress,
   onRetry: (problem: string) => void,
 ): Promise<void> {
   const giveUpAt = Date.now() + attemptsFor
@@ -58,7 +57,7 @@ async function prepareWhenReady(
     } catch (error) {
       if (error instanceof StatementFailed) throw new DatabaseUnusable(error.message)
       if (!(error instanceof DatabaseUnavailable)) throw error
-      const refusal = await explainRefusal(error, address)
+      const refusal = explainRefusal(error)
       if (refusal) throw refusal
       if (Date.now() > giveUpAt) throw explainSilence(error, attemptsFor / 1000)
       if (!told.has(error.message)) onRetry(error.message)

@@ -1,7 +1,9 @@
 import postgres from 'postgres'
-import type { DatabaseAddress } from './address.ts'
-import { createPrepared } from './prepared.ts'
+import { cancelledWithin } from './connection.ts'
 import { isOfConnection } from './connection-errors.ts'
+import { createConnections, type Asking, type Connections, type Lent } from './connections.ts'
+import { createPrepared } from './prepared.ts'
+import { LineLost, type Place } from './socket.ts'
 
 /** Runs one SQL statement with its parameters bound, and gives its rows. */
 export type Query = <Row extends object>(
@@ -103,160 +105,112 @@ export type ConnectOptions = {
 }
 
 export const defaultDeadline = 5_000
-const cancelledWithin = 1_000 // ms
-const longestWaitBetweenAttempts = 1 // s; postgres.js's own backoff made requests wait 11.8 s
-const idleSeconds = 60
-
-/**
- * One statement at a time on a connection, the others wait in this process. By default postgres.js
- * sends more behind the one that runs: those then happen after their callers were told that they
- * did not, and when the server goes away they leave connections that never work again (porsager/postgres#1208).
- */
-const oneAtATime = { max_pipeline: 0 }
-const lifetimeSeconds = 30 * 60
-
-const bool = 16
-const int8 = 20
 
 /** Opens a pool of connections. None is made before the first statement. */
 export function connect(
-  address: DatabaseAddress | { socket: string },
+  place: Place,
   { deadline }: ConnectOptions = { deadline: defaultDeadline },
 ): Database {
-  const openPool = () =>
-    postgres({
-      ...placeOf(address),
-      ...oneAtATime,
-      connect_timeout: deadline / 1000,
-      idle_timeout: idleSeconds,
-      max_lifetime: lifetimeSeconds,
-      backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, longestWaitBetweenAttempts),
-      // Array types would be looked up with a query of its own on every new connection.
-      fetch_types: false,
-      onnotice: () => {},
-      types: {
-        // Ids and counts stay below 2^53, where a number is exact.
-        bigint: { to: int8, from: [int8], serialize: String, parse: Number },
-        // Where PostgreSQL has forgotten a prepared statement, postgres.js sends it again with values
-        // that it has already made into text, and its own serializer makes `false` of every text.
-        boolean: {
-          to: bool,
-          from: [bool],
-          serialize: (value: unknown) => (value === true || value === 't' ? 't' : 'f'),
-          parse: (text: string) => text === 't',
-        },
-      },
-    })
-  let pool = openPool()
+  const connections = createConnections(place, {
+    // One session serves all connections of the embedded database.
+    most: 'socket' in place ? 1 : place.maxConnections,
+    within: deadline,
+  })
   const isPrepared = createPrepared()
-
-  /**
-   * A line can go dead without a word. The driver waits on it for ever, and has no way to drop one
-   * connection: so all of them are given up, those that still work once their statements have ended.
-   */
-  function replace(deaf: typeof pool): void {
-    if (pool !== deaf) return
-    pool = openPool()
-    void deaf.end({ timeout: deadline / 1000 })
-  }
 
   return {
     async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
-      const used = pool
-      const { sql, values } = new Fragment(strings, parameters)
-      const prepare = isPrepared(sql)
-      const rows = await within(used.unsafe<Row[]>(sql, [...values], { prepare }), {
+      const { sql: text, values } = new Fragment(strings, parameters)
+      const prepare = isPrepared(text)
+      return run<Row>(connections, {
+        text,
+        values,
+        prepare,
         milliseconds: deadline,
         describe: sayPlace,
-        onSilence: () => replace(used),
       })
-      expectEnd(rows)
-      // After a connection was lost amid a result, postgres.js begins the next one with as many
-      // holes as it had rows.
-      return rows.filter(Boolean)
     },
     fragment: (strings, ...parameters) => new Fragment(strings, parameters),
     async script(text, milliseconds) {
-      const used = pool
-      const results: unknown = await within(used.unsafe(text).simple(), {
-        milliseconds,
-        describe: sayAll,
-        onSilence: () => replace(used),
-      })
-      expectEnd(results)
+      await run(connections, { text, values: [], prepare: false, milliseconds, describe: sayAll })
     },
-    async close() {
-      await pool.end({ timeout: deadline / 1000 })
-    },
+    close: async () => connections.close(deadline),
   }
 }
 
-/**
- * Waits for a statement until its deadline, and then cancels it.
- *
- * @param onSilence is called where the server does not say a word to that either
- */
-async function within<Result>(
-  running: Promise<Result> & { cancel: () => unknown },
-  {
-    milliseconds,
-    describe,
-    onSilence,
-  }: { milliseconds: number; describe: Describe; onSilence: () => void },
-): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    let silence: ReturnType<typeof setTimeout> | undefined
-    const timer = setTimeout(() => {
-      reject(new DatabaseUnavailable(`No answer within ${milliseconds} ms`))
-      silence = setTimeout(onSilence, cancelledWithin)
-      cancel(running)
-    }, milliseconds)
-    function clear(): void {
+type Statement = {
+  text: string
+  /** Without any it is a simple query, of which there may be several in one text. */
+  values: readonly postgres.SerializableParameter[]
+  prepare: boolean
+  milliseconds: number
+  describe: Describe
+}
+
+/** Runs a statement on a connection that nothing else uses, and cancels it past its deadline. */
+async function run<Row extends object>(
+  connections: Connections,
+  { text, values, prepare, milliseconds, describe }: Statement,
+): Promise<Row[]> {
+  const { promise, resolve, reject } = Promise.withResolvers<Row[]>()
+  let used: Lent | undefined
+  let silence: Timer | undefined
+
+  async function use(lent: Lent): Promise<void> {
+    used = lent
+    try {
+      const rows = await lent.connection.sql.unsafe<Row[]>(text, [...values], { prepare })
+      expectEnd(rows)
+      resolve(rows)
+    } catch (error) {
+      reject(translate(error, describe))
+      // After whatever PostgreSQL does not say itself, nothing is known of the connection.
+      if (!(error instanceof postgres.PostgresError)) abandon(lent)
+      else if (error.code === readsOnly) connections.replace()
+    } finally {
       clearTimeout(timer)
       clearTimeout(silence)
+      connections.giveBack(lent)
     }
-    function succeed(result: Result): void {
-      clear()
-      resolve(result)
-    }
-    function fail(error: unknown): void {
-      clear()
-      reject(translate(error, describe))
-    }
-    running.then(succeed, fail)
-  })
+  }
+
+  function giveUp(): void {
+    reject(new DatabaseUnavailable(`No answer within ${milliseconds} ms`))
+    connections.withdraw(asking)
+    if (used === undefined) return
+    used.isSpent = true
+    used.connection.cancel()
+    silence = setTimeout(abandonAll, cancelledWithin, used)
+  }
+
+  /** A line can go dead without a word, and then the others have, too. */
+  function abandonAll(lent: Lent): void {
+    abandon(lent)
+    connections.replace()
+  }
+
+  const timer = setTimeout(giveUp, milliseconds)
+  const asking: Asking = {
+    use: (lent) => void use(lent),
+    refuse(error) {
+      clearTimeout(timer)
+      // Signing in was refused, for whatever reason, and not the statement.
+      const { message, code } = causeOf(error)
+      reject(new DatabaseUnavailable(message, code))
+    },
+  }
+  connections.ask(asking)
+  return promise
 }
 
-function placeOf(address: DatabaseAddress | { socket: string }) {
-  if (!('socket' in address)) return settingsOf(address)
-  return {
-    path: address.socket,
-    username: 'postgres',
-    database: 'postgres',
-    // One session serves all connections of the embedded database.
-    max: 1,
-  }
-}
-
-/** An address as the driver takes it. */
-export function settingsOf(address: DatabaseAddress) {
-  return {
-    host: address.host,
-    port: address.port,
-    database: address.database,
-    username: address.username,
-    password: address.password,
-    ssl: address.tls,
-    prepare: address.prepare,
-    max: address.maxConnections,
-    connection: address.startup,
-  }
+function abandon(lent: Lent): void {
+  lent.isSpent = true
+  lent.connection.drop()
 }
 
 /**
- * The driver can send a statement over a line that has just broken. Once the connection is made again
- * it takes the end of signing in for the statement's, and gives no rows. A result that PostgreSQL has
- * finished names its command; of a script there is an array of them.
+ * A result that PostgreSQL has finished names its command; of a script there is an array of them. One
+ * that does not must not be taken for one without rows.
  */
 function expectEnd(result: unknown): void {
   const results: unknown[] = Array.isArray(result) && !('command' in result) ? result : [result]
@@ -268,12 +222,8 @@ function namesCommand(result: unknown): boolean {
   return Array.isArray(result) && 'command' in result && typeof result.command === 'string'
 }
 
-/** Takes a statement out of the queue, or asks the server to stop it: it must not happen later. */
-function cancel(running: Promise<unknown> & { cancel: () => unknown }): void {
-  // What postgres.js returns here is a promise that its types do not mention; where the server is
-  // gone it rejects.
-  void Promise.resolve(running.cancel()).catch(() => {})
-}
+/** What a server says to a write that a failover has left behind. */
+const readsOnly = '25006'
 
 /**
  * SQLSTATEs after which the same request may succeed later (PostgreSQL, appendix A): the connection
@@ -311,8 +261,17 @@ export function isUnavailable(error: unknown): error is Error {
   return error instanceof Error && translate(error, sayPlace) instanceof DatabaseUnavailable
 }
 
+/** What is told of an error at signing in, and its code. */
+function causeOf(error: unknown): { message: string; code: string | undefined } {
+  const cause = translate(error, sayPlace)
+  const { message } = cause
+  if (cause instanceof StatementFailed) return { message, code: cause.sqlState }
+  return { message, code: cause instanceof DatabaseUnavailable ? cause.code : undefined }
+}
+
 function translate(error: unknown, describe: Describe): Error {
   if (error instanceof DatabaseUnavailable) return error
+  if (error instanceof LineLost) return new DatabaseUnavailable(error.message, error.code)
   if (!(error instanceof Error)) return new DatabaseUnavailable(String(error))
   const code = 'code' in error ? String(error.code) : ''
   if (error instanceof postgres.PostgresError) {

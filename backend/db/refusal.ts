@@ -1,6 +1,6 @@
-import { connect as connectSocket } from 'node:net'
-import { escapes, type DatabaseAddress } from './address.ts'
+import { escapes } from './address.ts'
 import type { DatabaseUnavailable } from './pool.ts'
+import { noTls } from './socket.ts'
 
 /** The database that DATABASE_URL names cannot be worked with. The message is for whoever set it. */
 export class DatabaseUnusable extends Error {
@@ -16,6 +16,8 @@ const remedies: Record<string, string> = {
   '28P01': `Copy the connection string anew; ${escapes}`,
   '28000': 'Check its user and sslmode, and whether pg_hba.conf lets that user in from here',
   '3D000': 'Create the database, or correct its name: it stands after the last /',
+  '42704': 'Take that parameter out of its options',
+  '22023': 'Correct that parameter in its options',
   ERR_TLS_CERT_ALTNAME_INVALID: 'Connect by a name that the certificate is for',
   CERT_HAS_EXPIRED: "Renew the server's certificate",
   CERT_NOT_YET_VALID: 'Compare the clocks of both machines',
@@ -50,19 +52,17 @@ const questions: Record<string, string> = {
 }
 
 /** Why asking again will not help, as a sentence with what will; nothing if it may. */
-export async function explainRefusal(
-  { message, code = '' }: DatabaseUnavailable,
-  address: DatabaseAddress,
-): Promise<DatabaseUnusable | undefined> {
-  const known = saidByPooler.find(([words]) => code === '08P01' && words.test(message))?.[1] ?? code
-  const remedy = remedies[known]
-  if (remedy !== undefined) return new DatabaseUnusable(`${message}. ${remedy}.`)
-  const asksForTls = typeof address.tls === 'object'
-  if (asksForTls && code === 'ECONNRESET' && (await speaksWithoutTls(address)))
+export function explainRefusal({
+  message,
+  code = '',
+}: DatabaseUnavailable): DatabaseUnusable | undefined {
+  if (code === noTls)
     return new DatabaseUnusable(
       'the server does not encrypt connections, and sslmode asks for it. Turn TLS on there, or on a network that you trust set sslmode=disable.',
     )
-  return undefined
+  const known = saidByPooler.find(([words]) => code === '08P01' && words.test(message))?.[1] ?? code
+  const remedy = remedies[known]
+  return remedy === undefined ? undefined : new DatabaseUnusable(`${message}. ${remedy}.`)
 }
 
 /** What to say once waiting was in vain. */
@@ -73,23 +73,4 @@ export function explainSilence(
   const question =
     questions[code] ?? 'Is it up, and is there a firewall or a list of allowed addresses before it?'
   return new DatabaseUnusable(`no database answered for ${seconds} s: ${message}. ${question}`)
-}
-
-const answersWithin = 2_000 // ms
-// An SSLRequest and its answer: PostgreSQL's documentation, 55.2.10.
-const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
-const no = 'N'.charCodeAt(0)
-
-/**
- * Whether the server says no when it is asked for TLS. The driver takes any answer but yes for the
- * beginning of TLS, and then tells of a connection that was cut, as it is by a server that restarts.
- */
-async function speaksWithoutTls({ host, port }: DatabaseAddress): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  const socket = connectSocket(port, host, () => socket.write(sslRequest))
-  socket.setTimeout(answersWithin, () => resolve(false))
-  socket.once('data', (answer) => resolve(answer[0] === no))
-  socket.once('error', () => resolve(false))
-  socket.once('close', () => resolve(false))
-  return promise.finally(() => socket.destroy())
 }

@@ -26,7 +26,7 @@ export function health(query: Query, draining?: AbortSignal) {
       async function answerReadiness() {
         if (draining?.aborted) throw new ApiError('server_stopping')
         // One look for all who ask at a time: anybody may ask, as often as they like.
-        look ??= query`select 1`.finally(() => (look = undefined))
+        look ??= askWhetherItWrites(query).finally(() => (look = undefined))
         await look
         return { status: 'ready' as const }
       },
@@ -35,7 +35,24 @@ export function health(query: Query, draining?: AbortSignal) {
           200: t.Object({ status: t.Literal('ready') }),
           503: Failure('database_unavailable', 'server_stopping'),
         },
-        detail: { tags, summary: 'Can the server take requests?' },
+        detail: {
+          tags,
+          summary: 'Can the server take requests?',
+          description: 'Asks the database, and whether it can be written to.',
+        },
       },
     )
+}
+
+/**
+ * Fails as a write would on a server that only reads, as a failover leaves one behind (25006): that has
+ * the connections replaced, even where nobody writes since this server is unready.
+ */
+async function askWhetherItWrites(query: Query): Promise<void> {
+  await query`
+    do $$ begin
+      if current_setting('transaction_read_only')::boolean then
+        raise read_only_sql_transaction;
+      end if;
+    end $$`
 }

@@ -26,6 +26,7 @@ const heartbeat = 15_000 // ms
 const withListener = 15_000 // ms
 const withoutListener = 1_000 // ms
 const announceAfter = 5 // ms
+const watchOnFor = 10_000 // ms, after the last stream: many are opened again at once
 const retryAfter = 1_000 // ms, where the database is away
 const reconnectAfter = 3_000 // ms, told to clients
 const mostUnsent = 256 * 1024 // bytes; a reader that is further behind waits for the rest
@@ -42,6 +43,7 @@ const encoder = new TextEncoder()
 export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, report }: LiveOptions) {
   const streams = new Map<string, Set<Stream>>()
   let stopWatching: (() => Promise<void>) | undefined
+  let stopWatchingSoon: Timer | undefined
 
   const reads = new Map<string, Promise<TaskEvent[]>>()
 
@@ -112,6 +114,7 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
   const allStreams = () => [...streams.values()].flatMap((set) => [...set])
 
   async function lookForChanges(): Promise<void> {
+    if (streams.size === 0) return
     const places = [...streams].flatMap(([owner, set]) =>
       [...set].map((stream) => ({ owner, ...stream.place() })),
     )
@@ -126,6 +129,7 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
     // reader is gone, which takes a while to be noticed.
     const [oldest] = set
     if (set.size > maxStreamsPerUser) oldest?.end()
+    clearTimeout(stopWatchingSoon)
     stopWatching ??= watch()
   }
 
@@ -133,10 +137,16 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
     const set = streams.get(owner)
     set?.delete(stream)
     if (set?.size === 0) streams.delete(owner)
-    if (streams.size === 0) {
-      void stopWatching?.().catch(report)
-      stopWatching = undefined
-    }
+    if (streams.size > 0) return
+    clearTimeout(stopWatchingSoon)
+    stopWatchingSoon = setTimeout(() => void endWatch().catch(report), watchOnFor)
+  }
+
+  async function endWatch(): Promise<void> {
+    clearTimeout(stopWatchingSoon)
+    const stop = stopWatching
+    stopWatching = undefined
+    await stop?.()
   }
 
   return {
@@ -190,8 +200,9 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
     },
 
     /** Ends all streams; clients reconnect, elsewhere or later. */
-    close(): void {
+    async close(): Promise<void> {
       for (const stream of allStreams()) stream.end()
+      await endWatch()
     },
   }
 }

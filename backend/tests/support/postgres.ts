@@ -43,7 +43,7 @@ export async function startPostgres(
   const connections = plain ? 'host' : 'hostssl'
   await Bun.write(
     join(files, 'pg_hba.conf'),
-    `local all ${superuser} trust\n${connections} all all all scram-sha-256\n`,
+    `local all,replication ${superuser} trust\n${connections} all all all scram-sha-256\n`,
   )
   const certificates = await makeCertificates(directory, ['localhost', '*.neon.tech'])
   const port = await freePort()

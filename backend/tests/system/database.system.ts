@@ -122,7 +122,7 @@ describe('connecting', () => {
 describe('failing', () => {
   test('a statement that the deadline kept from running never runs', async () => {
     const address = parseDatabaseUrl(databaseUrl(postgres, 'sslmode=require'))
-    const database = connect(address, { deadline: 500 })
+    const database = connect(address, { deadline: 1_000 })
     await postgres.admin`create table late (id int)`
     await postgres.admin`insert into late values (1)`
     await postgres.admin.unsafe(`grant all on late to ${owner.name}`)
@@ -162,7 +162,8 @@ describe('a line that goes dead without a word', () => {
     const address = parseDatabaseUrl(databaseUrl(proxy, 'sslmode=require&max=3'))
     const database = connect(address, { deadline: 500 })
     const ask = async () => database.query`select 1`
-    await Promise.all([ask(), ask(), ask()])
+    const askSlowly = async () => database.query`select pg_sleep(0.1)`
+    await Promise.all([askSlowly(), askSlowly(), askSlowly()]) // on a line each
     proxy.become('silent') // for good, on the lines that there are
     proxy.become('clear')
     for (const outcome of await Promise.allSettled([ask(), ask(), ask()]))

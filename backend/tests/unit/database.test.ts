@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect, DatabaseUnavailable, StatementFailed, type Database } from '../../db/pool.ts'
 import { DirectoryInUse } from '../../db/data-directory.ts'
 import { embeddedVersion, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
@@ -289,6 +290,34 @@ test('a statement of which the database says no end is unavailable, and not one 
   const told = connect({ socket }, { deadline: 1_000 })
   await expect(told.query`select 1`).rejects.toBeInstanceOf(DatabaseUnavailable)
   await expect(told.script('select 1; select 2', 1_000)).rejects.toBeInstanceOf(DatabaseUnavailable)
+  server.stop(true)
+  await told.close()
+})
+
+test.each([
+  ['does not encrypt', 'N', 'The server does not encrypt, and sslmode asks for it'],
+  [
+    'was written to before it encrypts',
+    'SZ\0\0\0\x05I',
+    'The server does not say whether it encrypts',
+  ],
+  ['speaks of something else', 'HTTP/1.1 400', 'The server does not say whether it encrypts'],
+])('a line that %s is given up, and nobody signs in on it', async (_, answer, reason) => {
+  let heard = 0
+  const server = Bun.listen({
+    hostname: '127.0.0.1',
+    port: 0,
+    socket: {
+      data(connection, bytes) {
+        heard += bytes.length
+        connection.write(answer)
+      },
+    },
+  })
+  const url = `postgresql://alice:secret@127.0.0.1:${server.port}/db?sslmode=require`
+  const told = connect(parseDatabaseUrl(url))
+  await expect(told.query`select 1`).rejects.toThrow(new DatabaseUnavailable(reason))
+  expect(heard).toBe(8) // the request to encrypt
   server.stop(true)
   await told.close()
 })

@@ -1,0 +1,158 @@
+import { openConnection, type Connection } from './connection.ts'
+import { LineLost, type Place } from './socket.ts'
+
+/** Somebody who needs a connection for one statement. */
+export type Asking = {
+  /** The connection is theirs until they give it back. */
+  use: (lent: Lent) => void
+  /** There is no connection, and none can be made. */
+  refuse: (error: unknown) => void
+}
+
+/** A connection that is signed in. */
+export type Lent = {
+  readonly connection: Connection
+  /** It is closed when it is given back. */
+  isSpent: boolean
+  /** When it was begun, on `performance.now()`. */
+  readonly since: number
+  /** Closes it when it has been idle for long. */
+  readonly idling: Timer
+}
+
+export type Connections = ReturnType<typeof createConnections>
+
+const betweenAttempts = 1_000 // ms, where one was refused
+const betweenReplacements = 1_000 // ms
+const longestIdle = 60_000 // ms
+const longestLife = 30 * 60_000 // ms
+
+/**
+ * Lends connections, each for one statement at a time, and makes them when they are needed.
+ *
+ * Where a new one is refused, all who ask wait for those that there are. Without any they are told at
+ * once: one attempt a second is made while somebody asks, and none while nobody does.
+ *
+ * @param most how many there are at a time, at most
+ * @param within how long signing in may take, in milliseconds
+ */
+export function createConnections(
+  place: Place,
+  { most, within }: { most: number; within: number },
+) {
+  const open = new Set<Lent>()
+  const idle: Lent[] = []
+  const waiting = new Set<Asking>()
+  let opening = 0
+  let refusal: { error: unknown; at: number } | undefined
+  let replacedAt = -Infinity
+  let isClosing = false
+  const { promise: closed, resolve: finishClosing } = Promise.withResolvers<void>()
+
+  /** Gives those who wait what there is: a connection, an attempt to make one, or a refusal. */
+  function serve(): void {
+    for (const asking of waiting) {
+      const lent = idle.pop()
+      if (lent === undefined) break
+      waiting.delete(asking)
+      asking.use(lent)
+    }
+    while (mayOpen()) openOne()
+    if (open.size > 0 || opening > 0) return
+    for (const { refuse } of waiting) refuse(refusal?.error)
+    waiting.clear()
+    if (isClosing) finishClosing()
+  }
+
+  function mayOpen(): boolean {
+    if (opening >= waiting.size || open.size + opening >= most) return false
+    // One alone shows whether there is a database that takes us.
+    if (opening > 0) return open.size > 0 && refusal === undefined
+    return refusal === undefined || performance.now() - refusal.at >= betweenAttempts
+  }
+
+  function openOne(): void {
+    opening += 1
+    const since = performance.now()
+    const connection = openConnection(place, { within })
+
+    function take(): void {
+      opening -= 1
+      refusal = undefined
+      const lent: Lent = {
+        connection,
+        isSpent: false,
+        since,
+        idling: setTimeout(closeIfIdle, longestIdle),
+      }
+      function closeIfIdle(): void {
+        if (takeFromIdle(lent)) void connection.close()
+      }
+      open.add(lent)
+      connection.lost.catch(() => forget(lent))
+      giveBack(lent)
+    }
+    function note(error: unknown): void {
+      opening -= 1
+      refusal = { error, at: since }
+      serve()
+    }
+    connection.opened.then(take, note)
+  }
+
+  function takeFromIdle(lent: Lent): boolean {
+    const index = idle.indexOf(lent)
+    if (index >= 0) idle.splice(index, 1)
+    return index >= 0
+  }
+
+  function forget(lent: Lent): void {
+    clearTimeout(lent.idling)
+    takeFromIdle(lent)
+    open.delete(lent)
+    serve()
+  }
+
+  function giveBack(lent: Lent): void {
+    const isOld = performance.now() - lent.since > longestLife
+    if (lent.isSpent || isOld || (isClosing && waiting.size === 0)) {
+      void lent.connection.close()
+      return
+    }
+    if (waiting.size === 0) lent.idling.refresh()
+    idle.push(lent)
+    serve()
+  }
+
+  function closeIdle(): void {
+    for (const { connection } of idle.splice(0)) void connection.close()
+  }
+
+  return {
+    ask(asking: Asking): void {
+      if (isClosing) return asking.refuse(new LineLost('The database has been closed'))
+      waiting.add(asking)
+      serve()
+    },
+    /** Whoever waits waits no longer. */
+    withdraw: (asking: Asking) => void waiting.delete(asking),
+    giveBack,
+    /** Replaces all that there are, those at work once their statements have ended. */
+    replace(): void {
+      if (performance.now() - replacedAt < betweenReplacements) return
+      replacedAt = performance.now()
+      for (const lent of open) lent.isSpent = true
+      closeIdle()
+    },
+    /** Waits for the statements that there are, for so many milliseconds at most. */
+    async close(patience: number): Promise<void> {
+      isClosing = true
+      closeIdle()
+      serve()
+      const timer = setTimeout(finishClosing, patience)
+      await closed
+      clearTimeout(timer)
+      for (const { connection } of open) connection.drop()
+    },
+  }
+}

@@ -1,0 +1,86 @@
+import { connect as connectSocket, isIP, type Socket } from 'node:net'
+import { connect as connectTls, type ConnectionOptions } from 'node:tls'
+import type { DatabaseAddress } from './address.ts'
+
+/** Where a database answers: over the network, or at a socket on this machine. */
+export type Place = DatabaseAddress | { socket: string }
+
+/** PostgreSQL, "Message Formats": SSLRequest, to which a server says `S` or `N`. */
+const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
+
+/** The code of a line that is not made, because it was to be encrypted and the server does not. */
+export const noTls = 'NO_TLS'
+
+/** A line to the database broke, or was never made. */
+export class LineLost extends Error {
+  override readonly name = 'LineLost'
+  readonly code: string | undefined
+
+  constructor(message: string, code?: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/**
+ * Makes a line to PostgreSQL, encrypted as the address says. The driver can do that, too, but it has
+ * no way to end a line while TLS is set up: the server then keeps a session that is nobody's.
+ *
+ * @param ending ends the line, whatever state it is in
+ * @throws LineLost, or what the network or TLS says
+ */
+export async function openSocket(place: Place, ending: AbortSignal): Promise<Socket> {
+  if (ending.aborted) throw new LineLost('The connection was ended')
+  const line =
+    'socket' in place ? connectSocket(place.socket) : connectSocket(place.port, place.host)
+  line.on('error', ignore)
+  ending.addEventListener('abort', () => line.destroy())
+  try {
+    await next(line, 'connect')
+    if ('socket' in place || place.tls === false) return line
+    line.write(sslRequest)
+    const answer = String(await next(line, 'data'))
+    if (answer === 'S') return await encrypt(line, tlsOptions(place), ending)
+    if (answer === 'N' && place.tls === 'prefer') return line
+    if (answer === 'N')
+      throw new LineLost('The server does not encrypt, and sslmode asks for it', noTls)
+    // More than that letter would be from somebody who wrote into the line before it was encrypted
+    // (CVE-2021-23222).
+    throw new LineLost('The server does not say whether it encrypts')
+  } catch (error) {
+    line.destroy()
+    throw error
+  }
+}
+
+function tlsOptions({ host, tls }: DatabaseAddress): ConnectionOptions {
+  if (typeof tls === 'object') return tls
+  return { rejectUnauthorized: false, ...(isIP(host) === 0 && { servername: host }) }
+}
+
+async function encrypt(
+  line: Socket,
+  options: ConnectionOptions,
+  ending: AbortSignal,
+): Promise<Socket> {
+  const encrypted = connectTls({ ...options, socket: line })
+  encrypted.on('error', ignore)
+  ending.addEventListener('abort', () => encrypted.destroy())
+  await next(encrypted, 'secureConnect')
+  return encrypted
+}
+
+/** An error that nobody listens to ends the process; the close that follows it is heard. */
+function ignore(): void {}
+
+/** @throws what ends the socket before that event */
+async function next(socket: Socket, event: string): Promise<unknown> {
+  const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+  const onClose = () => reject(new LineLost('The line was closed while it was made'))
+  socket.once(event, resolve).once('error', reject).once('close', onClose)
+  try {
+    return await promise
+  } finally {
+    socket.off(event, resolve).off('error', reject).off('close', onClose)
+  }
+}
