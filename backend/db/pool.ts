@@ -1,5 +1,6 @@
 import postgres from 'postgres'
 import type { DatabaseAddress } from './address.ts'
+import { createTurns } from './turns.ts'
 
 /** Runs one SQL statement with its parameters bound, and gives its rows. */
 export type Query = <Row extends object>(
@@ -53,11 +54,19 @@ export type Parameter = postgres.SerializableParameter | Fragment
 
 export type Database = {
   /**
-   * Past the deadline the statement is cancelled and the caller gets `DatabaseUnavailable`.
+   * For what no user asked for. Past the deadline the statement is cancelled and the caller gets
+   * `DatabaseUnavailable`.
    *
    * @throws DatabaseUnavailable where asking again may help, StatementFailed where it will not
    */
   query: Query
+  /**
+   * For what a user asked for. Where the connections are in use, users take turns; the deadline is the
+   * same and counts the wait.
+   *
+   * @throws QueueFull, WaitedTooLong, and what `query` throws
+   */
+  queryFor: (user: string) => Query
   fragment: (strings: TemplateStringsArray, ...parameters: Parameter[]) => Fragment
   /**
    * Runs a script of several statements as the one transaction that PostgreSQL makes of a simple
@@ -94,6 +103,7 @@ export type ConnectOptions = {
 }
 
 export const defaultDeadline = 5_000
+const longestQueue = 500 // statements of one user
 const cancelledWithin = 1_000 // ms
 const longestWaitBetweenAttempts = 1 // s; postgres.js's own backoff made requests wait 11.8 s
 const idleSeconds = 60
@@ -150,20 +160,36 @@ export function connect(
     void deaf.end({ timeout: deadline / 1000 })
   }
 
+  async function run<Row extends object>(
+    { sql, values }: Fragment,
+    milliseconds: number,
+  ): Promise<Row[]> {
+    const used = pool
+    const rows = await within(used.unsafe<Row[]>(sql, [...values], { prepare: true }), {
+      milliseconds,
+      describe: sayPlace,
+      onSilence: () => replace(used),
+    })
+    expectEnd(rows)
+    // After a connection was lost amid a result, postgres.js begins the next one with as many
+    // holes as it had rows.
+    return rows.filter(Boolean)
+  }
+
+  const places = pool.options.max
+  const perUser = Math.max(Math.floor(places / 2), 1)
+  const turns = createTurns({ places, perUser, longestQueue, deadline })
+
   return {
-    async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
-      const used = pool
-      const { sql, values } = new Fragment(strings, parameters)
-      const rows = await within(used.unsafe<Row[]>(sql, [...values], { prepare: true }), {
-        milliseconds: deadline,
-        describe: sayPlace,
-        onSilence: () => replace(used),
-      })
-      expectEnd(rows)
-      // After a connection was lost amid a result, postgres.js begins the next one with as many
-      // holes as it had rows.
-      return rows.filter(Boolean)
-    },
+    query: async (strings, ...parameters) => run(new Fragment(strings, parameters), deadline),
+    queryFor: (user) =>
+      async function query<Row extends object>(
+        strings: TemplateStringsArray,
+        ...parameters: Parameter[]
+      ) {
+        const statement = new Fragment(strings, parameters)
+        return turns.run(user, async (left) => run<Row>(statement, left))
+      },
     fragment: (strings, ...parameters) => new Fragment(strings, parameters),
     async script(text, milliseconds) {
       const used = pool

@@ -1,5 +1,6 @@
 import type { Database } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
+import { anySize, unlessTooLarge, type Unsent } from '../http/answers.ts'
 import { taskChannel, taskColumns } from '../tasks/columns.ts'
 
 /** A page of what changed, ready to be sent. */
@@ -9,6 +10,8 @@ export type Changes = {
   deleted: string
   token: string
   hasMore: boolean
+  /** How many the whole has in UTF-8. */
+  bytes: number
 }
 
 /** Something that happened to a task, as the stream of events tells it. */
@@ -28,7 +31,7 @@ const eventsAtOnce = 100
  * has seen a number will never see a smaller one appear.
  */
 export function createTaskChanges(database: Database) {
-  const { query, fragment } = database
+  const { query, queryFor, fragment } = database
   const columns = taskColumns(database)
 
   /** The next tasks and deleted tasks of the owner's that changed after a number, in order. */
@@ -52,16 +55,25 @@ export function createTaskChanges(database: Database) {
     /**
      * What changed since a token, or everything.
      *
-     * @throws ApiError 410 `sync_token_expired`, 422 where it is no token of this user's
+     * @param most how many bytes it may have
+     * @throws NeedsRoom where it has more; ApiError 410 `sync_token_expired`, 422 where it is no token of this user's
      */
-    async since(owner: string, token: string | undefined, limit: number): Promise<Changes> {
+    async since(
+      owner: string,
+      token: string | undefined,
+      limit: number,
+      most = anySize,
+    ): Promise<Changes> {
       const from = token === undefined ? undefined : readSyncToken(token, owner)
-      const [page] = await query<ChangesPage>`
+      const [page] = await queryFor(owner)<Unsent<ChangesPage>>`
         with page as (
           select *, row_number() over (order by change) as position
           from (${changedAfter(owner, from?.seen ?? 0, limit + 1)}) as changed
         )
         select
+          counter, purged_through, last, has_more, deleted, bytes,
+          case when bytes <= ${most}::bigint then items end as json
+        from (select *, octet_length(items) + octet_length(deleted) as bytes from (select
           ${state(owner)},
           '[' || coalesce(string_agg(
             (select row_to_json(task)::text from (select ${columns} from tasks where tasks.id = page.id) task),
@@ -73,15 +85,17 @@ export function createTaskChanges(database: Database) {
           ) filter (where position <= ${limit}::int and deleted_at is not null and ${from !== undefined}::boolean), '') || ']' as deleted,
           max(change) filter (where position <= ${limit}::int) as last,
           count(*) > ${limit}::int as has_more
-        from page`
-      const { counter, purged_through, items, deleted, last, has_more } = page!
+        from page) as read) as sized`
+      const { counter, purged_through, deleted, last, has_more } = page!
       // Deletions up to here are known: from before, or because the copy began with nothing.
       const complete = from === undefined ? counter : Math.max(from.seen, from.complete)
       if (from !== undefined && (complete < purged_through || from.seen > counter))
         throw new ApiError('sync_token_expired')
+      const { json: items, bytes } = unlessTooLarge(page!)
       return {
         items,
         deleted,
+        bytes,
         token: writeSyncToken({ seen: has_more ? last! : counter, complete }, owner),
         hasMore: has_more,
       }
@@ -89,7 +103,7 @@ export function createTaskChanges(database: Database) {
 
     /** The number of the owner's last change, and of the last that has been forgotten. */
     async position(owner: string): Promise<{ counter: number; purged_through: number }> {
-      const [found] = await query<{
+      const [found] = await queryFor(owner)<{
         counter: number
         purged_through: number
       }>`select ${state(owner)}`
@@ -98,7 +112,7 @@ export function createTaskChanges(database: Database) {
 
     /** What changed after a number, by the last change of each task, at most a few hundred. */
     async eventsAfter(owner: string, after: number): Promise<TaskEvent[]> {
-      return query<TaskEvent>`
+      return queryFor(owner)<TaskEvent>`
         select
           change,
           case
@@ -137,8 +151,10 @@ export function createTaskChanges(database: Database) {
 type ChangesPage = {
   counter: number
   purged_through: number
-  items: string
+  /** Of the tasks. */
+  json: string
   deleted: string
+  bytes: number
   last: number | null
   has_more: boolean
 }

@@ -1,5 +1,6 @@
 import { StatementFailed, type Database, type Fragment } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
+import { anySize, unlessTooLarge, type Written } from '../http/answers.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
@@ -43,10 +44,10 @@ export type TaskStore = ReturnType<typeof createTaskStore>
  * asked afterwards, and only then: the answer to it made every write a third dearer.
  */
 export function createTaskStore(
-  database: Database,
+  database: Pick<Database, 'queryFor' | 'fragment'>,
   { maxTasksPerUser, onChange = () => {} }: TaskStoreOptions,
 ) {
-  const { query, fragment } = database
+  const { queryFor, fragment } = database
   const columns = taskColumns(database)
   const isLive = fragment`deleted_at is null`
   const updatedNow = fragment`updated_at = clock_timestamp()`
@@ -61,6 +62,7 @@ export function createTaskStore(
   ): Promise<WriteAnswer> {
     const { id, among, status } = target
     const { precondition, idempotency } = options
+    const query = queryFor(owner)
     // The task is locked before the list, always: two writes cannot wait for each other.
     const locked = fragment`
       target as (
@@ -137,7 +139,7 @@ export function createTaskStore(
     precondition: Precondition | undefined,
   ): Promise<ApiError | undefined> {
     if (id === null) return new ApiError('task_limit_reached')
-    const [found] = await query<{
+    const [found] = await queryFor(owner)<{
       is_own: boolean
       version: number
       json: string | null
@@ -160,6 +162,7 @@ export function createTaskStore(
   return {
     /** @throws ApiError 403, 404 */
     async find(owner: string, id: number): Promise<StoredTask> {
+      const query = queryFor(owner)
       const [found] = await query<StoredTask>`
         select version, row_to_json(task)::text as json
         from (
@@ -171,17 +174,22 @@ export function createTaskStore(
       throw new ApiError(others.length > 0 ? 'not_owner' : 'task_not_found')
     },
 
-    /** What was put into the trash last, as many as may be tasks: a JSON array. */
-    async trash(owner: string): Promise<string> {
-      const [found] = await query<{ json: string }>`
-        select '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
+    /**
+     * What was put into the trash last, as many as may be tasks: a JSON array.
+     *
+     * @throws NeedsRoom where it has more bytes than `most`
+     */
+    async trash(owner: string, most = anySize): Promise<Written> {
+      const [found] = await queryFor(owner)<{ json: string | null; bytes: number }>`
+        select octet_length(json) as bytes, case when octet_length(json) <= ${most}::bigint then json end as json
+        from (select '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
         from (
           select ${columns}, to_char(deleted_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as deleted_at
           from tasks where user_id = ${owner} and deleted_at is not null
           order by tasks.deleted_at desc, id desc
           limit ${maxTasksPerUser}::int
-        ) task`
-      return found!.json
+        ) task) as trash`
+      return unlessTooLarge(found!)
     },
 
     /** @throws ApiError 409 `task_limit_reached` */

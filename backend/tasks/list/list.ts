@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
 import { ApiError } from '../../errors.ts'
+import { anySize, NeedsRoom, unlessTooLarge, type Unsent } from '../../http/answers.ts'
 import { isKnown } from '../preconditions.ts'
 import {
   sortKeys,
@@ -33,8 +34,9 @@ export type TaskList = { state: 'unchanged'; tag: string } | ({ state: 'changed'
 
 type TaskPage = {
   tag: string
-  /** The JSON array that PostgreSQL wrote. */
+  /** The JSON array that PostgreSQL wrote, and how many bytes it has in UTF-8. */
   json: string
+  bytes: number
   /** How many tasks match the filter, on all pages. */
   total: number
   /** The list's counter at the moment that is shown. */
@@ -46,8 +48,8 @@ type TaskPage = {
 const rememberedCharacters = 32 * 1024 * 1024 // twice as many bytes, where a title is not in Latin-1
 
 /** A user's tasks: filtered, sorted, page by page. */
-export function createTaskList(database: Database) {
-  const { query, fragment } = database
+export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>) {
+  const { queryFor, fragment } = database
   const columns = taskColumns(database)
   /** Under what was asked for: its digest, and the page as it was the last time. */
   const pages = new LRUCache<string, { name: string; page: TaskPage }>({
@@ -60,31 +62,37 @@ export function createTaskList(database: Database) {
    * counts up, is what it was then. It is looked up each time, so that no page is ever old.
    *
    * @param known the client's `If-None-Match`
-   * @throws ApiError 422 where the cursor is not one of this query, or PostgreSQL knows no such zone
+   * @param most how many bytes the page may have
+   * @throws NeedsRoom where it has more; ApiError 422 where the cursor is not one of this query, or
+   *   PostgreSQL knows no such zone
    */
   return async function list(
     owner: string,
     asked: ListQuery,
     known: string | undefined,
+    most = anySize,
   ): Promise<TaskList> {
     const request = readRequest(asked)
     // What is overdue changes by itself, without a change that would be counted.
     if (request.filter.overdue !== undefined) {
-      const page = await read(owner, request, asked.cursor)
+      const page = await read(owner, request, asked.cursor, most)
       return unlessKnown(known, { ...page, tag: digest(`${page.total} ${page.json}`) })
     }
     const whole = JSON.stringify([owner, request, asked.cursor])
     const remembered = pages.get(whole)
     const name = remembered?.name ?? digest(whole)
     if (known !== undefined || remembered !== undefined) {
-      const [found] = await query<{ counter: number }>`
+      const [found] = await queryFor(owner)<{ counter: number }>`
         select counter from task_lists where user_id = ${owner}`
       const counter = found?.counter ?? 0
       const tag = `${counter}-${name}`
       if (isKnown(known, tag)) return { state: 'unchanged', tag }
-      if (remembered?.page.counter === counter) return { state: 'changed', ...remembered.page }
+      if (remembered?.page.counter === counter) {
+        if (remembered.page.bytes > most) throw new NeedsRoom(remembered.page.bytes)
+        return { state: 'changed', ...remembered.page }
+      }
     }
-    const content = await read(owner, request, asked.cursor)
+    const content = await read(owner, request, asked.cursor, most)
     const page = { ...content, tag: `${content.counter}-${name}` }
     pages.set(whole, { name, page })
     return unlessKnown(known, page)
@@ -94,22 +102,25 @@ export function createTaskList(database: Database) {
     owner: string,
     request: ListRequest,
     cursor: string | undefined,
+    most: number,
   ): Promise<Omit<TaskPage, 'tag'>> {
     const { filter, sort, limit } = request
     const conditions = conditionsOf(owner, filter)
     const key = keyOf(sort)
     const direction = sort.descending ? fragment`desc` : fragment`asc`
     const order = fragment`${key.expression} ${direction}, id ${direction}`
+    const sized = fragment`
+      octet_length(json) as bytes, case when octet_length(json) <= ${most}::bigint then json end as json`
     const counter = fragment`coalesce((select counter from task_lists where user_id = ${owner}), 0) as counter`
     if (limit === undefined && cursor === undefined) {
-      const [all] = await query<Omit<TaskPage, 'tag'>>`
-        select
+      const [all] = await queryFor(owner)<Unsent<Omit<TaskPage, 'tag'>>>`
+        select counter, total, ${sized}
+        from (select
           ${counter}, count(*) as total,
           '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
-        from (select ${columns} from tasks where ${conditions} order by ${order}) task`.catch(
-        refuseArguments,
-      )
-      return all!
+        from (select ${columns} from tasks where ${conditions} order by ${order}) task
+        ) as whole`.catch(refuseArguments)
+      return unlessTooLarge(all!)
     }
     const after = cursor === undefined ? undefined : readCursor(cursor, owner, request)
     const isAfter =
@@ -118,23 +129,23 @@ export function createTaskList(database: Database) {
         : fragment`(${key.expression}, id) ${sort.descending ? fragment`<` : fragment`>`}
             (${after.key}::text::${key.type}, ${after.id}::bigint)`
     const isOnPage = limit === undefined ? fragment`true` : fragment`position <= ${limit}::int`
-    const [page] = await query<Page>`
+    const [page] = await queryFor(owner)<Unsent<Page>>`
       with page as (
         select *, ${key.expression} as key, row_number() over (order by ${order}) as position
         from tasks where ${conditions} and ${isAfter}
         order by ${order}
         limit ${limit === undefined ? null : limit + 1}::int
       )
-      select
+      select counter, total, last_key, last_id, has_more, ${sized}
+      from (select
         ${counter}, ${totalOf(owner, filter, conditions)} as total,
         '[' || coalesce(string_agg(json, ',' order by position) filter (where ${isOnPage}), '') || ']' as json,
         max(key::text) filter (where position = ${limit ?? null}::int) as last_key,
         max(id) filter (where position = ${limit ?? null}::int) as last_id,
         count(*) > ${limit ?? null}::int as has_more
-      from page, lateral (select row_to_json(task)::text as json from (select ${columns}) task) as text`.catch(
-      refuseArguments,
-    )
-    const { last_key, last_id, has_more, ...content } = page!
+      from page, lateral (select row_to_json(task)::text as json from (select ${columns}) task) as text
+      ) as whole`.catch(refuseArguments)
+    const { last_key, last_id, has_more, ...content } = unlessTooLarge(page!)
     if (!has_more) return content
     return { ...content, next: writeCursor({ key: last_key!, id: last_id! }, owner, request) }
   }
@@ -201,6 +212,7 @@ type Page = {
   counter: number
   total: number
   json: string
+  bytes: number
   last_key: string | null
   last_id: number | null
   has_more: boolean | null

@@ -3,7 +3,7 @@ import { connect as dial } from 'node:net'
 import { DatabaseUnavailable } from '../../db/pool.ts'
 import { failures, type FailureCode } from '../../errors.ts'
 import {
-  database,
+  databaseThat,
   frontEnd,
   newUser,
   rowsOf,
@@ -473,12 +473,9 @@ test.each(['x', 'api', 'a.example'])('the host may be called %s', async (host) =
 describe('failures of ours', () => {
   const broken = (error: unknown) =>
     startApi({
-      over: {
-        ...database,
-        async query() {
-          throw error
-        },
-      },
+      over: databaseThat(async () => {
+        throw error
+      }),
     })
 
   test('an unexpected error says nothing of itself; the log does, under the same id', async () => {

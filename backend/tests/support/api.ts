@@ -5,7 +5,7 @@ import { createApp } from '../../app.ts'
 import { createTokenVerifier } from '../../auth/tokens.ts'
 import { readConfig, type Config } from '../../config.ts'
 import { parseDatabaseUrl } from '../../db/address.ts'
-import { connect, type Database } from '../../db/pool.ts'
+import { connect, type Database, type Query } from '../../db/pool.ts'
 import { startEmbedded } from '../../db/embedded.ts'
 import { migrate } from '../../db/migrate.ts'
 import { createProxies } from '../../http/proxies.ts'
@@ -24,6 +24,11 @@ const url = process.env['TEST_DATABASE_URL']
 const embedded = url ? undefined : await startEmbedded('memory://')
 export const database: Database = connect(embedded ?? parseDatabaseUrl(url!))
 await migrate(database)
+
+/** The same, but for every statement. */
+export function databaseThat(query: Query): Database {
+  return { ...database, query, queryFor: () => query }
+}
 
 /** Once, after the tests of all files. */
 export async function closeDatabase(): Promise<void> {
