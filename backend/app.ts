@@ -17,12 +17,19 @@ import type { Proxies } from './http/proxies.ts'
 import { addressLimit, type RateLimits } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
 import { security } from './http/security-headers.ts'
+import { createAnswers } from './http/answers.ts'
 import { createTaskChanges } from './sync/changes.ts'
 import { createTaskList } from './tasks/list/list.ts'
 import { createLive, type Listen } from './sync/live.ts'
 import { taskRoutes } from './tasks/routes.ts'
 import { createTaskStore } from './tasks/store.ts'
 import { createTickets } from './sync/tickets.ts'
+
+/**
+ * In seconds. Load balancers keep an idle connection for a minute; whoever closes it first may do so
+ * just as a request is sent.
+ */
+const idleTimeout = 75
 
 export type AppParts = {
   database: Database
@@ -75,6 +82,7 @@ export function createApp({
     changes,
     live,
     tickets: createTickets(database),
+    answers: createAnswers({ idleTimeout }),
     authenticate,
     limitUser: rateLimits.limitUser,
   }
@@ -89,9 +97,7 @@ export function createApp({
     serve: {
       // By default a second server on the same port starts silently and takes half the requests.
       reusePort: false,
-      // In seconds. Load balancers keep an idle connection for a minute; whoever closes it first may
-      // do so just as a request is sent.
-      idleTimeout: 75,
+      idleTimeout,
       // What is too large is answered by json-body.ts; the runtime's own 413 is empty, without CORS.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // The runtime's own page for what even the error hook cannot catch shows the source.

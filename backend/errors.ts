@@ -3,6 +3,7 @@ import type { ValueError } from '@sinclair/typebox/errors'
 import { Elysia, NotFoundError, ValidationError, t } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
 import { DatabaseUnavailable } from './db/pool.ts'
+import { QueueFull, WaitedTooLong } from './db/turns.ts'
 import { securityHeaders } from './http/security-headers.ts'
 import { describeExpectation, OneOf } from './http/values.ts'
 
@@ -242,7 +243,10 @@ export function answerLastResort(report: Report) {
 
 function translate(error: unknown): ApiError {
   if (error instanceof ApiError) return error
-  if (error instanceof DatabaseUnavailable) return new ApiError('database_unavailable')
+  if (error instanceof DatabaseUnavailable || error instanceof WaitedTooLong)
+    return new ApiError('database_unavailable')
+  if (error instanceof QueueFull)
+    return new ApiError('rate_limited', { headers: { 'retry-after': '1' } })
   if (error instanceof AuthUnavailable)
     return new ApiError('auth_unavailable', { reason: error.message })
   // An answer that breaks its own schema is a ValidationError too, and our fault.

@@ -8,6 +8,7 @@ import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
 import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
 import { inputs } from './inputs.ts'
 import { isolation } from './isolation.ts'
+import { fairness } from './fairness.ts'
 import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
 import { versionsSideBySide } from './versions.ts'
@@ -29,6 +30,7 @@ const parts: Record<string, (battery: Battery) => Promise<void>> = {
   inputs,
   isolation,
   streams: quickStreams,
+  fairness,
   faults: faultsUnderLoad,
   history: histories,
   versions: versionsSideBySide,

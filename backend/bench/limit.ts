@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { Fragment, type Database } from '../db/pool.ts'
+import { Fragment, type Database, type Query } from '../db/pool.ts'
 import { createTaskList } from '../tasks/list/list.ts'
 import { createTaskStore } from '../tasks/store.ts'
 import { newestPrograms } from '../tests/support/postgres.ts'
@@ -16,15 +16,13 @@ const id = 9_990 // one of that user's, and no other number that is sent
 const connections = 10 // as many as a server has
 
 /** The statements that this server sends for each work, by the work's name, as its store sends them. */
-async function statements({ query, ...database }: Database): Promise<Record<string, Fragment>> {
+async function statements({ query, fragment }: Database): Promise<Record<string, Fragment>> {
   let sent = new Fragment([''], [])
-  const recorder: Database = {
-    ...database,
-    async query(strings, ...parameters) {
-      sent = new Fragment(strings, parameters)
-      return query(strings, ...parameters)
-    },
+  const queryRecorded: Query = async (strings, ...parameters) => {
+    sent = new Fragment(strings, parameters)
+    return query(strings, ...parameters)
   }
+  const recorder = { queryFor: () => queryRecorded, fragment }
   const store = createTaskStore(recorder, { maxTasksPerUser: 10_000 })
   const list = createTaskList(recorder)
   const recorded: Record<string, Fragment> = {}

@@ -4,6 +4,7 @@ import { isOfConnection } from './connection-errors.ts'
 import { createConnections, type Asking, type Connections, type Lent } from './connections.ts'
 import { createPrepared } from './prepared.ts'
 import { LineLost, type Place } from './socket.ts'
+import { createTurns } from './turns.ts'
 
 /** Runs one SQL statement with its parameters bound, and gives its rows. */
 export type Query = <Row extends object>(
@@ -57,11 +58,19 @@ export type Parameter = postgres.SerializableParameter | Fragment
 
 export type Database = {
   /**
-   * Past the deadline the statement is cancelled and the caller gets `DatabaseUnavailable`.
+   * For what no user asked for. Past the deadline the statement is cancelled and the caller gets
+   * `DatabaseUnavailable`.
    *
    * @throws DatabaseUnavailable where asking again may help, StatementFailed where it will not
    */
   query: Query
+  /**
+   * For what a user asked for. Where the connections are in use, users take turns; the deadline is the
+   * same and counts the wait.
+   *
+   * @throws QueueFull, WaitedTooLong, and what `query` throws
+   */
+  queryFor: (user: string) => Query
   fragment: (strings: TemplateStringsArray, ...parameters: Parameter[]) => Fragment
   /**
    * Runs a script of several statements as the one transaction that PostgreSQL makes of a simple
@@ -105,31 +114,38 @@ export type ConnectOptions = {
 }
 
 export const defaultDeadline = 5_000
+const longestQueue = 500 // statements of one user
 
 /** Opens a pool of connections. None is made before the first statement. */
 export function connect(
   place: Place,
   { deadline }: ConnectOptions = { deadline: defaultDeadline },
 ): Database {
-  const connections = createConnections(place, {
-    // One session serves all connections of the embedded database.
-    most: 'socket' in place ? 1 : place.maxConnections,
-    within: deadline,
-  })
+  // One session serves all connections of the embedded database.
+  const most = 'socket' in place ? 1 : place.maxConnections
+  const connections = createConnections(place, { most, within: deadline })
   const isPrepared = createPrepared()
+  const perUser = Math.max(Math.floor(most / 2), 1)
+  const turns = createTurns({ places: most, perUser, longestQueue, deadline })
+
+  async function query<Row extends object>(
+    { sql: text, values }: Fragment,
+    milliseconds: number,
+  ): Promise<Row[]> {
+    const prepare = isPrepared(text)
+    return run<Row>(connections, { text, values, prepare, milliseconds, describe: sayPlace })
+  }
 
   return {
-    async query<Row extends object>(strings: TemplateStringsArray, ...parameters: Parameter[]) {
-      const { sql: text, values } = new Fragment(strings, parameters)
-      const prepare = isPrepared(text)
-      return run<Row>(connections, {
-        text,
-        values,
-        prepare,
-        milliseconds: deadline,
-        describe: sayPlace,
-      })
-    },
+    query: async (strings, ...parameters) => query(new Fragment(strings, parameters), deadline),
+    queryFor: (user) =>
+      async function queryInTurn<Row extends object>(
+        strings: TemplateStringsArray,
+        ...parameters: Parameter[]
+      ) {
+        const statement = new Fragment(strings, parameters)
+        return turns.run(user, async (left) => query<Row>(statement, left))
+      },
     fragment: (strings, ...parameters) => new Fragment(strings, parameters),
     async script(text, milliseconds) {
       await run(connections, { text, values: [], prepare: false, milliseconds, describe: sayAll })

@@ -1,5 +1,6 @@
 import type { Database } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
+import { anySize, unlessTooLarge, type Unsent } from '../http/answers.ts'
 import { taskChannel, taskColumns } from '../tasks/columns.ts'
 import { currentPlace, readPlace, type Place } from '../tasks/list/place.ts'
 
@@ -10,6 +11,8 @@ export type Changes = {
   deleted: string
   token: string
   hasMore: boolean
+  /** How many the whole has in UTF-8. */
+  bytes: number
 }
 
 /** Something that happened to a task, as the stream of events tells it. */
@@ -30,7 +33,7 @@ const eventsAtOnce = 100
  * has seen a number will never see a smaller one appear.
  */
 export function createTaskChanges(database: Database) {
-  const { query, fragment } = database
+  const { query, queryFor, fragment } = database
   const columns = taskColumns(database)
 
   /** The next tasks and deleted tasks of the owner's that changed after a number, in order. */
@@ -54,16 +57,25 @@ export function createTaskChanges(database: Database) {
     /**
      * What changed since a token, or everything.
      *
-     * @throws ApiError 410 `sync_token_expired`, 422 where it is no token of this user's
+     * @param most how many bytes it may have
+     * @throws NeedsRoom where it has more; ApiError 410 `sync_token_expired`, 422 where it is no token of this user's
      */
-    async since(owner: string, token: string | undefined, limit: number): Promise<Changes> {
+    async since(
+      owner: string,
+      token: string | undefined,
+      limit: number,
+      most = anySize,
+    ): Promise<Changes> {
       const from = token === undefined ? undefined : readSyncToken(token, owner)
-      const [page] = await query<ChangesPage>`
+      const [page] = await queryFor(owner)<Unsent<ChangesPage>>`
         with page as (
           select *, row_number() over (order by change) as position
           from (${changedAfter(owner, from?.seen ?? 0, limit + 1)}) as changed
         )
         select
+          epoch, counter, purged_through, last, has_more, deleted, bytes,
+          case when bytes <= ${most}::bigint then items end as json
+        from (select *, octet_length(items) + octet_length(deleted) as bytes from (select
           ${state(owner)},
           '[' || coalesce(string_agg(
             (select row_to_json(task)::text from (select ${columns} from tasks where tasks.id = page.id) task),
@@ -75,16 +87,18 @@ export function createTaskChanges(database: Database) {
           ) filter (where position <= ${limit}::int and deleted_at is not null and ${from !== undefined}::boolean), '') || ']' as deleted,
           max(change) filter (where position <= ${limit}::int) as last,
           count(*) > ${limit}::int as has_more
-        from page`
-      const { epoch, counter, purged_through, items, deleted, last, has_more } = page!
+        from page) as read) as sized`
+      const { epoch, counter, purged_through, deleted, last, has_more } = page!
       if (from !== undefined && from.epoch !== epoch) throw new ApiError('sync_token_expired')
       // Deletions up to here are known: from before, or because the copy began with nothing.
       const complete = from === undefined ? counter : Math.max(from.seen, from.complete)
       if (from !== undefined && (complete < purged_through || from.seen > counter))
         throw new ApiError('sync_token_expired')
+      const { json: items, bytes } = unlessTooLarge(page!)
       return {
         items,
         deleted,
+        bytes,
         token: writeSyncToken({ epoch, seen: has_more ? last! : counter, complete }, owner),
         hasMore: has_more,
       }
@@ -92,13 +106,15 @@ export function createTaskChanges(database: Database) {
 
     /** The place of the owner's last change, and the number of the last that has been forgotten. */
     async position(owner: string): Promise<Place & { purged_through: number }> {
-      const [found] = await query<Place & { purged_through: number }>`select ${state(owner)}`
+      const [found] = await queryFor(owner)<
+        Place & { purged_through: number }
+      >`select ${state(owner)}`
       return found!
     },
 
     /** What changed after a number, by the last change of each task, at most a few hundred. */
     async eventsAfter(owner: string, after: number): Promise<TaskEvent[]> {
-      return query<TaskEvent>`
+      return queryFor(owner)<TaskEvent>`
         select
           (select value from epoch) as epoch, change,
           case
@@ -138,8 +154,10 @@ export function createTaskChanges(database: Database) {
 
 type ChangesPage = Place & {
   purged_through: number
-  items: string
+  /** Of the tasks. */
+  json: string
   deleted: string
+  bytes: number
   last: number | null
   has_more: boolean
 }

@@ -60,7 +60,7 @@ export async function purge(database: Database): Promise<Purged> {
       ${without(fragment`tasks`)} union ${without(fragment`deleted_tasks`)} limit ${atOnce}`
     if (rows.length > 0)
       await addLists(
-        database,
+        query,
         rows.map(({ user_id }) => user_id),
       )
   }

@@ -1,6 +1,7 @@
 import { Elysia, NotFoundError, t, type Context } from 'elysia'
 import { currentUser, type Authenticate } from '../auth/current-user.ts'
 import { Conflict, Failure, Invalid } from '../errors.ts'
+import { jsonResponse, type Answers } from '../http/answers.ts'
 import { jsonBody, takes } from '../http/body.ts'
 import { readIdempotency } from './idempotency.ts'
 import type { Limit } from '../http/rate-limit.ts'
@@ -51,6 +52,7 @@ export type TaskParts = {
   changes: TaskChanges
   live: Live
   tickets: Tickets
+  answers: Answers
   authenticate: Authenticate
   limitUser: Limit
 }
@@ -119,7 +121,9 @@ function eventRoutes({ live, tickets, authenticate, limitUser }: TaskParts) {
   )
 }
 
-function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }: TaskParts) {
+function storedRoutes(parts: TaskParts) {
+  const { store, list, changes, tickets, answers, authenticate, limitUser } = parts
+
   /** PUT and PATCH do the same: a field that is left out keeps its value. */
   async function update({
     userId,
@@ -141,18 +145,21 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
     .use(jsonBody())
     .get(
       '',
-      async function listTasks({ userId, query, headers, set, path, request }) {
-        const page = await list(userId, query, headers['if-none-match'])
-        set.headers['etag'] = `"${page.tag}"`
-        if (page.state === 'unchanged') return notModified(set)
-        set.headers['x-total-count'] = String(page.total)
-        set.headers['sync-token'] = writeSyncToken(
-          { seen: page.place.counter, complete: page.place.counter, epoch: page.place.epoch },
-          userId,
-        )
-        if (page.next !== undefined)
-          set.headers['link'] = `<${nextPage(path, request.url, page.next)}>; rel="next"`
-        return jsonResponse<Task[]>(set, page.json)
+      async function listTasks({ userId, query, headers, set, path, request, server }) {
+        const asked = { userId, set, request, server }
+        return answers.send<Task[]>(asked, async function readPage(most) {
+          const page = await list(userId, query, headers['if-none-match'], most)
+          set.headers['etag'] = `"${page.tag}"`
+          if (page.state === 'unchanged') return notModified(set)
+          set.headers['x-total-count'] = String(page.total)
+          set.headers['sync-token'] = writeSyncToken(
+            { seen: page.place.counter, complete: page.place.counter, epoch: page.place.epoch },
+            userId,
+          )
+          if (page.next !== undefined)
+            set.headers['link'] = `<${nextPage(path, request.url, page.next)}>; rel="next"`
+          return page
+        })
       },
       {
         headers: ReadHeaders,
@@ -189,8 +196,9 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
     )
     .get(
       '/trash',
-      async function listTrash({ userId, set }) {
-        return jsonResponse<TrashedTask[]>(set, await store.trash(userId))
+      async function listTrash({ userId, set, request, server }) {
+        const asked = { userId, set, request, server }
+        return answers.send<TrashedTask[]>(asked, async (most) => store.trash(userId, most))
       },
       {
         response: { 200: t.Array(TrashedTask), ...anyRoute },
@@ -203,12 +211,20 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
     )
     .get(
       '/changes',
-      async function listChanges({ userId, query, set }) {
-        const page = await changes.since(userId, query.since, query.limit ?? changesAtOnce)
-        return jsonResponse<Changes>(
-          set,
-          `{"items":${page.items},"deleted":${page.deleted},"sync_token":"${page.token}","has_more":${page.hasMore}}`,
-        )
+      async function listChanges({ userId, query, set, request, server }) {
+        const asked = { userId, set, request, server }
+        return answers.send<Changes>(asked, async function readChanges(most) {
+          const { items, deleted, token, hasMore, bytes } = await changes.since(
+            userId,
+            query.since,
+            query.limit ?? changesAtOnce,
+            most,
+          )
+          return {
+            json: `{"items":${items},"deleted":${deleted},"sync_token":"${token}","has_more":${hasMore}}`,
+            bytes,
+          }
+        })
       },
       {
         query: ChangesQuery,
@@ -360,25 +376,8 @@ function markReplay(set: Set, { replayed }: WriteAnswer): void {
   if (replayed) set.headers['idempotent-replayed'] = 'true'
 }
 
-function notModified(set: Set): void {
+function notModified(set: Set): undefined {
   set.status = 304
-}
-
-/**
- * JSON that PostgreSQL has written, sent on as it is. To clients it is what its type says.
- *
- * It takes the headers and the status that hooks have set along. What is left in `set` Elysia puts
- * into a copy of the Response, and that costs more than all hooks together.
- */
-// oxlint-disable-next-line no-unnecessary-type-parameters -- a handler's type is what Eden clients get: each says what its JSON is
-function jsonResponse<Body>(set: Set, json: string, status = 200): Body {
-  // oxlint-disable-next-line no-unsafe-type-assertion -- its type allows numbers, which are written as the same text
-  const headers = set.headers as Record<string, string>
-  headers['content-type'] = 'application/json'
-  const response: unknown = new Response(json, { status, headers })
-  set.headers = {}
-  // oxlint-disable-next-line no-unsafe-type-assertion -- as a Response it would become part of the clients' types (eden.test.ts)
-  return response as Body
 }
 
 function nextPage(path: string, url: string, cursor: string): string {

@@ -1,5 +1,6 @@
 import { DatabaseUnavailable, StatementFailed, type Database, type Fragment } from '../db/pool.ts'
 import { ApiError } from '../errors.ts'
+import { anySize, unlessTooLarge, type Written } from '../http/answers.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
@@ -47,10 +48,10 @@ const mostAttempts = 20
  * asked afterwards, and only then: the answer to it made every write a third dearer.
  */
 export function createTaskStore(
-  database: Database,
+  database: Pick<Database, 'queryFor' | 'fragment'>,
   { maxTasksPerUser, onChange = () => {} }: TaskStoreOptions,
 ) {
-  const { query, fragment } = database
+  const { queryFor, fragment } = database
   const columns = taskColumns(database)
   const isLive = fragment`deleted_at is null`
   const updatedNow = fragment`updated_at = clock_timestamp()`
@@ -65,6 +66,7 @@ export function createTaskStore(
   ): Promise<WriteAnswer> {
     const { id, among, status } = target
     const { precondition, idempotency } = options
+    const query = queryFor(owner)
     // The task is locked before the list, always: two writes cannot wait for each other.
     const locked = fragment`
       target as (
@@ -147,7 +149,7 @@ export function createTaskStore(
         continue
       }
       const obstacle = await findObstacle(owner, target, precondition)
-      if (obstacle === 'no list') await addLists(database, [owner])
+      if (obstacle === 'no list') await addLists(queryFor(owner), [owner])
       else if (obstacle !== undefined) throw obstacle
       // What was in the way has gone since: somebody else wrote in between.
     }
@@ -159,7 +161,7 @@ export function createTaskStore(
     owner: string,
     idempotency: Idempotency,
   ): Promise<WriteAnswer | undefined> {
-    const [prior] = await query<Prior>`
+    const [prior] = await queryFor(owner)<Prior>`
       select
         request as prior_request, status as prior_status, task_id as prior_id,
         version as prior_version, body as prior_json
@@ -170,7 +172,7 @@ export function createTaskStore(
   }
 
   async function forgetOldKey(owner: string, { key }: Idempotency): Promise<void> {
-    await query`
+    await queryFor(owner)`
       delete from idempotency_keys
       where user_id = ${owner} and key = ${key} and created_at <= now() - interval '24 hours'`
   }
@@ -181,7 +183,7 @@ export function createTaskStore(
     { id, among, needsRoom }: Target,
     precondition: Precondition | undefined,
   ): Promise<ApiError | 'no list' | undefined> {
-    const [found] = await query<Obstacle>`
+    const [found] = await queryFor(owner)<Obstacle>`
       select list.task_count, task.is_own, task.version, task.json
       from (values (1)) as one
         left join task_lists list on list.user_id = ${owner}
@@ -206,28 +208,34 @@ export function createTaskStore(
   return {
     /** @throws ApiError 403, 404 */
     async find(owner: string, id: number): Promise<StoredTask> {
+      const query = queryFor(owner)
       const [found] = await query<StoredTask>`
         select version, row_to_json(task)::text as json
         from (
           select ${columns} from tasks where user_id = ${owner} and id = ${id} and ${isLive}
         ) task`
       if (found) return found
-      const others = await query`
+      const others = await queryFor(owner)`
         select from tasks where id = ${id} and user_id <> ${owner} and ${isLive}`
       throw new ApiError(others.length > 0 ? 'not_owner' : 'task_not_found')
     },
 
-    /** What was put into the trash last, as many as may be tasks: a JSON array. */
-    async trash(owner: string): Promise<string> {
-      const [found] = await query<{ json: string }>`
-        select '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
+    /**
+     * What was put into the trash last, as many as may be tasks: a JSON array.
+     *
+     * @throws NeedsRoom where it has more bytes than `most`
+     */
+    async trash(owner: string, most = anySize): Promise<Written> {
+      const [found] = await queryFor(owner)<{ json: string | null; bytes: number }>`
+        select octet_length(json) as bytes, case when octet_length(json) <= ${most}::bigint then json end as json
+        from (select '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
         from (
           select ${columns}, to_char(deleted_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as deleted_at
           from tasks where user_id = ${owner} and deleted_at is not null
           order by tasks.deleted_at desc, id desc
           limit ${maxTasksPerUser}::int
-        ) task`
-      return found!.json
+        ) task) as trash`
+      return unlessTooLarge(found!)
     },
 
     /** @throws ApiError 409 `task_limit_reached` */

@@ -1,4 +1,5 @@
 import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
+import { anySize, NeedsRoom, unlessTooLarge, type Unsent } from '../../http/answers.ts'
 import { taskColumns } from '../columns.ts'
 import { currentPlace, writePlace, type Place } from './place.ts'
 import { isKnown } from '../preconditions.ts'
@@ -11,8 +12,8 @@ import { readRequest, refuse, type ListRequest } from './request.ts'
 export type TaskList = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskPage)
 
 /** A user's tasks: filtered, sorted, page by page. */
-export function createTaskList(database: Database) {
-  const { query, fragment } = database
+export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>) {
+  const { queryFor, fragment } = database
   const columns = taskColumns(database)
   const pages = createPageMemory()
 
@@ -21,29 +22,35 @@ export function createTaskList(database: Database) {
    * moves on, is what it was then. It is looked up each time, so that no page is ever old.
    *
    * @param known the client's `If-None-Match`
-   * @throws ApiError 422 where the cursor is not one of this query, or PostgreSQL knows no such zone
+   * @param most how many bytes the page may have
+   * @throws NeedsRoom where it has more; ApiError 422 where the cursor is not one of this query, or
+   *   PostgreSQL knows no such zone
    */
   return async function list(
     owner: string,
     asked: ListQuery,
     known: string | undefined,
+    most = anySize,
   ): Promise<TaskList> {
     const request = readRequest(asked)
     // What is overdue changes by itself, without a change that would be counted.
     if (request.filter.overdue !== undefined) {
-      const page = await read(owner, request, asked.cursor)
+      const page = await read(owner, request, asked.cursor, most)
       return unlessKnown(known, { ...page, tag: digest(`${page.total} ${page.json}`) })
     }
     const whole = JSON.stringify([owner, request, asked.cursor])
     const remembered = pages.get(whole)
     const name = remembered?.name ?? digest(whole)
     if (known !== undefined || remembered !== undefined) {
-      const [place] = await query<Place>`select ${currentPlace(database, owner)}`
+      const [place] = await queryFor(owner)<Place>`select ${currentPlace(database, owner)}`
       const tag = `${writePlace(place!)}-${name}`
       if (isKnown(known, tag)) return { state: 'unchanged', tag }
-      if (remembered?.page.tag === tag) return { state: 'changed', ...remembered.page }
+      if (remembered?.page.tag === tag) {
+        if (remembered.page.bytes > most) throw new NeedsRoom(remembered.page.bytes)
+        return { state: 'changed', ...remembered.page }
+      }
     }
-    const content = await read(owner, request, asked.cursor)
+    const content = await read(owner, request, asked.cursor, most)
     const page = { ...content, tag: `${writePlace(content.place)}-${name}` }
     pages.set(whole, { name, page })
     return unlessKnown(known, page)
@@ -53,6 +60,7 @@ export function createTaskList(database: Database) {
     owner: string,
     request: ListRequest,
     cursor: string | undefined,
+    most: number,
   ): Promise<Omit<TaskPage, 'tag'>> {
     const { filter, sort, limit = null } = request
     const conditions = conditionsOf(database, owner, filter)
@@ -60,15 +68,18 @@ export function createTaskList(database: Database) {
     const direction = sort.descending ? fragment`desc` : fragment`asc`
     const order = fragment`${key.expression} ${direction}, id ${direction}`
     const place = currentPlace(database, owner)
+    const sized = fragment`
+      octet_length(json) as bytes, case when octet_length(json) <= ${most}::bigint then json end as json`
     if (limit === null && cursor === undefined) {
-      const [all] = await query<Content>`
-        select
-          ${place}, count(*) as total,
-          '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
-        from (select ${columns} from tasks where ${conditions} order by ${order}) task`.catch(
-        refuseArguments,
-      )
-      return contentOf(all!)
+      const [all] = await queryFor(owner)<Unsent<Content>>`
+        select epoch, counter, total, ${sized}
+        from (
+          select
+            ${place}, count(*) as total,
+            '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
+          from (select ${columns} from tasks where ${conditions} order by ${order}) task
+        ) as whole`.catch(refuseArguments)
+      return contentOf(unlessTooLarge(all!))
     }
     const after = cursor === undefined ? undefined : readCursor(cursor, owner, request, key)
     const isAfter = (sorted: Fragment) =>
@@ -94,7 +105,7 @@ export function createTaskList(database: Database) {
           ))`,
           fragment`(select count(*) from matching)`,
         ]
-    const [page] = await query<Page>`
+    const [page] = await queryFor(owner)<Unsent<Page>>`
       with matching as (
         select id, ${key.expression} as key from tasks where ${conditions}
       ), page as (
@@ -102,23 +113,24 @@ export function createTaskList(database: Database) {
         from tasks where ${isOnPage}
         order by ${order} ${atMost}
       )
-      select
-        ${place}, ${total} as total,
-        '[' || coalesce(string_agg(json, ',' order by position) filter (where coalesce(position <= ${limit}::int, true)), '') || ']' as json,
-        max(${key.text}) filter (where position = ${limit}::int) as last_key,
-        max(id) filter (where position = ${limit}::int) as last_id,
-        count(*) > ${limit}::int as has_more
-      from page, lateral (select row_to_json(task)::text as json from (select ${columns}) task) as text`.catch(
-      refuseArguments,
-    )
-    const { last_key, last_id, has_more, ...found } = page!
+      select epoch, counter, total, last_key, last_id, has_more, ${sized}
+      from (
+        select
+          ${place}, ${total} as total,
+          '[' || coalesce(string_agg(json, ',' order by position) filter (where coalesce(position <= ${limit}::int, true)), '') || ']' as json,
+          max(${key.text}) filter (where position = ${limit}::int) as last_key,
+          max(id) filter (where position = ${limit}::int) as last_id,
+          count(*) > ${limit}::int as has_more
+        from page, lateral (select row_to_json(task)::text as json from (select ${columns}) task) as text
+      ) as whole`.catch(refuseArguments)
+    const { last_key, last_id, has_more, ...found } = unlessTooLarge(page!)
     const content = contentOf(found)
     if (!has_more) return content
     return { ...content, next: writeCursor({ key: last_key!, id: last_id! }, owner, request) }
   }
 }
 
-type Content = Place & { total: number; json: string }
+type Content = Place & { total: number; json: string; bytes: number }
 
 type Page = Content & {
   last_key: string | null

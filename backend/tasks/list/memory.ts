@@ -6,8 +6,9 @@ const ownWeight = 600 // bytes of an entry besides its texts: on Bun 1.4.5 some 
 
 export type TaskPage = {
   tag: string
-  /** The JSON array that PostgreSQL wrote. */
+  /** The JSON array that PostgreSQL wrote, and how many bytes it has in UTF-8. */
   json: string
+  bytes: number
   /** How many tasks match the filter, on all pages. */
   total: number
   /** How far the list had come at the moment that is shown. */

@@ -1,4 +1,4 @@
-import type { Database } from '../../db/pool.ts'
+import type { Query } from '../../db/pool.ts'
 
 /**
  * Gives a list to users who have none: to a new user, whose first write this is, and to those whose
@@ -6,7 +6,7 @@ import type { Database } from '../../db/pool.ts'
  * that such tasks carry, or of what was deleted before: each gets a number of its own beyond all that
  * are there, and whoever follows the changes must start again.
  */
-export async function addLists({ query }: Database, owners: readonly string[]): Promise<void> {
+export async function addLists(query: Query, owners: readonly string[]): Promise<void> {
   await query`
     with list as (
       insert into task_lists (user_id, counter, task_count, purged_through)

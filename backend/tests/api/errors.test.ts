@@ -3,7 +3,7 @@ import { connect as dial } from 'node:net'
 import { DatabaseUnavailable } from '../../db/pool.ts'
 import { failures, type FailureCode, type FieldError } from '../../errors.ts'
 import {
-  database,
+  databaseThat,
   frontEnd,
   newUser,
   rowsOf,
@@ -651,12 +651,9 @@ describe('the Host header', () => {
 describe('failures of ours', () => {
   const broken = (error: unknown) =>
     startApi({
-      over: {
-        ...database,
-        async query() {
-          throw error
-        },
-      },
+      over: databaseThat(async () => {
+        throw error
+      }),
     })
 
   test('an unexpected error says nothing of itself; the log does, under the same id', async () => {

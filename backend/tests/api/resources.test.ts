@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { database, newUser, startApi, type TaskBody } from '../support/api.ts'
+import { database, databaseThat, newUser, startApi, type TaskBody } from '../support/api.ts'
 import { openEvents } from '../support/events.ts'
 
 /** What one user, or a stranger, can make the server do and keep (OWASP API4:2023). */
@@ -33,14 +33,11 @@ describe('/ready', () => {
     const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
     let statements = 0
     const slow = startApi({
-      over: {
-        ...database,
-        async query(strings, ...parameters) {
-          statements += 1
-          await answered
-          return database.query(strings, ...parameters)
-        },
-      },
+      over: databaseThat(async (strings, ...parameters) => {
+        statements += 1
+        await answered
+        return database.query(strings, ...parameters)
+      }),
     })
     const probes = Array.from({ length: 20 }, async () => slow.request('GET', '/ready'))
     // A later request that was answered: those before it have been received.

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import { DatabaseUnavailable } from '../../db/pool.ts'
 import {
-  database,
+  databaseThat,
   frontEnd,
   newUser,
   startApi,
@@ -15,12 +15,9 @@ const api = startApi()
 const strict = startApi({ settings: limited })
 const broken = (error: unknown) =>
   startApi({
-    over: {
-      ...database,
-      async query() {
-        throw error
-      },
-    },
+    over: databaseThat(async () => {
+      throw error
+    }),
   })
 const faulty = broken(new Error('a fault of ours'))
 const hopeless = broken(undefined)

@@ -1,19 +1,24 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { exportSPKI, generateKeyPair, SignJWT, UnsecuredJWT, importJWK, exportJWK } from 'jose'
 import { startAuthServer } from '../support/auth-server.ts'
-import { database, newUser, secret, startApi, tokenFor, type Answer } from '../support/api.ts'
+import {
+  database,
+  databaseThat,
+  newUser,
+  secret,
+  startApi,
+  tokenFor,
+  type Answer,
+} from '../support/api.ts'
 
 const authServer = startAuthServer()
 const statements: number[] = []
 const api = startApi({
   settings: { BETTER_AUTH_URL: authServer.url },
-  over: {
-    ...database,
-    async query(strings, ...parameters) {
-      statements.push(1)
-      return database.query(strings, ...parameters)
-    },
-  },
+  over: databaseThat(async (strings, ...parameters) => {
+    statements.push(1)
+    return database.query(strings, ...parameters)
+  }),
 })
 const attacker = Bun.serve({ port: 0, fetch: async () => Response.json(await attackersKeySet()) })
 const attackersKeys = await generateKeyPair('EdDSA', { extractable: true })

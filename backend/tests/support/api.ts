@@ -5,7 +5,7 @@ import { createApp } from '../../app.ts'
 import { createTokenVerifier } from '../../auth/tokens.ts'
 import { readConfig, type Config } from '../../config.ts'
 import { parseDatabaseUrl } from '../../db/address.ts'
-import { connect, type Database } from '../../db/pool.ts'
+import { connect, type Database, type Query } from '../../db/pool.ts'
 import { startEmbedded } from '../../db/embedded.ts'
 import { migrate } from '../../db/migrate.ts'
 import { createProxies } from '../../http/proxies.ts'
@@ -30,6 +30,11 @@ await database.script(countingCheck, 5_000)
 /** Changes the shared database past `countingCheck`, as SQL by hand would: what no request can do. */
 export async function writeUncounted(sql: string): Promise<void> {
   await database.script(`select set_config('tests.uncounted', 'yes', true); ${sql}`, 5_000)
+}
+
+/** The same, but for every statement. */
+export function databaseThat(query: Query): Database {
+  return { ...database, query, queryFor: () => query }
 }
 
 /** Once, after the tests of all files. */

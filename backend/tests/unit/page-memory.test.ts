@@ -24,7 +24,13 @@ test.each([
     const json = Buffer.from(`[${content}]`).toString()
     pages.set(asked, {
       name,
-      page: { json, tag: `${index}-${name}`, total: 0, place: { epoch: '', counter: index } },
+      page: {
+        json,
+        tag: `${index}-${name}`,
+        total: 0,
+        bytes: 0,
+        place: { epoch: '', counter: index },
+      },
     })
   }
   expect(heap() - before).toBeLessThanOrEqual(promised)

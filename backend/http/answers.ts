@@ -1,0 +1,184 @@
+import type { Server } from 'bun'
+import type { Context } from 'elysia'
+import { LRUCache } from 'lru-cache'
+import { createTurns, WaitedTooLong } from '../db/turns.ts'
+
+/** JSON that PostgreSQL has written, and how many bytes it has in UTF-8. */
+export type Written = { json: string; bytes: number }
+
+/** The answer has more bytes than there was room for, and has therefore not been fetched. */
+export class NeedsRoom extends Error {
+  override readonly name = 'NeedsRoom'
+  readonly bytes: number
+
+  constructor(bytes: number) {
+    super(`An answer of ${bytes} bytes needs room`)
+    this.bytes = bytes
+  }
+}
+
+/** What PostgreSQL gives of an answer: where it has too many bytes, only how many. */
+export type Unsent<Answer extends Written> = Omit<Answer, 'json'> & { json: string | null }
+
+/** @throws NeedsRoom where the answer has not been fetched */
+export function unlessTooLarge<Found extends { json: string | null; bytes: number }>(
+  found: Found,
+): Found & { json: string } {
+  const { json, bytes } = found
+  if (json === null) throw new NeedsRoom(bytes)
+  return { ...found, json }
+}
+
+/** What an answer may have that nobody waits for. */
+export const anySize = Number.MAX_SAFE_INTEGER // bytes
+
+export type AnswersOptions = {
+  /** How long a connection may be quiet, in seconds. */
+  idleTimeout: number
+  /** How long an answer may wait for room, in milliseconds. */
+  deadline?: number
+}
+
+export type Answers = ReturnType<typeof createAnswers>
+
+type Asked = {
+  userId: string
+  set: Context['set']
+  request: Request
+  server: Server<unknown> | null
+}
+
+type Make<Answer> = (most: number) => Promise<Answer>
+
+const smallAnswer = 64 * 1024 // bytes; the socket takes it at once, so that nothing is kept
+const roomForAll = 96 * 1024 * 1024 // bytes
+const roomPerUser = 24 * 1024 * 1024 // bytes
+const longestQueue = 100 // answers of one user
+const stillArrives = 1_000 // ms, of an answer that was given up at its deadline
+const mostAttempts = 3
+const toGrow = 1.1 // between two readings of a list
+const chunk = 64 * 1024 // characters
+const patienceWithReader = 30 // s in which it takes nothing
+
+/**
+ * Answers that may be large. What is made or sent of them at a time is bounded, for each user and for
+ * the process; beyond that they wait, and users take turns. How large an answer is, PostgreSQL says
+ * before it is fetched; how large it was the last time is remembered, so that it is asked only once.
+ */
+export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions) {
+  const room = createTurns({
+    places: roomForAll,
+    perUser: roomPerUser,
+    longestQueue,
+    deadline,
+  })
+  const expected = new LRUCache<string, number>({ max: 1_000 })
+
+  async function makeWithRoom(
+    user: string,
+    asked: string,
+    make: Make<Written | undefined>,
+  ): Promise<{ written: Written | undefined; release?: () => void }> {
+    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
+      const most = expected.get(asked) ?? smallAnswer
+      const hold = most > smallAnswer ? await room.take(user, most) : undefined
+      try {
+        const written = await make(most)
+        if (hold === undefined) return { written }
+        hold.keep(written?.bytes ?? 0)
+        return { written, release: hold.release }
+      } catch (error) {
+        if (!(error instanceof NeedsRoom)) {
+          if (hold) setTimeout(hold.release, stillArrives)
+          throw error
+        }
+        hold?.release()
+        expected.set(asked, Math.ceil(error.bytes * toGrow))
+      }
+    }
+    throw new WaitedTooLong(`The answer has grown ${mostAttempts} times while it was read`)
+  }
+
+  async function send<Body>(asked: Asked, make: Make<Written>): Promise<Body>
+  async function send<Body>(
+    asked: Asked,
+    make: Make<Written | undefined>,
+  ): Promise<Body | undefined>
+  async function send<Body>(
+    { userId, set, request, server }: Asked,
+    make: Make<Written | undefined>,
+  ): Promise<Body | undefined> {
+    const { written, release } = await makeWithRoom(userId, `${userId} ${request.url}`, make)
+    if (written === undefined) return undefined
+    if (release === undefined || written.bytes <= smallAnswer) {
+      release?.()
+      return jsonResponse<Body>(set, written.json)
+    }
+    server?.timeout(request, patienceWithReader)
+    const chunks = inChunks(written.json, function endSending() {
+      release()
+      server?.timeout(request, idleTimeout)
+    })
+    return jsonResponse<Body>(set, chunks)
+  }
+
+  return {
+    /**
+     * Makes an answer of JSON and sends it. A large one is sent as fast as it is read, without a
+     * Content-Length; a reader that takes nothing for half a minute is cut off.
+     *
+     * @param make gives the answer, or `undefined` where it has no body, and throws `NeedsRoom` where it
+     *   would have more bytes than it is given
+     * @throws QueueFull, WaitedTooLong
+     */
+    send,
+  }
+}
+
+const encoder = new TextEncoder()
+
+/** @param onEnd is called once it has been taken whole, or nobody is there to take it */
+function inChunks(text: string, onEnd: () => void): ReadableStream<Uint8Array> {
+  let position = 0
+  return new ReadableStream<Uint8Array>(
+    {
+      pull(controller) {
+        let end = Math.min(position + chunk, text.length)
+        if (end < text.length && isHighSurrogate(text.charCodeAt(end - 1))) end -= 1
+        controller.enqueue(encoder.encode(text.slice(position, end)))
+        position = end
+        if (end < text.length) return
+        controller.close()
+        onEnd()
+      },
+      cancel: onEnd,
+    },
+    { highWaterMark: 0 },
+  )
+}
+
+/** The first half of a character, which is nothing without the second. */
+function isHighSurrogate(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdbff
+}
+
+/**
+ * JSON that PostgreSQL has written, sent on as it is. To clients it is what its type says.
+ *
+ * It takes the headers and the status that hooks have set along. What is left in `set` Elysia puts
+ * into a copy of the Response, and that costs more than all hooks together.
+ */
+// oxlint-disable-next-line no-unnecessary-type-parameters -- a handler's type is what Eden clients get: each says what its JSON is
+export function jsonResponse<Body>(
+  set: Context['set'],
+  json: string | ReadableStream<Uint8Array>,
+  status = 200,
+): Body {
+  // oxlint-disable-next-line no-unsafe-type-assertion -- its type allows numbers, which are written as the same text
+  const headers = set.headers as Record<string, string>
+  headers['content-type'] = 'application/json'
+  const response: unknown = new Response(json, { status, headers })
+  set.headers = {}
+  // oxlint-disable-next-line no-unsafe-type-assertion -- as a Response it would become part of the clients' types (eden.test.ts)
+  return response as Body
+}

@@ -1,0 +1,83 @@
+import { afterAll, describe, expect, test } from 'bun:test'
+import { database, newUser, startApi, type TaskBody } from '../support/api.ts'
+
+const api = startApi()
+afterAll(async () => api.stop())
+
+/** Somebody with tasks that make a list of so many characters, beside what a task has anyway. */
+async function userWith(tasks: number, description: string) {
+  const user = await newUser()
+  await database.query`
+    insert into task_lists (user_id, counter, task_count) values (${user.id}, ${tasks}, ${tasks})`
+  await database.query`
+    insert into tasks (user_id, change, created_change, title, description)
+    select ${user.id}, number, number, 'Task ' || number, ${description}
+    from generate_series(1, ${tasks}::int) number`
+  return user
+}
+
+describe('a large answer', () => {
+  test.each(['a', 'ä', '錠', '😀', 'a😀'])('comes whole, made of %s', async (text) => {
+    const description = text.repeat(1_000 / text.length).slice(0, 1_000)
+    const user = await userWith(400, description)
+    const listed = await api.request<TaskBody[]>('GET', '/api/tasks', user)
+    expect(listed.status).toBe(200)
+    expect(listed.headers.get('x-total-count')).toBe('400')
+    expect(listed.headers.get('content-length')).toBeNull()
+    expect(listed.text).not.toContain('\ufffd')
+    expect(listed.body.map((task) => task.title)).toEqual(
+      Array.from({ length: 400 }, (_, index) => `Task ${index + 1}`),
+    )
+    expect(new Set(listed.body.map((task) => task.description))).toEqual(new Set([description]))
+    // From memory, and larger than was known.
+    await api.request('POST', '/api/tasks', { ...user, json: { title: 'One more' } })
+    const again = await api.request<TaskBody[]>('GET', '/api/tasks', user)
+    expect(again.body).toHaveLength(401)
+    expect((await api.request('GET', '/api/tasks', user)).text).toBe(again.text)
+    const tag = again.headers.get('etag')!
+    const unchanged = await api.request('GET', '/api/tasks', {
+      ...user,
+      headers: { 'if-none-match': tag },
+    })
+    expect([unchanged.status, unchanged.text]).toEqual([304, ''])
+    const head = await api.request('HEAD', '/api/tasks', user)
+    expect([head.status, head.headers.get('etag')]).toEqual([200, tag])
+    expect(head.headers.get('content-length')).toBe(String(Buffer.byteLength(again.text)))
+  })
+
+  test('is what /changes and the trash give, too', async () => {
+    const user = await userWith(300, 'x'.repeat(1_000))
+    const changes = await api.request<{ items: TaskBody[] }>('GET', '/api/tasks/changes', user)
+    expect([changes.status, changes.body.items.length]).toEqual([200, 300])
+    expect(changes.headers.get('content-length')).toBeNull()
+    await database.query`update tasks set deleted_at = now() where user_id = ${user.id}`
+    const trash = await api.request<TaskBody[]>('GET', '/api/tasks/trash', user)
+    expect([trash.status, trash.body.length]).toEqual([200, 300])
+    expect(trash.headers.get('content-length')).toBeNull()
+  })
+
+  test('that shrinks is a small one again', async () => {
+    const user = await userWith(300, 'x'.repeat(1_000))
+    await api.request('GET', '/api/tasks', user)
+    await database.query`delete from tasks where user_id = ${user.id} and id % 100 > 0`
+    const { headers, body } = await api.request<TaskBody[]>('GET', '/api/tasks?sort=title', user)
+    expect(body).toHaveLength(3)
+    expect(headers.get('content-length')).not.toBeNull()
+  })
+
+  test('that nobody reads, or that is read to its end, leaves room for as many as come', async () => {
+    // 5 MB each: if none were given back, there would be room for five.
+    const user = await userWith(4_000, 'x'.repeat(1_000))
+    for (let times = 0; times < 8; times += 1) {
+      const stop = new AbortController()
+      const response = await fetch(`${api.origin}/api/tasks`, {
+        headers: { authorization: `Bearer ${user.token}` },
+        signal: stop.signal,
+      })
+      expect(response.status).toBe(200)
+      if (times % 2 === 0) stop.abort()
+      else expect(await response.json()).toHaveLength(4_000)
+    }
+    expect((await api.request('HEAD', '/api/tasks', user)).status).toBe(200)
+  })
+})

@@ -1,0 +1,99 @@
+import { afterAll, describe, expect, test } from 'bun:test'
+import { newUser, type TaskBody } from '../support/api.ts'
+import { eventually } from '../support/eventually.ts'
+import { fillList, mostMemoryOf, sendAndNotRead, statusOf } from '../support/greedy.ts'
+import { databaseUrl, startPostgres } from '../support/postgres.ts'
+import { startServer } from '../support/server.ts'
+
+const postgres = await startPostgres()
+const url = databaseUrl(postgres, 'sslmode=require')
+afterAll(async () => postgres.close())
+
+describe('a user whose writes all wait for one row', () => {
+  test('leaves connections to the others, and has so many waiting at most', async () => {
+    const server = await startServer(url)
+    const [greedy, modest] = [await newUser(), await newUser()]
+    const { body: task } = await server.request<TaskBody>('POST', '/api/tasks', {
+      ...greedy,
+      json: { title: 'Locked' },
+    })
+    const release = await postgres.hold(`select from tasks where id = ${task.id} for update`)
+    const toggle = `/api/tasks/${task.id}/complete`
+    const flood = Array.from({ length: 520 }, async () =>
+      statusOf(sendAndNotRead(server.origin, 'PATCH', toggle, greedy)),
+    )
+    await eventually('their half waits', async () => (await postgres.waiting()) === 5)
+    expect(await Promise.race(flood)).toBe(429)
+    const refused = await server.request('PATCH', toggle, greedy)
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1'])
+    expect(refused.body).toMatchObject({ code: 'rate_limited' })
+    for (let times = 0; times < 20; times += 1) {
+      const created = await server.request('POST', '/api/tasks', {
+        ...modest,
+        json: { title: 'Mine' },
+      })
+      expect(created.status).toBe(201)
+    }
+    expect(await postgres.waiting()).toBe(5)
+    await release()
+    const statuses = Map.groupBy(await Promise.all(flood), (status) => status)
+    expect([statuses.get(200)?.length, statuses.get(429)?.length]).toEqual([505, 15])
+    await server.end()
+  })
+
+  test('past the deadline they are 503, and nothing of them happens later', async () => {
+    const server = await startServer(url)
+    const greedy = await newUser()
+    const { body: task } = await server.request<TaskBody>('POST', '/api/tasks', {
+      ...greedy,
+      json: { title: 'Locked' },
+    })
+    const release = await postgres.hold(`select from tasks where id = ${task.id} for update`)
+    const flood = Array.from({ length: 40 }, async () =>
+      server.request('PATCH', `/api/tasks/${task.id}/complete`, greedy),
+    )
+    for (const { status, body } of await Promise.all(flood)) {
+      expect(status).toBe(503)
+      expect(body).toMatchObject({ code: 'database_unavailable' })
+    }
+    await eventually('all are cancelled', async () => (await postgres.waiting()) === 0)
+    await release()
+    const { body: later } = await server.request<TaskBody>('GET', `/api/tasks/${task.id}`, greedy)
+    expect(later).toMatchObject({ completed: false, version: 1 })
+    await server.end()
+  })
+})
+
+describe('lists as long as they can be', () => {
+  test('keep nobody waiting and fill no memory, read or not', async () => {
+    const server = await startServer(url)
+    const greedy = await newUser()
+    await fillList(postgres.admin, greedy.id, 5_000)
+    const sockets = Array.from({ length: 8 }, () =>
+      sendAndNotRead(server.origin, 'GET', '/api/tasks', greedy),
+    )
+    let isOver = false
+    const reads = Array.from({ length: 10 }, async () => {
+      while (!isOver) await server.request('GET', '/api/tasks', greedy)
+    })
+    const modest = Array.from({ length: 12 }, async () => {
+      const user = await newUser()
+      const statuses = []
+      const began = performance.now()
+      while (performance.now() - began < 8_000) {
+        const json = { title: 'Mine' }
+        statuses.push((await server.request('POST', '/api/tasks', { ...user, json })).status)
+        statuses.push((await server.request('GET', '/api/tasks', user)).status)
+        await Bun.sleep(50)
+      }
+      return statuses
+    })
+    const answers = (await Promise.all(modest)).flat()
+    isOver = true
+    await Promise.all(reads)
+    for (const socket of sockets) socket.destroy()
+    expect(answers.filter((status) => status >= 400)).toEqual([])
+    expect(await mostMemoryOf(server.pid)).toBeLessThan(700)
+    await server.end()
+  }, 60_000)
+})
