@@ -31,7 +31,7 @@ export async function markRestored(database: Database): Promise<void> {
       limit ${usersAtOnce}`
     if (without.length === 0) return
     await addLists(
-      query,
+      database.query,
       without.map(({ user_id }) => user_id),
     )
   }
