@@ -28,7 +28,10 @@ async function runExample(
     ),
     ...parts.filter((_, index) => index % 2 === 1).map((name) => named[name as keyof typeof named]),
   )
-  return database.queryFor(values.owner)<TaskBody>(Object.assign(sql.split(/\$\d+/), { raw: [] }), ...bound)
+  return database.queryFor(values.owner)<TaskBody>(
+    Object.assign(sql.split(/\$\d+/), { raw: [] }),
+    ...bound,
+  )
 }
 
 test('the example of a good write in CONTRIBUTING counts, and followers hear of it', async () => {
