@@ -44,8 +44,8 @@ export type AppParts = {
   lookEvery?: number | undefined
   /** The server will stop soon: it is unready, and closes the connections that it is asked on. */
   draining?: AbortSignal
-  /** Ends the event streams: a server that is told to stop waits for what is open. */
-  stopping?: AbortSignal
+  /** Takes what ends the event streams: a server that is told to stop waits for what is open. */
+  onStop?: (end: () => Promise<void>) => void
   environment: Config['environment']
   log: Logger
 }
@@ -55,7 +55,7 @@ export function createApp({
   listen,
   lookEvery,
   draining,
-  stopping,
+  onStop,
   database,
   verifyToken,
   corsOrigins,
@@ -75,7 +75,7 @@ export function createApp({
     maxStreamsPerUser,
     report: (err) => log.warn({ err }, 'the event streams wait for the database'),
   })
-  stopping?.addEventListener('abort', () => void live.close())
+  onStop?.(async () => live.close())
   const tasks = {
     store: createTaskStore(database, { maxTasksPerUser, onChange: live.announce }),
     list: createTaskList(database),

@@ -50,7 +50,7 @@ async function start(): Promise<void> {
     logger.warn(`The database does not answer yet, trying again: ${problem}`),
   )
   const draining = new AbortController()
-  const stopping = new AbortController()
+  const endings: (() => Promise<void>)[] = []
   const app = createApp({
     database,
     verifyToken: createTokenVerifier(config),
@@ -61,7 +61,7 @@ async function start(): Promise<void> {
     rateLimits: createRateLimits(config.quotas),
     ...newsOf(config, database),
     draining: draining.signal,
-    stopping: stopping.signal,
+    onStop: (end) => endings.push(end),
     environment: config.environment,
     log: logger,
   })
@@ -77,14 +77,14 @@ async function start(): Promise<void> {
       logger.info(`${signal}: unready, stopping in ${config.drainSeconds} s`)
       await Bun.sleep(config.drainSeconds * 1000)
     }
-    stopping.abort()
     logger.info(`${signal}: finishing what runs`)
     stopPurging()
     try {
-      await server.stop()
+      await Promise.all([server.stop(), ...endings.map(async (end) => end())])
       await database.close()
     } catch (err) {
       logger.error({ err }, 'not everything could be closed')
+      await exit(1)
     }
     await exit(0)
   }
@@ -93,8 +93,9 @@ async function start(): Promise<void> {
 
 /**
  * When a database goes down, postgres.js can leave errors that are nobody's: it takes its listeners
- * off a socket while TLS is set up. The connections are made again in any case, so the server stays.
- * Whatever else was not caught is a fault, and ends the process.
+ * off a socket while TLS is set up. The connection is lost, and whoever needs one makes another
+ * (db/connections.ts, db/listen.ts), so the server stays. Whatever else was not caught is a fault, and
+ * ends the process.
  */
 function outliveLostConnections(logger: Logger): void {
   function judge(error: unknown): void {

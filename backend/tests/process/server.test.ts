@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { readdir, stat } from 'node:fs/promises'
+import { chmod, readdir, stat } from 'node:fs/promises'
 import { createConnection, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { openEvents } from '../support/events.ts'
+import { eventually } from '../support/eventually.ts'
 import { freePort, makeDirectory, run, spawn, startProcess } from '../support/process.ts'
 
 let directory: Awaited<ReturnType<typeof makeDirectory>>
@@ -262,6 +263,30 @@ test.each(['SIGTERM', 'SIGHUP'] as const)(
     expect(await server.exited).toBe(0)
   },
 )
+
+test('a server that cannot close everything says so, and exits 1', async () => {
+  const port = freePort()
+  const temporary = await makeDirectory()
+  // Root may delete everything; anybody else may not delete from a directory that is only read.
+  const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
+  const own = await makeDirectory()
+  for (const { path } of [own, temporary]) await chmod(path, 0o777)
+  const settings = { PORT: String(port), HOST: '127.0.0.1', TMPDIR: temporary.path }
+  const asSomebody = process.getuid?.() === 0 ? nobody : []
+  const child = spawn('backend/main.ts', own.path, settings, [], asSomebody)
+  await eventually('it answers', async () =>
+    fetch(`http://127.0.0.1:${port}/health`).then(
+      ({ ok }) => ok,
+      () => false,
+    ),
+  )
+  await chmod(temporary.path, 0o555)
+  child.kill('SIGTERM')
+  expect(await child.exited).toBe(1)
+  expect(await new Response(child.stdout).text()).toContain('"not everything could be closed"')
+  await chmod(temporary.path, 0o755)
+  await Promise.all([temporary.remove(), own.remove()])
+})
 
 test('with DRAIN_SECONDS, SIGTERM makes it unready first, and it serves on and closes each connection', async () => {
   const server = await startProcess(directory.path, { DRAIN_SECONDS: '2' })

@@ -70,7 +70,7 @@ export function startApi({
   const config: Config = readConfig({ BETTER_AUTH_SECRET: secret, ...settings })
   const lines: string[] = []
   const log = pino({ level: 'info', base: null }, { write: (line: string) => lines.push(line) })
-  const stopping = new AbortController()
+  const endings: (() => Promise<void>)[] = []
   const app = createApp({
     database: over,
     verifyToken: createTokenVerifier(config, now),
@@ -79,7 +79,7 @@ export function startApi({
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),
     rateLimits: createRateLimits(config.quotas, now),
-    stopping: stopping.signal,
+    onStop: (end) => endings.push(end),
     environment: config.environment,
     log,
   })
@@ -110,8 +110,7 @@ export function startApi({
     request,
     lines,
     stop: async () => {
-      stopping.abort()
-      await server.stop()
+      await Promise.all([server.stop(), ...endings.map(async (end) => end())])
     },
   }
 }
