@@ -7,8 +7,9 @@ import type { Config } from './config.ts'
 import type { Database } from './db/pool.ts'
 import { docs } from './docs/docs.ts'
 import { drain } from './http/draining.ts'
-import { answerLastResort, ApiError, errors } from './errors.ts'
-import { createReport } from './http/failure-log.ts'
+import { answerLastResort, errors } from './errors.ts'
+import { ApiError } from './http/failures.ts'
+import { createFailureLog } from './http/failure-log.ts'
 import { health } from './http/health.ts'
 import { properHost } from './http/host.ts'
 import { requestLog } from './http/logging.ts'
@@ -86,7 +87,7 @@ export function createApp({
     authenticate,
     limitUser: rateLimits.limitUser,
   }
-  const report = createReport(log)
+  const tellFailure = createFailureLog(log)
 
   const app = new Elysia({
     // One router for every path: the runtime's own treats a trailing slash and HEAD differently.
@@ -102,13 +103,13 @@ export function createApp({
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // The runtime's own page for what even the error hook cannot catch shows the source.
       development: false,
-      error: answerLastResort(report),
+      error: answerLastResort(tellFailure),
     },
   })
     .use(security(proxies))
     .use(requestId())
     .use(drain(draining))
-    .use(errors(report, explainUnknownRoute))
+    .use(errors(tellFailure, explainUnknownRoute))
     .use(requestLog(log, { environment }))
     .use(refusedOrigins(corsOrigins, log))
     .use(

@@ -1,5 +1,5 @@
 import { Elysia } from 'elysia'
-import { ApiError } from '../errors.ts'
+import { ApiError } from '../http/failures.ts'
 import type { Limit } from '../http/rate-limit.ts'
 import { TokenError, type Bearer, type VerifyToken } from './tokens.ts'
 

@@ -4,7 +4,13 @@ import favicon from 'swagger-ui-dist/favicon-32x32.png' with { type: 'file' }
 import script from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' }
 import style from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' }
 import { version } from '../../package.json'
-import { Failure, failures, sentenceOf, type FailureCode, type FieldError } from '../errors.ts'
+import {
+  Failure,
+  failures,
+  sentenceOf,
+  type FailureCode,
+  type FieldError,
+} from '../http/failures.ts'
 import { docsSecurityPolicy, securityHeaders } from '../http/security-headers.ts'
 
 const introduction = `Each user's tasks, behind a Better Auth token.

@@ -1,6 +1,6 @@
 import { Elysia, t } from 'elysia'
 import type { Query } from '../db/pool.ts'
-import { ApiError, Failure } from '../errors.ts'
+import { ApiError, Failure } from './failures.ts'
 
 const tags = ['Health']
 

@@ -3,7 +3,7 @@ import { Elysia } from 'elysia'
 import { pino, stdTimeFunctions, type Logger } from 'pino'
 import { prettyFactory } from 'pino-pretty'
 import type { Config } from '../config.ts'
-import { codeOf } from '../errors.ts'
+import { codeOf } from './failure-log.ts'
 import type { Output } from './output.ts'
 
 /** A line of JSON per event, or of coloured text if standard output is a terminal. */

@@ -1,5 +1,5 @@
 import type { Database } from '../db/pool.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError } from '../http/failures.ts'
 import { anySize, unlessTooLarge, type Unsent } from '../http/answers.ts'
 import { taskChannel, taskColumns } from '../tasks/columns.ts'
 import { currentPlace, readPlace, type Place } from '../tasks/list/place.ts'

@@ -1,6 +1,6 @@
 import { Elysia, NotFoundError, t, type Context } from 'elysia'
 import { currentUser, type Authenticate } from '../auth/current-user.ts'
-import { Conflict, Failure, Invalid } from '../errors.ts'
+import { Conflict, Failure, Invalid } from '../http/failures.ts'
 import { jsonResponse, type Answers } from '../http/answers.ts'
 import { jsonBody, takes } from '../http/body.ts'
 import { readIdempotency } from './idempotency.ts'

@@ -1,5 +1,5 @@
 import { DatabaseUnavailable, StatementFailed, type Database, type Fragment } from '../db/pool.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError } from '../http/failures.ts'
 import { anySize, unlessTooLarge, type Written } from '../http/answers.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
