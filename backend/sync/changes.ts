@@ -1,6 +1,6 @@
 import type { Database } from '../db/pool.ts'
 import { ApiError } from '../http/failures.ts'
-import { anySize, unlessTooLarge, type Unsent } from '../http/answers.ts'
+import { anySize, unlessTooLarge, type Unsent } from '../db/written.ts'
 import { taskChannel, taskColumns } from '../tasks/columns.ts'
 import { currentPlace, readPlace, type Place } from '../tasks/list/place.ts'
 

@@ -1,7 +1,8 @@
 import { Elysia, NotFoundError, t, type Context } from 'elysia'
 import { currentUser, type Authenticate } from '../auth/current-user.ts'
 import { Conflict, Failure, Invalid } from '../http/failures.ts'
-import { jsonResponse, type Answers } from '../http/answers.ts'
+import type { Answers } from '../http/answers.ts'
+import { jsonResponse, notModified } from '../http/responses.ts'
 import { jsonBody, takes } from '../http/body.ts'
 import { readIdempotency } from './idempotency.ts'
 import type { Limit } from '../http/rate-limit.ts'
@@ -374,10 +375,6 @@ function answer(set: Set, written: WriteAnswer): Task {
 
 function markReplay(set: Set, { replayed }: WriteAnswer): void {
   if (replayed) set.headers['idempotent-replayed'] = 'true'
-}
-
-function notModified(set: Set): undefined {
-  set.status = 304
 }
 
 function nextPage(path: string, url: string, cursor: string): string {

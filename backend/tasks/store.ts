@@ -1,6 +1,6 @@
 import { DatabaseUnavailable, StatementFailed, type Database, type Fragment } from '../db/pool.ts'
 import { ApiError } from '../http/failures.ts'
-import { anySize, unlessTooLarge, type Written } from '../http/answers.ts'
+import { anySize, unlessTooLarge, type Written } from '../db/written.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'

@@ -1,5 +1,5 @@
 import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
-import { anySize, NeedsRoom, unlessTooLarge, type Unsent } from '../../http/answers.ts'
+import { anySize, NeedsRoom, unlessTooLarge, type Unsent } from '../../db/written.ts'
 import { taskColumns } from '../columns.ts'
 import { currentPlace, writePlace, type Place } from './place.ts'
 import { isKnown } from '../preconditions.ts'
