@@ -19,9 +19,10 @@ import { addressLimit, type RateLimits } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
 import { security } from './http/security-headers.ts'
 import { createAnswers } from './http/answers.ts'
-import { createTaskChanges } from './sync/changes.ts'
+import { createChangeFeed } from './sync/changes.ts'
 import { createTaskList } from './tasks/list/list.ts'
-import { createLive, type Listen } from './sync/live.ts'
+import { createLive } from './sync/live.ts'
+import type { FollowNews } from './sync/watch.ts'
 import { taskRoutes } from './tasks/routes.ts'
 import { createTaskStore } from './tasks/store.ts'
 import { createTickets } from './sync/tickets.ts'
@@ -41,7 +42,7 @@ export type AppParts = {
   proxies: Proxies
   rateLimits: RateLimits
   /** How this process hears of changes that others make: see `createLive`. */
-  listen?: Listen | undefined
+  followNews?: FollowNews | undefined
   lookEvery?: number | undefined
   /** The server will stop soon: it is unready, and closes the connections that it is asked on. */
   draining?: AbortSignal
@@ -53,7 +54,7 @@ export type AppParts = {
 
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
 export function createApp({
-  listen,
+  followNews,
   lookEvery,
   draining,
   stopping,
@@ -68,13 +69,13 @@ export function createApp({
   log,
 }: AppParts) {
   const authenticate = createAuthenticate(verifyToken)
-  const changes = createTaskChanges(database)
+  const changes = createChangeFeed(database)
   const live = createLive({
     changes,
-    listen,
+    followNews,
     lookEvery,
     maxStreamsPerUser,
-    report: (err) => log.warn({ err }, 'the event streams wait for the database'),
+    onTrouble: (err) => log.warn({ err }, 'the event streams wait for the database'),
   })
   stopping?.addEventListener('abort', () => void live.close())
   const tasks = {

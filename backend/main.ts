@@ -112,10 +112,10 @@ function outliveLostConnections(logger: Logger): void {
 function newsOf(
   { database, directDatabase }: Config,
   { query }: Database,
-): Pick<AppParts, 'listen' | 'lookEvery'> {
+): Pick<AppParts, 'followNews' | 'lookEvery'> {
   if (directDatabase)
     return {
-      listen: (listener) =>
+      followNews: (listener) =>
         listen(directDatabase, taskChannel, {
           notify: async (payload) => query`select pg_notify(${taskChannel}, ${payload})`,
           ...listener,

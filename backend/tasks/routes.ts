@@ -9,25 +9,22 @@ import type { Limit } from '../http/rate-limit.ts'
 import type { createTaskList } from './list/list.ts'
 import { tidyQuery } from './list/query.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
-import { readPosition, writeSyncToken, type TaskChanges } from '../sync/changes.ts'
+import type { ChangeFeed } from '../sync/changes.ts'
+import { Changes, ChangesQuery, EventsHeaders, EventsQuery, Ticket } from '../sync/schemas.ts'
+import { readPosition, writeSyncToken } from './sync-token.ts'
 import type { Live } from '../sync/live.ts'
 import {
   ChangeHeaders,
-  Changes,
-  ChangesQuery,
   Completion,
   CreateHeaders,
-  EventsHeaders,
-  EventsQuery,
   ListQuery,
   NewTask,
   ReadHeaders,
   RemoveQuery,
   splitDueInstant,
   Task,
-  TaskChanges as TaskChangesBody,
+  TaskChanges,
   TaskParams,
-  Ticket,
   TrashedTask,
 } from './schemas.ts'
 import { ticketLifetime, type Tickets } from '../sync/tickets.ts'
@@ -50,7 +47,7 @@ event \`resync\`: read the list anew. The stream ends when the token expires.`
 export type TaskParts = {
   store: TaskStore
   list: ReturnType<typeof createTaskList>
-  changes: TaskChanges
+  changes: ChangeFeed
   live: Live
   tickets: Tickets
   answers: Answers
@@ -82,7 +79,7 @@ type Headers = Record<string, string | undefined>
 type UpdateContext = {
   userId: string
   params: { id: number }
-  body: TaskChangesBody
+  body: TaskChanges
   headers: Headers
   set: Set
 }
@@ -262,7 +259,7 @@ function storedRoutes(parts: TaskParts) {
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        ...takes(TaskChangesBody),
+        ...takes(TaskChanges),
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Change fields of a task' },
       },
@@ -275,7 +272,7 @@ function storedRoutes(parts: TaskParts) {
       {
         headers: ChangeHeaders,
         params: TaskParams,
-        ...takes(TaskChangesBody),
+        ...takes(TaskChanges),
         response: { 200: Task, ...changing, ...withBody },
         detail: { tags, summary: 'Change fields of a task, as a JSON Merge Patch (RFC 7396)' },
       },

@@ -4,7 +4,7 @@ import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect } from '../../db/pool.ts'
 import { migrate } from '../../db/migrate.ts'
 import { ApiError } from '../../http/failures.ts'
-import { createTaskChanges } from '../../sync/changes.ts'
+import { createChangeFeed } from '../../sync/changes.ts'
 import { createTaskList } from '../../tasks/list/list.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 import { eventually } from '../support/eventually.ts'
@@ -28,7 +28,7 @@ const store = createTaskStore(database, { maxTasksPerUser: 100_000 })
 /** A list that remembers nothing. */
 const list = async (...asked: Parameters<ReturnType<typeof createTaskList>>) =>
   createTaskList(database)(...asked)
-const sync = createTaskChanges(database)
+const sync = createChangeFeed(database)
 afterAll(async () => {
   await database.close()
   await postgres.close()
