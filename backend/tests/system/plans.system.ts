@@ -136,7 +136,11 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
     [tasksOfOwner, 51],
     async () => list(owner, { limit: 50, q: 'about abc' }, undefined),
   ],
-  ['a list that has not changed', [], async () => list(owner, { limit: 50 }, `"${page.tag}"`)],
+  [
+    'a list that has not changed',
+    [],
+    async () => list(owner, { limit: 50 }, (tag) => tag === page.tag),
+  ],
   ['a page of changes', [51, 51], async () => sync.since(owner, undefined, 50)],
   ['the next changes', [51, 51], async () => sync.since(owner, changed.token, 50)],
   ['events', [101, 101], async () => sync.eventsAfter(owner, 1)],
