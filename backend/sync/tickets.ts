@@ -1,6 +1,6 @@
 import type { Bearer } from '../auth/tokens.ts'
 import type { Database } from '../db/pool.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError } from '../http/failures.ts'
 
 export const ticketLifetime = 30 // s
 

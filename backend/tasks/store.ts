@@ -1,6 +1,6 @@
 import { DatabaseUnavailable, StatementFailed, type Database, type Fragment } from '../db/pool.ts'
-import { ApiError } from '../errors.ts'
-import { anySize, unlessTooLarge, type Written } from '../http/answers.ts'
+import { ApiError } from '../http/failures.ts'
+import { anySize, unlessTooLarge, type Written } from '../db/written.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
@@ -12,15 +12,14 @@ export type StoredTask = { version: number; json: string }
 
 /** What a write is answered with, now and to every repetition under the same Idempotency-Key. */
 export type WriteAnswer = {
-  status: number
   id: number
   version: number
-  /** Absent where the answer has no body. */
+  /** Absent if the answer has no body. */
   json: string | null
   replayed: boolean
 }
 
-/** What a client may ask of a write, beside the write. */
+/** What a client may ask of a write, besides the write itself. */
 export type WriteOptions = {
   precondition?: Precondition | undefined
   idempotency?: Idempotency | undefined
@@ -89,7 +88,7 @@ export function createTaskStore(
         const [changed] = await query<Changed>`
           with ${locked}, ${changeWhere(isWanted)}
           select id, version, ${body} as json from changed`
-        return changed && { ...changed, status, replayed: false }
+        return changed && { ...changed, replayed: false }
       }
       const [found] = await query<KeyedOutcome>`
         with prior as (
@@ -113,7 +112,7 @@ export function createTaskStore(
           prior.version as prior_version, prior.body as prior_json,
           answer.id, answer.version, answer.json
         from (values (1)) as one left join answer on true left join prior on true`
-      return keyedAnswer(found!, status, idempotency)
+      return keyedAnswer(found!, idempotency)
     }
 
     const answer = await runUntilDecided(run, owner, target, options).catch(
@@ -441,15 +440,11 @@ type KeyedOutcome = (Prior | { prior_request: null }) & {
   json: string | null
 }
 
-function keyedAnswer(
-  found: KeyedOutcome,
-  status: number,
-  idempotency: Idempotency,
-): WriteAnswer | undefined {
+function keyedAnswer(found: KeyedOutcome, idempotency: Idempotency): WriteAnswer | undefined {
   if (found.prior_request !== null) return priorAnswer(found, idempotency)
   if (!found.is_ours) throw new ApiError('idempotency_in_progress')
   if (found.id === null) return undefined
-  return { status, id: found.id, version: found.version, json: found.json, replayed: false }
+  return { id: found.id, version: found.version, json: found.json, replayed: false }
 }
 
 /** @throws ApiError 422 `idempotency_key_reused` */
@@ -459,7 +454,6 @@ function priorAnswer(prior: Prior, { request }: Idempotency): WriteAnswer {
       errors: [{ field: 'Idempotency-Key', detail: 'was used for another request' }],
     })
   return {
-    status: prior.prior_status,
     id: prior.prior_id,
     version: prior.prior_version,
     json: prior.prior_json,

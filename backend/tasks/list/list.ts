@@ -1,15 +1,19 @@
 import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
-import { anySize, NeedsRoom, unlessTooLarge, type Unsent } from '../../http/answers.ts'
+import { anySize, NeedsRoom, unlessTooLarge, type Unsent } from '../../db/written.ts'
 import { taskColumns } from '../columns.ts'
 import { currentPlace, writePlace, type Place } from './place.ts'
-import { isKnown } from '../preconditions.ts'
 import type { ListQuery } from '../schemas.ts'
 import { digest, keyOf, readCursor, refuseCursor, writeCursor } from './cursor.ts'
 import { conditionsOf, isEverything } from './filter.ts'
 import { createPageMemory, type TaskPage } from './memory.ts'
 import { readRequest, refuse, type ListRequest } from './request.ts'
 
-export type TaskList = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskPage)
+export type TaskList = ReturnType<typeof createTaskList>
+
+/** Unchanged: the client holds this page already. */
+type Found = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskPage)
+
+type IsHeld = (tag: string) => boolean
 
 /** A user's tasks: filtered, sorted, page by page. */
 export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>) {
@@ -21,30 +25,30 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
    * A page that was read before is sent again as long as the list's place, which every write to it
    * moves on, is what it was then. It is looked up each time, so that no page is ever old.
    *
-   * @param known the client's `If-None-Match`
+   * @param isHeld whether the client has the page with a tag; absent if it has none
    * @param most how many bytes the page may have
-   * @throws NeedsRoom where it has more; ApiError 422 where the cursor is not one of this query, or
-   *   PostgreSQL knows no such zone
+   * @throws NeedsRoom if it has more; ApiError `validation_failed` if the cursor is not one of this
+   *   query, or PostgreSQL knows no such zone
    */
   return async function list(
     owner: string,
     asked: ListQuery,
-    known: string | undefined,
+    isHeld?: IsHeld,
     most = anySize,
-  ): Promise<TaskList> {
+  ): Promise<Found> {
     const request = readRequest(asked)
     // What is overdue changes by itself, without a change that would be counted.
     if (request.filter.overdue !== undefined) {
       const page = await read(owner, request, asked.cursor, most)
-      return unlessKnown(known, { ...page, tag: digest(`${page.total} ${page.json}`) })
+      return unlessHeld(isHeld, { ...page, tag: digest(`${page.total} ${page.json}`) })
     }
     const whole = JSON.stringify([owner, request, asked.cursor])
     const remembered = pages.get(whole)
     const name = remembered?.name ?? digest(whole)
-    if (known !== undefined || remembered !== undefined) {
+    if (isHeld !== undefined || remembered !== undefined) {
       const [place] = await queryFor(owner)<Place>`select ${currentPlace(database, owner)}`
       const tag = `${writePlace(place!)}-${name}`
-      if (isKnown(known, tag)) return { state: 'unchanged', tag }
+      if (isHeld?.(tag)) return { state: 'unchanged', tag }
       if (remembered?.page.tag === tag) {
         if (remembered.page.bytes > most) throw new NeedsRoom(remembered.page.bytes)
         return { state: 'changed', ...remembered.page }
@@ -53,7 +57,7 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
     const content = await read(owner, request, asked.cursor, most)
     const page = { ...content, tag: `${writePlace(content.place)}-${name}` }
     pages.set(whole, { name, page })
-    return unlessKnown(known, page)
+    return unlessHeld(isHeld, page)
   }
 
   async function read(
@@ -142,9 +146,9 @@ function contentOf({ epoch, counter, ...content }: Content): Omit<TaskPage, 'tag
   return { ...content, place: { epoch, counter } }
 }
 
-function unlessKnown(known: string | undefined, page: TaskPage): TaskList {
+function unlessHeld(isHeld: IsHeld | undefined, page: TaskPage): Found {
   const { tag } = page
-  return isKnown(known, tag) ? { state: 'unchanged', tag } : { state: 'changed', ...page }
+  return isHeld?.(tag) ? { state: 'unchanged', tag } : { state: 'changed', ...page }
 }
 
 /** A zone that this program knows and PostgreSQL does not, or a cursor that somebody made up. */

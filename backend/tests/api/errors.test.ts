@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, spyOn, test } from 'bun:test'
 import { connect as dial } from 'node:net'
 import { DatabaseUnavailable } from '../../db/pool.ts'
-import { failures, type FailureCode, type FieldError } from '../../errors.ts'
+import { failures, type FailureCode, type FieldError } from '../../http/failures.ts'
 import {
   databaseThat,
   frontEnd,

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { failures } from '../../errors.ts'
+import { failures } from '../../http/failures.ts'
 import {
   database,
   newUser,

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import * as fc from 'fast-check'
-import { failures } from '../../errors.ts'
+import { failures } from '../../http/failures.ts'
 import { database, newUser, startApi, type RequestOptions, type TaskBody } from '../support/api.ts'
 
 const api = startApi()

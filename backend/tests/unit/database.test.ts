@@ -7,7 +7,7 @@ import { connect, DatabaseUnavailable, StatementFailed, type Database } from '..
 import { DirectoryInUse } from '../../db/data-directory.ts'
 import { embeddedVersion, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
-import { createTaskChanges } from '../../sync/changes.ts'
+import { createChangeFeed } from '../../sync/changes.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 
 let embedded: EmbeddedDatabase
@@ -101,7 +101,7 @@ describe('migrations', () => {
       migrations.filter(({ name }) => name !== '0004_recount'),
     )
     const store = createTaskStore(mixed, { maxTasksPerUser: 10 })
-    const changes = createTaskChanges(mixed)
+    const changes = createChangeFeed(mixed)
     for (const title of ['Kept', 'Trashed', 'Gone']) await store.create('alice', { title }, {})
     await store.remove('alice', 2, {})
     const { token } = await changes.since('alice', undefined, 10)
