@@ -44,7 +44,7 @@ export async function purge(database: Database): Promise<Purged> {
         )
         returning user_id, change
       ), forgotten as (
-        update task_lists set purged_through = greatest(purged_through, through)
+        update todo_api.task_lists set purged_through = greatest(purged_through, through)
         from (select user_id, max(change) as through from gone group by user_id) as last
         where task_lists.user_id = last.user_id
       )
@@ -53,11 +53,11 @@ export async function purge(database: Database): Promise<Purged> {
   /** To those of whom something is about to be forgotten: there must be somewhere to remember that. */
   async function addMissingLists(): Promise<void> {
     const without = (table: Fragment) => fragment`
-      select user_id from ${table}
+      select user_id from ${table} as past
       where deleted_at < now() - interval '30 days'
-        and not exists (select from task_lists where task_lists.user_id = ${table}.user_id)`
+        and not exists (select from todo_api.task_lists where task_lists.user_id = past.user_id)`
     const rows = await query<{ user_id: string }>`
-      ${without(fragment`tasks`)} union ${without(fragment`deleted_tasks`)} limit ${atOnce}`
+      ${without(fragment`todo_api.tasks`)} union ${without(fragment`todo_api.deleted_tasks`)} limit ${atOnce}`
     if (rows.length > 0)
       await addLists(
         query,
@@ -77,13 +77,13 @@ export async function purge(database: Database): Promise<Purged> {
 
   await addMissingLists()
   return {
-    trashed: await inTurns(forget(fragment`tasks`)),
-    deleted: await inTurns(forget(fragment`deleted_tasks`)),
+    trashed: await inTurns(forget(fragment`todo_api.tasks`)),
+    deleted: await inTurns(forget(fragment`todo_api.deleted_tasks`)),
     keys: await inTurns(
-      drop(fragment`idempotency_keys`, fragment`created_at < now() - interval '24 hours'`),
+      drop(fragment`todo_api.idempotency_keys`, fragment`created_at < now() - interval '24 hours'`),
     ),
     tickets: await inTurns(
-      drop(fragment`event_tickets`, fragment`expires_at < now() - interval '1 minute'`),
+      drop(fragment`todo_api.event_tickets`, fragment`expires_at < now() - interval '1 minute'`),
     ),
   }
 }

@@ -8,9 +8,9 @@ afterAll(async () => api.stop())
 async function userWith(tasks: number, description: string) {
   const user = await newUser()
   await database.query`
-    insert into task_lists (user_id, counter, task_count) values (${user.id}, ${tasks}, ${tasks})`
+    insert into todo_api.task_lists (user_id, counter, task_count) values (${user.id}, ${tasks}, ${tasks})`
   await database.query`
-    insert into tasks (user_id, change, created_change, title, description)
+    insert into todo_api.tasks (user_id, change, created_change, title, description)
     select ${user.id}, number, number, 'Task ' || number, ${description}
     from generate_series(1, ${tasks}::int) number`
   return user
@@ -50,7 +50,7 @@ describe('a large answer', () => {
     const changes = await api.request<{ items: TaskBody[] }>('GET', '/api/tasks/changes', user)
     expect([changes.status, changes.body.items.length]).toEqual([200, 300])
     expect(changes.headers.get('content-length')).toBeNull()
-    await database.query`update tasks set deleted_at = now() where user_id = ${user.id}`
+    await database.query`update todo_api.tasks set deleted_at = now() where user_id = ${user.id}`
     const trash = await api.request<TaskBody[]>('GET', '/api/tasks/trash', user)
     expect([trash.status, trash.body.length]).toEqual([200, 300])
     expect(trash.headers.get('content-length')).toBeNull()
@@ -59,7 +59,7 @@ describe('a large answer', () => {
   test('that shrinks is a small one again', async () => {
     const user = await userWith(300, 'x'.repeat(1_000))
     await api.request('GET', '/api/tasks', user)
-    await database.query`delete from tasks where user_id = ${user.id} and id % 100 > 0`
+    await database.query`delete from todo_api.tasks where user_id = ${user.id} and id % 100 > 0`
     const { headers, body } = await api.request<TaskBody[]>('GET', '/api/tasks?sort=title', user)
     expect(body).toHaveLength(3)
     expect(headers.get('content-length')).not.toBeNull()
