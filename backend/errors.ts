@@ -259,7 +259,7 @@ function problemsOf({ all }: ValidationError): ValueError[] {
   return all.filter((problem): problem is ValueError & typeof problem => 'schema' in problem)
 }
 
-const mostFieldErrors = 64
+const mostFieldErrors = 32
 
 /**
  * What is wrong with each field, the first thing of each.

@@ -28,7 +28,10 @@ async function runExample(
     ),
     ...parts.filter((_, index) => index % 2 === 1).map((name) => named[name as keyof typeof named]),
   )
-  return database.query<TaskBody>(Object.assign(sql.split(/\$\d+/), { raw: [] }), ...bound)
+  return database.queryFor(values.owner)<TaskBody>(
+    Object.assign(sql.split(/\$\d+/), { raw: [] }),
+    ...bound,
+  )
 }
 
 test('the example of a good write in CONTRIBUTING counts, and followers hear of it', async () => {
@@ -40,7 +43,7 @@ test('the example of a good write in CONTRIBUTING counts, and followers hear of 
   const before = (await changes()).body.sync_token
   const guide = await Bun.file(join(repository, 'CONTRIBUTING.md')).text()
   const section = guide.slice(guide.indexOf('### A change is one SQL statement'))
-  const [, good = ''] = /\/\/ Good\nawait query`([^`]+)`/.exec(section) ?? []
+  const [, good = ''] = /\/\/ Good\nawait queryFor\(owner\)`([^`]+)`/.exec(section) ?? []
   const [written] = await runExample(good, { owner, id })
   expect(written).toMatchObject({ id, completed: true, version: 2 })
   expect((await changes(`?since=${before}`)).body.items).toEqual([

@@ -556,11 +556,13 @@ test.each([
 ])('the longest titles are paged through: %s', async (_, start) => {
   const user = await newUser()
   const wanted = ['a', 'b', 'c'].map((end) => `${start}.${end}`)
-  for (const [index, title] of wanted.entries())
-    await database.query`
-      insert into todo_api.tasks (user_id, title, change) values (${user.id}, ${title}, ${index + 1}::int)`
   await database.query`
-    insert into todo_api.task_lists (user_id, counter, task_count) values (${user.id}, 3, 3)`
+    with list as (
+      insert into todo_api.task_lists (user_id, counter, task_count) values (${user.id}, 3, 3) returning user_id
+    )
+    insert into todo_api.tasks (user_id, title, change)
+    select user_id, title, change
+    from list, json_array_elements_text(${JSON.stringify(wanted)}::text::json) with ordinality as given (title, change)`
   const pages = await walk(user, '?limit=1&sort=title')
   expect(pages.flat().map(({ title }) => title)).toEqual(wanted)
 })

@@ -74,7 +74,7 @@ describe('a database that will never work is told at once, by the name of its se
     [
       'an option that PostgreSQL does not know',
       databaseUrl(postgres, `${required}&options=-c%20nonsense%3D1`),
-      'unrecognized configuration parameter "nonsense" (SQLSTATE 42704)',
+      'unrecognized configuration parameter "nonsense" (SQLSTATE 42704). Take that parameter out of its options.',
     ],
   ])('%s', async (_, url, problem) => {
     const { said, lines, took } = await refusal(url)

@@ -95,7 +95,11 @@ describe('migrations', () => {
   test('what a server without a trash did beside one with it is mended', async () => {
     const old = await startEmbedded('memory://')
     const mixed = connect({ socket: old.socket })
-    await migrate(mixed, migrations.slice(0, 3))
+    // All but the one that mends: today's store needs the tables of those after it.
+    await migrate(
+      mixed,
+      migrations.filter(({ name }) => name !== '0004_recount'),
+    )
     const store = createTaskStore(mixed, { maxTasksPerUser: 10 })
     const changes = createTaskChanges(mixed)
     for (const title of ['Kept', 'Trashed', 'Gone']) await store.create('alice', { title }, {})
