@@ -78,7 +78,7 @@ export function createTaskChanges(database: Database) {
         from (select *, octet_length(items) + octet_length(deleted) as bytes from (select
           ${state(owner)},
           '[' || coalesce(string_agg(
-            (select row_to_json(task)::text from (select ${columns} from todo_api.tasks where tasks.id = page.id) task),
+            (select row_to_json(task)::text from (select ${columns} from todo_api.tasks where tasks.user_id = ${owner} and tasks.id = page.id) task),
             ',' order by position
           ) filter (where position <= ${limit}::int and deleted_at is null), '') || ']' as items,
           '[' || coalesce(string_agg(
@@ -125,7 +125,7 @@ export function createTaskChanges(database: Database) {
           end as type,
           case
             when changed.deleted_at is not null then json_build_object('id', id)::text
-            else (select row_to_json(task)::text from (select ${columns} from todo_api.tasks where tasks.id = changed.id) task)
+            else (select row_to_json(task)::text from (select ${columns} from todo_api.tasks where tasks.user_id = ${owner} and tasks.id = changed.id) task)
           end as json
         from (${changedAfter(owner, after, eventsAtOnce)}) as changed
         order by change`

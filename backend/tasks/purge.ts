@@ -37,8 +37,8 @@ export async function purge(database: Database): Promise<Purged> {
   const forget = (table: Fragment) => async () =>
     query<Count>`
       with gone as (
-        delete from ${table} where id in (
-          select id from ${table}
+        delete from ${table} where (user_id, id) in (
+          select user_id, id from ${table}
           where deleted_at < now() - interval '30 days' and ${isTurn}
           order by deleted_at limit ${atOnce} for update skip locked
         )
@@ -65,11 +65,11 @@ export async function purge(database: Database): Promise<Purged> {
       )
   }
 
-  const drop = (table: Fragment, isPast: Fragment) => async () =>
+  const drop = (table: Fragment, name: Fragment, isPast: Fragment) => async () =>
     query<Count>`
       with gone as (
-        delete from ${table} where ctid in (
-          select ctid from ${table} where ${isPast} limit ${atOnce} for update skip locked
+        delete from ${table} where (user_id, ${name}) in (
+          select user_id, ${name} from ${table} where ${isPast} limit ${atOnce} for update skip locked
         )
         returning 1
       )
@@ -80,10 +80,18 @@ export async function purge(database: Database): Promise<Purged> {
     trashed: await inTurns(forget(fragment`todo_api.tasks`)),
     deleted: await inTurns(forget(fragment`todo_api.deleted_tasks`)),
     keys: await inTurns(
-      drop(fragment`todo_api.idempotency_keys`, fragment`created_at < now() - interval '24 hours'`),
+      drop(
+        fragment`todo_api.idempotency_keys`,
+        fragment`key`,
+        fragment`created_at < now() - interval '24 hours'`,
+      ),
     ),
     tickets: await inTurns(
-      drop(fragment`todo_api.event_tickets`, fragment`expires_at < now() - interval '1 minute'`),
+      drop(
+        fragment`todo_api.event_tickets`,
+        fragment`hash`,
+        fragment`expires_at < now() - interval '1 minute'`,
+      ),
     ),
   }
 }

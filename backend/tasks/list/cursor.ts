@@ -24,7 +24,13 @@ export function keyOf(
   const never = descending ? fragment`'-infinity'` : fragment`'infinity'`
   switch (by) {
     case 'created':
-      return { expression: fragment`tasks.created_at`, ...instant }
+      // Ids are handed out in that order, and the primary key has it.
+      return {
+        expression: fragment`id`,
+        text: fragment`key::text`,
+        type: fragment`bigint`,
+        shape: /^[1-9]\d{0,15}$/,
+      }
     case 'updated':
       return { expression: fragment`tasks.updated_at`, ...instant }
     case 'title':

@@ -185,6 +185,25 @@ describe('migrations', () => {
     await old.close()
   })
 
+  test('leave tables that can be split by user: every key begins with the user', async () => {
+    const keys = await database.query`
+      select indexrelid::regclass::text as key, attname as first
+      from pg_index
+        join pg_class on pg_class.oid = indrelid
+        join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+      where indisunique and relnamespace = 'todo_api'::regnamespace
+        and relname not in ('schema_migrations', 'epoch')
+      order by key`
+    expect(keys).toEqual(
+      ['deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'tasks'].map(
+        (table) => ({
+          key: `todo_api.${table}_pkey`,
+          first: 'user_id',
+        }),
+      ),
+    )
+  })
+
   test('one that fails is rolled back whole and named', async () => {
     const bad = [
       ...migrations,
