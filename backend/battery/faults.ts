@@ -39,7 +39,7 @@ const faults: Fault[] = [
       // Only what is sent when the server has been told to stop may be refused.
       client.excuse({ unavailable: () => never, cut: never })
       const session = await admin.reserve()
-      await session.unsafe('begin; lock table tasks in access exclusive mode')
+      await session.unsafe('begin; lock table todo_api.tasks in access exclusive mode')
       await eventually('requests are in flight', async () => (await postgres.waiting()) >= 10)
       const exitCode = await places[0].restart('SIGTERM', async () => {
         const from = performance.now() - 50
@@ -142,9 +142,9 @@ const faults: Fault[] = [
     name: 'a column added, and dropped',
     excuses: ['503 by PgBouncer'],
     async inject({ admin }) {
-      await admin.unsafe('alter table tasks add column note_of_the_battery text')
+      await admin.unsafe('alter table todo_api.tasks add column note_of_the_battery text')
       await Bun.sleep(500)
-      await admin.unsafe('alter table tasks drop column note_of_the_battery')
+      await admin.unsafe('alter table todo_api.tasks drop column note_of_the_battery')
     },
   },
   {

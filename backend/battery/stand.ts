@@ -64,7 +64,7 @@ export async function buildStand(postgres: Postgres) {
     admin,
     rowsOf: async ({ id }: User): Promise<Row[]> => admin<Row[]>`
       select id::float8, title, completed, version::float8, deleted_at is not null as is_trashed
-      from tasks where user_id = ${id}`,
+      from todo_api.tasks where user_id = ${id}`,
     /** Ends every session of the servers. */
     terminate: async () => admin`
       select pg_terminate_backend(pid) from pg_stat_activity where usename = ${owner.name}`,

@@ -41,18 +41,18 @@ export function createChangeFeed(database: Database) {
   const changedAfter = (owner: string, after: number, limit: number) => fragment`
     (
       select id, change, deleted_at, created_change, restored_change
-      from tasks where user_id = ${owner} and change > ${after}::bigint
+      from todo_api.tasks where user_id = ${owner} and change > ${after}::bigint
       order by change limit ${limit}::int
     ) union all (
       select id, change, deleted_at, 0, 0
-      from deleted_tasks where user_id = ${owner} and change > ${after}::bigint
+      from todo_api.deleted_tasks where user_id = ${owner} and change > ${after}::bigint
       order by change limit ${limit}::int
     )
     order by change limit ${limit}::int`
 
   const state = (owner: string) => fragment`
     ${currentPlace(database, owner)},
-    coalesce((select purged_through from task_lists where user_id = ${owner}), 0) as purged_through`
+    coalesce((select purged_through from todo_api.task_lists where user_id = ${owner}), 0) as purged_through`
 
   return {
     /**
@@ -80,7 +80,7 @@ export function createChangeFeed(database: Database) {
         from (select *, octet_length(items) + octet_length(deleted) as bytes from (select
           ${state(owner)},
           '[' || coalesce(string_agg(
-            (select row_to_json(task)::text from (select ${columns} from tasks where tasks.id = page.id) task),
+            (select row_to_json(task)::text from (select ${columns} from todo_api.tasks where tasks.user_id = ${owner} and tasks.id = page.id) task),
             ',' order by position
           ) filter (where position <= ${limit}::int and deleted_at is null), '') || ']' as items,
           '[' || coalesce(string_agg(
@@ -118,7 +118,7 @@ export function createChangeFeed(database: Database) {
     async eventsAfter(owner: string, after: number): Promise<TaskEvent[]> {
       return queryFor(owner)<TaskEvent>`
         select
-          (select value from epoch) as epoch, change,
+          (select value from todo_api.epoch) as epoch, change,
           case
             when changed.deleted_at is not null then 'task.deleted'
             when created_change > ${after}::bigint then 'task.created'
@@ -127,7 +127,7 @@ export function createChangeFeed(database: Database) {
           end as type,
           case
             when changed.deleted_at is not null then json_build_object('id', id)::text
-            else (select row_to_json(task)::text from (select ${columns} from tasks where tasks.id = changed.id) task)
+            else (select row_to_json(task)::text from (select ${columns} from todo_api.tasks where tasks.user_id = ${owner} and tasks.id = changed.id) task)
           end as json
         from (${changedAfter(owner, after, eventsAtOnce)}) as changed
         order by change`
@@ -146,10 +146,10 @@ export function createChangeFeed(database: Database) {
     ): Promise<{ owner: string; epoch: string }[]> {
       const known = JSON.stringify(places)
       return query<{ owner: string; epoch: string }>`
-        select distinct owner, (select value from epoch) as epoch
+        select distinct owner, (select value from todo_api.epoch) as epoch
         from json_to_recordset(${known}::text::json) as known (owner text, epoch text, counter bigint)
-        where epoch <> (select value from epoch)
-          or (select counter from task_lists where user_id = known.owner) > known.counter`
+        where epoch <> (select value from todo_api.epoch)
+          or (select counter from todo_api.task_lists where user_id = known.owner) > known.counter`
     },
   }
 }

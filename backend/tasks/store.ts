@@ -69,7 +69,7 @@ export function createTaskStore(
     // The task is locked before the list, always: two writes cannot wait for each other.
     const locked = fragment`
       target as (
-        select version, deleted_at from tasks
+        select version, deleted_at from todo_api.tasks
         where user_id = ${owner} and id = ${id} and ${among} for update
       )`
     const isWanted =
@@ -92,7 +92,7 @@ export function createTaskStore(
       }
       const [found] = await query<KeyedOutcome>`
         with prior as (
-          select * from idempotency_keys
+          select * from todo_api.idempotency_keys
           where user_id = ${owner} and key = ${idempotency.key}
             and created_at > now() - interval '24 hours'
         ), turn as (
@@ -102,7 +102,7 @@ export function createTaskStore(
         ${changeWhere(fragment`${isWanted} and (select is_ours from turn) and not exists (select from prior)`)},
         answer as (select id, version, ${body} as json from changed),
         recorded as (
-          insert into idempotency_keys (user_id, key, request, status, task_id, version, body)
+          insert into todo_api.idempotency_keys (user_id, key, request, status, task_id, version, body)
           select ${owner}, ${idempotency.key}, ${idempotency.request}, ${status}::smallint, id, version, json
           from answer
         )
@@ -164,7 +164,7 @@ export function createTaskStore(
       select
         request as prior_request, status as prior_status, task_id as prior_id,
         version as prior_version, body as prior_json
-      from idempotency_keys
+      from todo_api.idempotency_keys
       where user_id = ${owner} and key = ${idempotency.key}
         and created_at > now() - interval '24 hours'`
     return prior && priorAnswer(prior, idempotency)
@@ -172,7 +172,7 @@ export function createTaskStore(
 
   async function forgetOldKey(owner: string, { key }: Idempotency): Promise<void> {
     await queryFor(owner)`
-      delete from idempotency_keys
+      delete from todo_api.idempotency_keys
       where user_id = ${owner} and key = ${key} and created_at <= now() - interval '24 hours'`
   }
 
@@ -185,12 +185,12 @@ export function createTaskStore(
     const [found] = await queryFor(owner)<Obstacle>`
       select list.task_count, task.is_own, task.version, task.json
       from (values (1)) as one
-        left join task_lists list on list.user_id = ${owner}
+        left join todo_api.task_lists list on list.user_id = ${owner}
         left join (
           select
             user_id = ${owner} as is_own, version,
             case when user_id = ${owner} then ${jsonOf(fragment`(select tasks.*) as own`)} end as json
-          from tasks where id = ${id} and ${among}
+          from todo_api.tasks where id = ${id} and ${among}
         ) task on true`
     const { is_own, version, json, task_count } = found!
     if (id !== null) {
@@ -211,11 +211,11 @@ export function createTaskStore(
       const [found] = await query<StoredTask>`
         select version, row_to_json(task)::text as json
         from (
-          select ${columns} from tasks where user_id = ${owner} and id = ${id} and ${isLive}
+          select ${columns} from todo_api.tasks where user_id = ${owner} and id = ${id} and ${isLive}
         ) task`
       if (found) return found
       const others = await queryFor(owner)`
-        select from tasks where id = ${id} and user_id <> ${owner} and ${isLive}`
+        select from todo_api.tasks where id = ${id} and user_id <> ${owner} and ${isLive}`
       throw new ApiError(others.length > 0 ? 'not_owner' : 'task_not_found')
     },
 
@@ -230,7 +230,7 @@ export function createTaskStore(
         from (select '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
         from (
           select ${columns}, to_char(deleted_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as deleted_at
-          from tasks where user_id = ${owner} and deleted_at is not null
+          from todo_api.tasks where user_id = ${owner} and deleted_at is not null
           order by tasks.deleted_at desc, id desc
           limit ${maxTasksPerUser}::int
         ) task) as trash`
@@ -247,17 +247,17 @@ export function createTaskStore(
         options,
         (allowed) => fragment`
           list as (
-            update task_lists set counter = counter + 1, task_count = task_count + 1
+            update todo_api.task_lists set counter = counter + 1, task_count = task_count + 1
             where user_id = ${owner} and task_count < ${maxTasksPerUser} and ${allowed}
             returning counter
           ), changed as (
-            insert into tasks (
+            insert into todo_api.tasks (
               user_id, change, created_change, title, description, completed, completed_at, priority, tags,
               due_date, due_time, due_timezone
             )
             select
               ${owner}, list.counter, list.counter, ${title}, ${description}, ${completed}::boolean,
-              case when ${completed}::boolean then now() end, ${priority}::task_priority, ${arrayOf(database, tags)},
+              case when ${completed}::boolean then now() end, ${priority}, ${arrayOf(database, tags)},
               ${due_date}::date, ${due_time}::time, ${due_timezone}
             from list
             returning *
@@ -341,16 +341,16 @@ export function createTaskStore(
         options,
         (allowed) => fragment`
           list as (
-            update task_lists set
+            update todo_api.task_lists set
               counter = counter + 1,
               task_count = task_count - (select count(*) from target where deleted_at is null)
             where user_id = ${owner} and ${allowed}
             returning counter
           ), changed as (
-            delete from tasks using list where tasks.user_id = ${owner} and id = ${id}
+            delete from todo_api.tasks using list where tasks.user_id = ${owner} and id = ${id}
             returning tasks.*
           ), remembered as (
-            insert into deleted_tasks (id, user_id, change, deleted_at)
+            insert into todo_api.deleted_tasks (id, user_id, change, deleted_at)
             select
               id, user_id,
               case when deleted_at is null then list.counter else change end,
@@ -371,11 +371,11 @@ export function createTaskStore(
   ): Fragment {
     return fragment`
       list as (
-        update task_lists set counter = counter + 1 ${listAssignments}
+        update todo_api.task_lists set counter = counter + 1 ${listAssignments}
         where user_id = ${owner} and ${allowed}
         returning counter
       ), changed as (
-        update tasks set ${assignments}, version = version + 1, change = list.counter
+        update todo_api.tasks set ${assignments}, version = version + 1, change = list.counter
         from list where tasks.user_id = ${owner} and id = ${id}
         returning tasks.*
       )`
@@ -390,7 +390,7 @@ export function createTaskStore(
       ...(title === undefined ? [] : [fragment`title = ${title}`]),
       ...(description === undefined ? [] : [fragment`description = ${description}`]),
       ...(completed === undefined ? [] : [completion(fragment`${completed}::boolean`)]),
-      ...(priority === undefined ? [] : [fragment`priority = ${priority}::task_priority`]),
+      ...(priority === undefined ? [] : [fragment`priority = ${priority}`]),
       ...(tags === undefined ? [] : [fragment`tags = ${arrayOf(database, tags)}`]),
       ...(due_date === undefined ? [] : [fragment`due_date = ${due_date}::date`]),
       ...(due_time === undefined ? [] : [fragment`due_time = ${due_time}::time`]),

@@ -81,7 +81,7 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
           select
             ${place}, count(*) as total,
             '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
-          from (select ${columns} from tasks where ${conditions} order by ${order}) task
+          from (select ${columns} from todo_api.tasks where ${conditions} order by ${order}) task
         ) as whole`.catch(refuseArguments)
       return contentOf(unlessTooLarge(all!))
     }
@@ -98,8 +98,8 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
       ? [
           fragment`${conditions} and ${isAfter(key.expression)}`,
           fragment`coalesce(
-            (select task_count from task_lists where user_id = ${owner}),
-            (select count(*) from tasks where ${conditions})
+            (select task_count from todo_api.task_lists where user_id = ${owner}),
+            (select count(*) from todo_api.tasks where ${conditions})
           )`,
         ]
       : [
@@ -111,10 +111,10 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
         ]
     const [page] = await queryFor(owner)<Unsent<Page>>`
       with matching as (
-        select id, ${key.expression} as key from tasks where ${conditions}
+        select id, ${key.expression} as key from todo_api.tasks where ${conditions}
       ), page as (
         select *, ${key.expression} as key, row_number() over (order by ${order}) as position
-        from tasks where ${isOnPage}
+        from todo_api.tasks where ${isOnPage}
         order by ${order} ${atMost}
       )
       select epoch, counter, total, last_key, last_id, has_more, ${sized}

@@ -145,9 +145,9 @@ describe('If-Match', () => {
     expect(winners).toHaveLength(1)
     for (const { status, body } of answers)
       if (status !== 200) expect([status, body.current]).toEqual([412, winners[0]!.body])
-    expect(await database.query`select title, version from tasks where user_id = ${user}`).toEqual([
-      { title: winners[0]!.body.title, version: 2 },
-    ])
+    expect(
+      await database.query`select title, version from todo_api.tasks where user_id = ${user}`,
+    ).toEqual([{ title: winners[0]!.body.title, version: 2 }])
   })
 })
 
@@ -253,7 +253,7 @@ describe('changing one field', () => {
         select title, description, completed, priority::text, array_to_json(tags)::text as tags,
           due_date::text, to_char(due_time, 'HH24:MI') as due_time, due_timezone,
           user_id, id, created_at::text, completed_at::text, due_at::text
-        from tasks where id = ${id}`
+        from todo_api.tasks where id = ${id}`
     )[0]!
 
   test.each(['PUT', 'PATCH'])('%s leaves every other byte of the row as it was', async (method) => {

@@ -156,5 +156,5 @@ export async function rowsOf(user: string): Promise<Row[]> {
   return database.query<Row>`
     select id, user_id, title, description, completed,
       created_at::text as created_at, updated_at::text as updated_at
-    from tasks where user_id = ${user} and deleted_at is null order by id`
+    from todo_api.tasks where user_id = ${user} and deleted_at is null order by id`
 }

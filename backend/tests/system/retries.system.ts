@@ -44,7 +44,7 @@ test.each(writes)(
       ...(json !== undefined && { json }),
       headers: { 'idempotency-key': 'overlaps', ...(ifMatch && { 'if-match': ifMatch }) },
     }
-    const release = await postgres.hold(`select from tasks where id = ${id} for update`)
+    const release = await postgres.hold(`select from todo_api.tasks where id = ${id} for update`)
     const begun = first.request(method, path + rest, { token, ...options })
     await eventually('the first waits', async () => (await postgres.waiting()) === 1)
     const repeated = second.request(method, path + rest, { token, ...options })
@@ -92,9 +92,9 @@ test('a key that is just a day old does the new request once, however many send 
     const options = { json: { title: 'Daily' }, headers: { 'idempotency-key': 'daily' } }
     await first.request('POST', '/api/tasks', { token, ...options })
     await postgres.admin`
-      update idempotency_keys set created_at = now() - interval '24 hours' where user_id = ${user}`
+      update todo_api.idempotency_keys set created_at = now() - interval '24 hours' where user_id = ${user}`
     for (const answer of await atOnce(4, token, '/api/tasks', options)) heard.add(codeOf(answer))
-    expect(await postgres.admin`select from tasks where user_id = ${user}`).toHaveLength(2)
+    expect(await postgres.admin`select from todo_api.tasks where user_id = ${user}`).toHaveLength(2)
   }
   expect([...heard].filter((code) => code !== 'idempotency_in_progress')).toEqual([201])
 })
