@@ -152,8 +152,6 @@ export function Conflict<Resource extends TSchema>(current: Resource) {
   return t.Composite([Failure('version_conflict'), t.Object({ current })])
 }
 
-const mostFieldErrors = 64
-
 const mostFieldErrors = 32
 
 /**
@@ -166,7 +164,6 @@ export function fieldErrors(problems: Iterable<ValueError>, whole: string): Fiel
   for (const problem of problems) {
     const field = problem.path.slice(1).replaceAll('/', '.') || whole
     if (!byField.has(field)) byField.set(field, describeExpectation(problem))
-    if (byField.size >= mostFieldErrors) break
     if (byField.size >= mostFieldErrors) break
   }
   return [...byField].map(([field, detail]) => ({ field, detail }))
