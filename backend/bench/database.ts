@@ -26,8 +26,8 @@ const rows = `
  * Starts a PostgreSQL with the same tasks in two databases. It does not wait for the disk, so that
  * the servers are compared and not the disk with itself, and nothing of its own runs in between.
  */
-export async function startBenchDatabase() {
-  const postgres = await startPostgres({ autovacuum: 'off' }, { plain: true })
+export async function startBenchDatabase(settings: Record<string, string> = {}) {
+  const postgres = await startPostgres({ autovacuum: 'off', ...settings }, { plain: true })
   const { admin } = postgres
   async function createDatabase(): Promise<string> {
     const database = await postgres.createDatabase()

@@ -7,8 +7,9 @@ import { readIdempotency } from './idempotency.ts'
 import type { TaskList } from './list/list.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
 import { splitDueInstant, type Task, type TrashedTask } from './schemas.ts'
-import type { TaskStore, WriteAnswer, WriteOptions } from './store.ts'
+import type { TaskStore, WriteOptions } from './store.ts'
 import { writeSyncToken } from './sync-token.ts'
+import type { WriteAnswer } from './writes/writer.ts'
 
 /** What the routes are made of. */
 export type TaskParts = { tasks: TaskStore; list: TaskList; answers: Answers }

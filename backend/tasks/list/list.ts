@@ -7,6 +7,7 @@ import { digest, keyOf, readCursor, refuseCursor, writeCursor } from './cursor.t
 import { conditionsOf, isEverything } from './filter.ts'
 import { createPageMemory, type TaskPage } from './memory.ts'
 import { readRequest, refuse, type ListRequest } from './request.ts'
+import { createWholeReader } from './whole.ts'
 
 export type TaskList = ReturnType<typeof createTaskList>
 
@@ -16,8 +17,9 @@ type Found = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskP
 type IsHeld = (tag: string) => boolean
 
 /** A user's tasks: filtered, sorted, page by page. */
-export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>) {
+export function createTaskList(database: Database) {
   const { queryFor, fragment } = database
+  const readWhole = createWholeReader(database)
   const columns = taskColumns(database)
   const pages = createPageMemory()
 
@@ -45,19 +47,36 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
     const whole = JSON.stringify([owner, request, asked.cursor])
     const remembered = pages.get(whole)
     const name = remembered?.name ?? digest(whole)
-    if (isHeld !== undefined || remembered !== undefined) {
-      const [place] = await queryFor(owner)<Place>`select ${currentPlace(database, owner)}`
-      const tag = `${writePlace(place!)}-${name}`
+    const isWhole = isEverything(request.filter) && isPlain(request, asked.cursor)
+    // A client that holds a page is likely to hold this one.
+    const wanted = isWhole && (remembered !== undefined || isHeld === undefined)
+    if (wanted || isHeld !== undefined || remembered !== undefined) {
+      const { json, bytes, total, ...place } = await readWhole(owner, {
+        owner,
+        known: remembered && writePlace(remembered.page.place),
+        wanted,
+        most,
+      })
+      const tag = `${writePlace(place)}-${name}`
       if (isHeld?.(tag)) return { state: 'unchanged', tag }
       if (remembered?.page.tag === tag) {
         if (remembered.page.bytes > most) throw new NeedsRoom(remembered.page.bytes)
         return { state: 'changed', ...remembered.page }
       }
+      if (wanted)
+        return {
+          state: 'changed',
+          ...remember(whole, name, { ...unlessTooLarge({ json, bytes }), total, place, tag }),
+        }
     }
     const content = await read(owner, request, asked.cursor, most)
-    const page = { ...content, tag: `${writePlace(content.place)}-${name}` }
-    pages.set(whole, { name, page })
-    return unlessHeld(isHeld, page)
+    const tag = `${writePlace(content.place)}-${name}`
+    return unlessHeld(isHeld, remember(whole, name, { ...content, tag }))
+  }
+
+  function remember(asked: string, name: string, page: TaskPage): TaskPage {
+    pages.set(asked, { name, page })
+    return page
   }
 
   async function read(
@@ -140,6 +159,11 @@ type Page = Content & {
   last_key: string | null
   last_id: number | null
   has_more: boolean | null
+}
+
+/** Whether all tasks are on one page, in the order in which they were created. */
+function isPlain({ sort, limit }: ListRequest, cursor: string | undefined): boolean {
+  return sort.by === 'created' && !sort.descending && limit === undefined && cursor === undefined
 }
 
 function contentOf({ epoch, counter, ...content }: Content): Omit<TaskPage, 'tag'> {

@@ -34,7 +34,7 @@ export async function writeUncounted(sql: string): Promise<void> {
 
 /** The same, but for every statement. */
 export function databaseThat(query: Query): Database {
-  return { ...database, query, queryFor: () => query }
+  return { ...database, query, queryFor: () => query, queryWithin: () => query }
 }
 
 /** Once, after the tests of all files. */

@@ -51,7 +51,7 @@ test('a server that is killed between the write and the answer leaves one row, a
   const lost = first.request('POST', '/api/tasks', options).catch(() => 'lost')
   await eventually('it waits', async () => {
     const waiting = await postgres.admin`
-      select from pg_stat_activity where wait_event_type = 'Lock' and query like '%pg_try_advisory_xact_lock(hashtextextended%'`
+      select from pg_stat_activity where wait_event_type = 'Lock' and query like '%input as materialized%'`
     return waiting.length === 1
   })
   await first.end('SIGKILL')
