@@ -234,6 +234,7 @@ export function answerLastResort(report: Report) {
         headers: {
           ...securityHeaders,
           'content-type': 'application/json',
+          vary: 'Origin',
           'x-request-id': requestId,
         },
       },
