@@ -74,6 +74,7 @@ export function answerLastResort(tell: TellFailure) {
         headers: {
           ...securityHeaders,
           'content-type': 'application/json',
+          vary: 'Origin',
           'x-request-id': requestId,
         },
       },

@@ -11,7 +11,7 @@ import {
   type WriteEvent,
 } from './history.ts'
 import type { Battery } from './main.ts'
-import { createRandom, type Random } from './random.ts'
+import { createRandom, type Random } from '../tests/support/random.ts'
 import type { Report } from './report.ts'
 import { buildStand, type Stand } from './stand.ts'
 

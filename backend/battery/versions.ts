@@ -8,7 +8,7 @@ import { repository, startServer } from '../tests/support/server.ts'
 import { createClient, never } from './client.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
-import { createRandom } from './random.ts'
+import { createRandom } from '../tests/support/random.ts'
 import { previousVersion } from './previous-version.ts'
 import { startPlace } from './stand.ts'
 

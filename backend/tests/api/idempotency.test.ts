@@ -186,7 +186,7 @@ describe('the same key', () => {
     expect(await rowsOf(user)).toMatchObject([{ title: 'Once' }])
   })
 
-  test('is free again after 24 hours', async () => {
+  test('may be used for something else after 24 hours', async () => {
     const { id: user, token } = await newUser()
     const options = { token, json, headers: named('daily') }
     await api.request('POST', '/api/tasks', options)

@@ -83,7 +83,7 @@ describe('the trash', () => {
     expect((await send<unknown[]>(user, 'GET', '/trash')).body).toHaveLength(1)
   })
 
-  test('what is not in it cannot be restored, and nobody else’s', async () => {
+  test('restores only what is in it, and nobody else’s task', async () => {
     const [user, other] = [await newUser(), await newUser()]
     const [live, trashed] = [await create(user, 'Live'), await create(user, 'Trashed')]
     await send(user, 'DELETE', `/${trashed.id}`)
@@ -198,7 +198,7 @@ describe('changes', () => {
     expect(seen).toEqual(Array.from({ length: 7 }, (_, number) => `Task ${number}`))
   })
 
-  test('a user without tasks gets a token, too', async () => {
+  test('a user without tasks gets a sync token, too', async () => {
     const user = await newUser()
     const { body } = await changes(user)
     expect(body).toEqual({
@@ -539,7 +539,7 @@ describe('tickets', () => {
     expect(refused.headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
   })
 
-  test('are not kept in words, open nothing else, and no other user’s path', async () => {
+  test('are kept as hashes, and open nothing else and no other user’s path', async () => {
     const [user, other] = [await newUser(), await newUser()]
     const { ticket } = (await ticketOf(user)).body
     const rows = await database.query<{

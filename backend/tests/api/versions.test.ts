@@ -297,7 +297,7 @@ describe('PATCH as a merge patch (RFC 7396)', () => {
     due_timezone: 'Europe/Paris',
   }
 
-  test('absent keeps, null clears where a field may be null', async () => {
+  test('a field left out keeps its value, and null clears one that may be null', async () => {
     const { request } = await newTask(full)
     const headers = { 'content-type': 'application/merge-patch+json' }
     const patch = async (json: object) =>

@@ -10,7 +10,7 @@ afterAll(async () => {
   await postgres.close()
 })
 
-const patience = 120_000 // ms, for all of them
+const patience = 240_000 // ms, for all of them
 
 test(
   'every API test passes on PostgreSQL behind PgBouncer, by a URL as Neon writes it',

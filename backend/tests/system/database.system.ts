@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { startProxy } from '../../battery/proxy.ts'
+import { startProxy } from '../support/proxy.ts'
 import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect, DatabaseUnavailable, type Database } from '../../db/pool.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'

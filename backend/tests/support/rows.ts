@@ -1,8 +1,8 @@
-import type { Postgres } from '../tests/support/postgres.ts'
+import { database } from './api.ts'
 
-/** All that the database holds of a user, as one text that tells every byte of it. */
-export async function rowsOf(admin: Postgres['admin'], user: string): Promise<string> {
-  const rows = await admin`
+/** All that the database holds of a user, the trash included, as one text that shows every byte of it. */
+export async function everythingOf(user: string): Promise<string> {
+  const rows = await database.query`
     select 'task' as kind, tasks::text as row from todo_api.tasks where user_id = ${user}
     union all select 'list', task_lists::text from todo_api.task_lists where user_id = ${user}
     union all select 'key', idempotency_keys::text from todo_api.idempotency_keys where user_id = ${user}
