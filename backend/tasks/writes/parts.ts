@@ -54,6 +54,14 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
     /** Whether the task of an operation is where the operation looks for it. */
     isAmong: fragment`(op = 'destroy' or (op = 'restore') = (tasks.deleted_at is not null))`,
 
+    /** Whether the task has a date for its time and zone. If not, a constraint refuses all of a set. */
+    hasItsDate: fragment`
+      (
+        case when sets_due_date then input.due_date else tasks.due_date end is not null
+        or case when sets_due_time then input.due_time else tasks.due_time end is null
+        and case when sets_due_timezone then input.due_timezone else tasks.due_timezone end is null
+      )`,
+
     /** By how much the list is longer afterwards. */
     growth: fragment`
       case op
