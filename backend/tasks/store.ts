@@ -473,8 +473,11 @@ function isMet(precondition: Precondition | undefined, version: number): boolean
   )
 }
 
+/** A partition's key has a name of its own: `idempotency_keys_3_pkey`. */
+const keyConstraint = /^idempotency_keys_(\d+_)?pkey$/
+
 function isKeyTaken(error: unknown): boolean {
-  return error instanceof StatementFailed && error.constraint === 'idempotency_keys_pkey'
+  return error instanceof StatementFailed && keyConstraint.test(error.constraint ?? '')
 }
 
 const invalidParameterValue = '22023'
