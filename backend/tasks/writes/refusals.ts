@@ -4,8 +4,11 @@ import type { Idempotency } from '../idempotency.ts'
 
 /** What PostgreSQL refuses of a write, and what is done about it. */
 
+/** A partition's key has a name of its own: `idempotency_keys_3_pkey`. */
+const keyConstraint = /^idempotency_keys_(\d+_)?pkey$/
+
 export function isKeyTaken(error: unknown): boolean {
-  return error instanceof StatementFailed && error.constraint === 'idempotency_keys_pkey'
+  return error instanceof StatementFailed && keyConstraint.test(error.constraint ?? '')
 }
 const invalidParameterValue = '22023'
 
