@@ -34,13 +34,22 @@ export function jsonBody(mostBytes = usualBody) {
 export function takes<Body extends TSchema>(schema: Body) {
   // A copy: it would close the schema to other fields, in the documentation too.
   const validator = getSchemaValidator(CloneType(schema), { normalize: true })
+  /** What cannot even be cleaned, such as a null among objects, is left for the check to refuse. */
+  function withoutUnknown(given: object): unknown {
+    try {
+      return validator.Clean?.(given)
+    } catch {
+      return given
+    }
+  }
+
   return {
     body: schema,
     /** @throws ApiError 422 */
     async transform(context: { body: unknown }): Promise<void> {
       const given = context.body
       if (typeof given !== 'object' || given === null || Object.keys(given).length === 0) return
-      const known: unknown = validator.Clean?.(given)
+      const known = withoutUnknown(given)
       if (!validator.Check(known))
         throw new ApiError('validation_failed', {
           errors: fieldErrors(validator.Errors(known), 'body'),

@@ -23,7 +23,7 @@ const BulkOperation = t.Object({
     }),
   ),
   data: t.Optional(
-    Type.Unsafe<unknown>({
+    Type.Unknown({
       description:
         'What a body of the single route has: a new task, fields to change, or `completed` (by default true)',
       examples: [{ title: 'Buy milk' }],
@@ -100,13 +100,18 @@ function readOperation({ op, id: task = 0, data }: BulkOperation, refuse: Refuse
     case 'update':
       return { op, id: task, fields: splitDueInstant(readData(TaskChanges, data, refuse)) }
     case 'complete': {
-      const { completed = true } = readData(Completion, data ?? { completed: true }, refuse)
+      const isDefault = data === undefined || isEmpty(data)
+      const { completed = true } = isDefault ? {} : readData(Completion, data, refuse)
       return { op: 'update', id: task, fields: { completed } }
     }
     case 'delete':
     case 'restore':
       return { op, id: task }
   }
+}
+
+function isEmpty(data: unknown): boolean {
+  return JSON.stringify(data) === '{}'
 }
 
 function readData<Schema extends TSchema>(

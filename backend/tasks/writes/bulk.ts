@@ -188,7 +188,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
       select
         case when ${atomic}::boolean and exists (select from refused) then 'refused' else 'done' end as outcome,
         results, null as request
-      from answer where results is not null
+      from answer where results is not null and exists (select from room)
       union all
       (select 'repeated', body, request from prior limit 1)
       union all
