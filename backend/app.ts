@@ -19,6 +19,7 @@ import * as sync from './sync/contracts.ts'
 import { issueTicket, listChanges, streamEvents } from './sync/routes.ts'
 import * as tasks from './tasks/contracts.ts'
 import {
+  bulkTasks,
   completeTask,
   createTask,
   findTask,
@@ -28,6 +29,8 @@ import {
   restoreTask,
   updateTask,
 } from './tasks/routes.ts'
+
+const mostBulkBytes = 512 * 1024
 
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
 export function createApp(given: AppParts) {
@@ -42,10 +45,16 @@ export function createApp(given: AppParts) {
     .use(currentUser(authenticate, limitUser, tickets))
     .get('/events', streamEvents, sync.streamEvents)
 
+  const bulk = new Elysia({ prefix: '/tasks' })
+    .decorate(parts.ofUser)
+    .use(currentUser(authenticate, limitUser))
+    .use(jsonBody(mostBulkBytes))
+    .post('/bulk', bulkTasks, tasks.bulkTasks)
+
   const ofUser = new Elysia({ prefix: '/tasks' })
     .decorate(parts.ofUser)
     .use(currentUser(authenticate, limitUser))
-    .use(neverIds('changes', 'events', 'trash'))
+    .use(neverIds('bulk', 'changes', 'events', 'trash'))
     .use(jsonBody())
     .get('', listTasks, tasks.listTasks)
     .post('', createTask, tasks.createTask)
@@ -72,9 +81,9 @@ export function createApp(given: AppParts) {
     .get('/health', answerAlive, aliveContract)
     .get('/ready', createReadiness(database.query, draining), readyContract)
     .use(docs()) // GET /docs, its files, and /docs/json
-    .group('/api', (api) => api.use(events).use(ofUser))
+    .group('/api', (api) => api.use(events).use(bulk).use(ofUser))
     // The same routes under the user's id, as some front ends call them.
-    .group('/api/:user_id', (api) => api.use(events).use(ofUser))
+    .group('/api/:user_id', (api) => api.use(events).use(bulk).use(ofUser))
 
   async function whyUnknown({ headers }: Request, path: string): Promise<Error> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))

@@ -19,6 +19,7 @@ type ErrorBody = {
   request_id: string
   errors?: FieldError[]
   current?: unknown
+  results?: unknown
 }
 
 /**
@@ -56,6 +57,7 @@ export function errors(
         request_id: requestId,
         ...(failure.errors && { errors: failure.errors }),
         ...(failure.current !== undefined && { current: JSON.parse(failure.current) }),
+        ...(failure.results !== undefined && { results: JSON.parse(failure.results) }),
       }
     },
   )

@@ -57,6 +57,7 @@ export function createParts(given: AppParts) {
       tasks: createTaskStore(database, { maxTasksPerUser, onChange: live.announce }),
       list: createTaskList(database),
       answers: createAnswers({ idleTimeout }),
+      limitUser: given.rateLimits.limitUser,
       changes,
       live,
       tickets,

@@ -7,6 +7,7 @@ import recount from './migrations/0004_recount.sql' with { type: 'text' }
 import epoch from './migrations/0005_epoch.sql' with { type: 'text' }
 import zonesWithSummerTime from './migrations/0006_zones_with_summer_time.sql' with { type: 'text' }
 import keysByUser from './migrations/0007_keys_by_user.sql' with { type: 'text' }
+import priorityOf from './migrations/0008_priority_of.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
@@ -19,6 +20,7 @@ export const migrations: readonly Migration[] = [
   { name: '0005_epoch', sql: epoch },
   { name: '0006_zones_with_summer_time', sql: zonesWithSummerTime },
   { name: '0007_keys_by_user', sql: keysByUser },
+  { name: '0008_priority_of', sql: priorityOf },
 ]
 
 export class MigrationFailed extends Error {

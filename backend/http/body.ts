@@ -2,24 +2,26 @@ import { CloneType, type TSchema } from '@sinclair/typebox'
 import { Elysia, getSchemaValidator } from 'elysia'
 import { ApiError, fieldErrors } from './failures.ts'
 
-export const maximumBodyBytes = 64 * 1024
+const usualBody = 64 * 1024 // bytes
 const deepestNesting = 32 // levels; what the routes take has 2
 
 /**
  * Reads a request's body as a JSON object, or as `undefined` where there is none, and leaves the
  * rest to the route's schema. It does so after the current user is known. Elysia's own parsers run
  * before every other hook: a stranger with a malformed body would be told about the body, not 401.
+ *
+ * @param mostBytes what is longer is 413
  */
-export function jsonBody() {
+export function jsonBody(mostBytes = usualBody) {
   return (
-    new Elysia({ name: 'json-body' })
+    new Elysia({ name: 'json-body', seed: mostBytes })
       // A parser that has an answer keeps Elysia's away. Not `parse: 'none'`: with it, the schema of
       // the body is not checked at all.
       .onParse({ as: 'scoped' }, async () => null)
       .onTransform({ as: 'scoped' }, async function readBody(context) {
         const { method } = context.request
         if (method === 'POST' || method === 'PUT' || method === 'PATCH')
-          context.body = await readJsonObject(context.request)
+          context.body = await readJsonObject(context.request, mostBytes)
       })
   )
 }
@@ -32,13 +34,22 @@ export function jsonBody() {
 export function takes<Body extends TSchema>(schema: Body) {
   // A copy: it would close the schema to other fields, in the documentation too.
   const validator = getSchemaValidator(CloneType(schema), { normalize: true })
+  /** What cannot even be cleaned, such as a null among objects, is left for the check to refuse. */
+  function withoutUnknown(given: object): unknown {
+    try {
+      return validator.Clean?.(given)
+    } catch {
+      return given
+    }
+  }
+
   return {
     body: schema,
     /** @throws ApiError 422 */
     async transform(context: { body: unknown }): Promise<void> {
       const given = context.body
       if (typeof given !== 'object' || given === null || Object.keys(given).length === 0) return
-      const known: unknown = validator.Clean?.(given)
+      const known = withoutUnknown(given)
       if (!validator.Check(known))
         throw new ApiError('validation_failed', {
           errors: fieldErrors(validator.Errors(known), 'body'),
@@ -49,8 +60,8 @@ export function takes<Body extends TSchema>(schema: Body) {
 }
 
 /** @throws ApiError 413, 415 or 422, or 499 if the client left before the end of the body */
-async function readJsonObject(request: Request): Promise<object | undefined> {
-  const bytes = await readBytes(request).catch(explainAbort)
+async function readJsonObject(request: Request, mostBytes: number): Promise<object | undefined> {
+  const bytes = await readBytes(request, mostBytes).catch(explainAbort)
   if (bytes.byteLength === 0) return undefined
   if (!isJson(request)) throw new ApiError('unsupported_media_type')
   if (isNestedTooDeep(bytes))
@@ -65,10 +76,10 @@ async function readJsonObject(request: Request): Promise<object | undefined> {
   return value
 }
 
-async function readBytes(request: Request): Promise<Uint8Array> {
+async function readBytes(request: Request, mostBytes: number): Promise<Uint8Array> {
   const { headers } = request
   const length = headers.get('content-length')
-  if (Number(length) > maximumBodyBytes) throw new ApiError('body_too_large')
+  if (Number(length) > mostBytes) throw new ApiError('body_too_large')
   // The runtime reads no more than what was announced. A stream costs 25 µs more, and is for bodies
   // whose length is not known.
   if (length !== null && !headers.has('transfer-encoding')) return request.bytes()
@@ -77,7 +88,7 @@ async function readBytes(request: Request): Promise<Uint8Array> {
   let size = 0
   for await (const chunk of request.body) {
     size += chunk.byteLength
-    if (size > maximumBodyBytes) throw new ApiError('body_too_large')
+    if (size > mostBytes) throw new ApiError('body_too_large')
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)

@@ -27,6 +27,10 @@ export const failures = {
     detail: 'The first request with this Idempotency-Key still runs; ask again shortly',
     retryAfter: 1,
   },
+  bulk_refused: {
+    status: 409,
+    detail: 'Nothing was done, because one of the operations is refused; see results',
+  },
   task_limit_reached: {
     status: 409,
     detail: 'You have as many tasks as one user may have; delete some first',
@@ -97,6 +101,8 @@ export class ApiError extends Error {
   readonly errors: FieldError[] | undefined
   /** The task as it is, in JSON. */
   readonly current: string | undefined
+  /** What became of each operation, in JSON. */
+  readonly results: string | undefined
   /** What the log is told and the client is not. */
   readonly reason: string | undefined
 
@@ -106,6 +112,7 @@ export class ApiError extends Error {
       headers?: Record<string, string>
       errors?: FieldError[]
       current?: string
+      results?: string
       reason?: string
     } = {},
   ) {
@@ -118,6 +125,7 @@ export class ApiError extends Error {
     }
     this.errors = extra.errors
     this.current = extra.current
+    this.results = extra.results
     this.reason = extra.reason
   }
 }

@@ -2,8 +2,13 @@ import { Elysia, type HTTPHeaders } from 'elysia'
 import { ApiError } from './failures.ts'
 import type { Proxies } from './proxies.ts'
 
-/** Counts a request against a quota, and tells of it in the headers of the answer. */
-export type Limit = (key: string, headers: HTTPHeaders) => void
+/**
+ * Counts a request against a quota, and tells of it in the headers of the answer.
+ *
+ * @param requests as how many it counts
+ * @throws ApiError 429
+ */
+export type Limit = (key: string, headers: HTTPHeaders, requests?: number) => void
 
 /** Requests per minute; absent where there is no limit. */
 export type Quotas = { perUser?: number; perAddress?: number }
@@ -57,14 +62,16 @@ const policyOf = (name: string, quota: number) => `"${name}";q=${quota};w=${wind
 
 function createLimit(name: string, quota: number, policies: string, now: () => number): Limit {
   const count = createCounter(quota, now)
-  return function limit(key, headers) {
-    const free = count(key)
+  return function limit(key, headers, requests = 1) {
+    const free = count(key, requests)
     const remaining = Math.floor(free + rounding)
     const wait = Math.max(1, Math.ceil(((1 - (free - remaining)) * window) / quota - rounding)) // s
-    const known = headers['ratelimit']
+    const others = String(headers['ratelimit'] ?? '')
+      .split(', ')
+      .filter((item) => item !== '' && !item.startsWith(`"${name}"`))
     const item = `"${name}";r=${Math.max(remaining, 0)};t=${wait}`
     headers['ratelimit-policy'] = policies
-    headers['ratelimit'] = known === undefined ? item : `${String(known)}, ${item}`
+    headers['ratelimit'] = [...others, item].join(', ')
     if (remaining < 0)
       throw new ApiError('rate_limited', { headers: { 'retry-after': String(wait) } })
   }
@@ -81,13 +88,16 @@ function createLimit(name: string, quota: number, policies: string, now: () => n
  * @returns how much of the quota is free after this request; below 0 where it was used up, and then
  *   the request is not counted
  */
-function createCounter(quota: number, now: () => number): (key: string) => number {
+function createCounter(
+  quota: number,
+  now: () => number,
+): (key: string, requests: number) => number {
   const interval = (window * 1000) / quota // ms
   let young = new Map<string, number>()
   let old = new Map<string, number>()
   let bornAt = now()
 
-  return function count(key) {
+  return function count(key, requests) {
     const time = now()
     if (young.size >= mostKeys || time - bornAt >= window * 1000) {
       old = young
@@ -95,8 +105,8 @@ function createCounter(quota: number, now: () => number): (key: string) => numbe
       bornAt = time
     }
     const wholeAt = Math.max(young.get(key) ?? old.get(key) ?? 0, time)
-    const free = (time - wholeAt) / interval + quota - 1
-    young.set(key, free < -rounding ? wholeAt : wholeAt + interval)
+    const free = (time - wholeAt) / interval + quota - requests
+    young.set(key, free < -rounding ? wholeAt : wholeAt + interval * requests)
     return free
   }
 }

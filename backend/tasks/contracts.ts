@@ -1,6 +1,7 @@
 import { t } from 'elysia'
 import { takes } from '../http/body.ts'
 import { Conflict, Failure, Invalid } from '../http/failures.ts'
+import { BulkRefused, BulkRequest, BulkResults } from './bulk.ts'
 import { parametersOf } from '../http/urls.ts'
 import { tidyQuery } from './list/query.ts'
 import {
@@ -85,6 +86,19 @@ export const createTask = {
   ...takes(NewTask),
   response: { 201: Task, ...anyRoute, ...withBody, ...growing },
   detail: { tags, summary: 'Create a task' },
+}
+
+export const bulkTasks = {
+  headers: CreateHeaders,
+  ...takes(BulkRequest),
+  response: { 200: BulkResults, ...anyRoute, ...withBody, 409: BulkRefused },
+  detail: {
+    tags,
+    summary: 'Do many things at once',
+    description: `Up to 100 operations on different tasks, as one change: if one is refused, nothing is done (409
+\`bulk_refused\`) and \`results\` says why. With \`"atomic": false\` the others are done. The body has 512 KiB
+at most. Counts as 1 + n/10 requests.`,
+  },
 }
 
 export const listTrash = {

@@ -1,7 +1,9 @@
 import type { Asked } from '../auth/current-user.ts'
 import type { Answers } from '../http/answers.ts'
+import type { Limit } from '../http/rate-limit.ts'
 import { jsonResponse, notModified } from '../http/responses.ts'
 import { parametersOf } from '../http/urls.ts'
+import { readOperations, type BulkResults } from './bulk.ts'
 import type * as contracts from './contracts.ts'
 import { readIdempotency } from './idempotency.ts'
 import type { TaskList } from './list/list.ts'
@@ -12,7 +14,7 @@ import { writeSyncToken } from './sync-token.ts'
 import type { WriteAnswer } from './writes/writer.ts'
 
 /** What the routes are made of. */
-export type TaskParts = { tasks: TaskStore; list: TaskList; answers: Answers }
+export type TaskParts = { tasks: TaskStore; list: TaskList; answers: Answers; limitUser: Limit }
 
 /** A request to the route with this contract, and what answers it. */
 type Call<Contract> = Asked<Contract> & TaskParts
@@ -54,6 +56,27 @@ export async function createTask({
   const written = await tasks.create(userId, splitDueInstant(body), options)
   set.headers['location'] = `/api/tasks/${written.id}`
   return sendWritten(set, written, 201)
+}
+
+export async function bulkTasks({
+  tasks,
+  limitUser,
+  userId: owner,
+  body,
+  headers,
+  set,
+}: Call<typeof contracts.bulkTasks>): Promise<BulkResults> {
+  const { operations, atomic = true } = body
+  limitUser(owner, set.headers, operations.length / 10)
+  const idempotency = readIdempotency(headers['idempotency-key'], ['bulk', body])
+  const { results, replayed } = await tasks.bulk({
+    owner,
+    operations: readOperations(operations),
+    atomic,
+    idempotency,
+  })
+  markReplay(set, { replayed })
+  return jsonResponse<BulkResults>(set, `{"results":${results}}`)
 }
 
 export async function listTrash({
@@ -153,7 +176,7 @@ function sendWritten(set: Set, written: WriteAnswer, status = 200): Task {
   return jsonResponse<Task>(set, written.json!, status)
 }
 
-function markReplay(set: Set, { replayed }: WriteAnswer): void {
+function markReplay(set: Set, { replayed }: Pick<WriteAnswer, 'replayed'>): void {
   if (replayed) set.headers['idempotent-replayed'] = 'true'
 }
 

@@ -6,6 +6,7 @@ import { taskColumns } from './columns.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
+import { createBulkWriter, type Bulk } from './writes/bulk.ts'
 import type { Operation } from './writes/operation.ts'
 import { createWriter, type WriteAnswer } from './writes/writer.ts'
 
@@ -38,6 +39,7 @@ export function createTaskStore(
   const { queryFor, queryWithin, deadline } = database
   const columns = taskColumns(database)
   const makeWrite = createWriter(database, { maxTasksPerUser })
+  const makeBulk = createBulkWriter(database, { maxTasksPerUser })
   const readTogether = createLine<{ owner: string; id: number }, Found>({
     send: read,
     width: 1,
@@ -107,6 +109,18 @@ export function createTaskStore(
           limit ${maxTasksPerUser}::int
         ) task) as trash`
       return unlessTooLarge(found!)
+    },
+
+    /**
+     * Makes up to 100 operations in one statement.
+     *
+     * @returns what became of each, as a JSON array
+     * @throws ApiError 409 `bulk_refused`
+     */
+    async bulk(asked: Bulk): Promise<{ results: string; replayed: boolean }> {
+      const done = await makeBulk(asked)
+      if (!done.replayed) onChange(asked.owner)
+      return done
     },
 
     /** @throws ApiError 409 `task_limit_reached` */

@@ -59,7 +59,7 @@ export function createWholeReader({
           where tasks.user_id = asked.user_id and deleted_at is null
             -- These are known before any row is: nothing is read of a list that is as it was.
             and wanted and (counter, epoch) <> (counter_now, epoch_now)
-          order by tasks.created_at, tasks.id
+          order by tasks.id
         ) as task
       ) as page`
     const found = Array.from<Whole>({ length: asked.length })

@@ -24,7 +24,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           json_to_recordset(${JSON.stringify(rowsOf(writes))}::text::json) as input (
           place int, user_id text, number int, numbers int, kind text, op text, id bigint,
           versions bigint[], key text, request text,
-          title text, description text, completed boolean, priority todo_api.task_priority, tags text[],
+          title text, description text, completed boolean, priority text, tags text[],
           due_date date, due_time time, due_timezone text,
           sets_description boolean, sets_due_date boolean, sets_due_time boolean,
           sets_due_timezone boolean
@@ -53,6 +53,14 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
 
     /** Whether the task of an operation is where the operation looks for it. */
     isAmong: fragment`(op = 'destroy' or (op = 'restore') = (tasks.deleted_at is not null))`,
+
+    /** Whether the task has a date for its time and zone. If not, a constraint refuses all of a set. */
+    hasItsDate: fragment`
+      (
+        case when sets_due_date then input.due_date else tasks.due_date end is not null
+        or case when sets_due_time then input.due_time else tasks.due_time end is null
+        and case when sets_due_timezone then input.due_timezone else tasks.due_timezone end is null
+      )`,
 
     /** By how much the list is longer afterwards. */
     growth: fragment`
@@ -96,7 +104,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         )
         select
           user_id, change, change, title, description, completed,
-          case when completed then now() end, priority, tags, due_date, due_time, due_timezone
+          case when completed then now() end, todo_api.priority_of(priority), tags, due_date, due_time, due_timezone
         from numbered where kind = 'create' order by place
         returning *
       )`,
@@ -108,7 +116,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           description = case when sets_description then new.description else tasks.description end,
           completed = ${isDone},
           completed_at = case when ${isDone} then coalesce(tasks.completed_at, clock_timestamp()) end,
-          priority = coalesce(new.priority, tasks.priority),
+          priority = coalesce(todo_api.priority_of(new.priority), tasks.priority),
           tags = coalesce(new.tags, tasks.tags),
           due_date = case when sets_due_date then new.due_date else tasks.due_date end,
           due_time = case when sets_due_time then new.due_time else tasks.due_time end,

@@ -36,16 +36,19 @@ const patience = 100 // ms, with a lock that keeps a whole set waiting
  * numbers of writes that are refused stay unused.
  */
 export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
-  const { input, prior, turn, isAmong, growth, list, created, changed, destroyed, jsonOf } =
-    createWriteParts({ fragment })
-
-  // Otherwise a constraint would refuse the whole set: by itself, it refuses this write alone.
-  const hasItsDate = fragment`
-    (
-      case when sets_due_date then input.due_date else tasks.due_date end is not null
-      or case when sets_due_time then input.due_time else tasks.due_time end is null
-      and case when sets_due_timezone then input.due_timezone else tasks.due_timezone end is null
-    )`
+  const {
+    input,
+    prior,
+    turn,
+    isAmong,
+    hasItsDate,
+    growth,
+    list,
+    created,
+    changed,
+    destroyed,
+    jsonOf,
+  } = createWriteParts({ fragment })
 
   const isFirst = fragment`(
     key is null

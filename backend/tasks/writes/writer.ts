@@ -8,10 +8,10 @@ import {
 } from '../../db/pool.ts'
 import { ApiError } from '../../http/failures.ts'
 import { taskColumns } from '../columns.ts'
-import type { Idempotency } from '../idempotency.ts'
 import { addLists } from '../list/missing.ts'
 import type { Precondition } from '../preconditions.ts'
 import type { Operation, Write } from './operation.ts'
+import { forgetOldKey, isKeyTaken, refuseDueDate } from './refusals.ts'
 import { createSetStatement, type Outcome } from './set.ts'
 
 /** What a write is answered with, now and to every repetition under the same Idempotency-Key. */
@@ -86,7 +86,8 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
       const { owner, idempotency } = asked!
       if (error instanceof Locked) blocked.add(owner)
       // The first request ended while this one began, or the key is a day old.
-      else if (idempotency && isKeyTaken(error)) await forgetOldKey(owner, idempotency)
+      else if (idempotency && isKeyTaken(error))
+        await forgetOldKey(queryFor(owner), owner, idempotency)
       else refuseDueDate(error)
       return [undefined]
     }
@@ -180,12 +181,6 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     return fragment`(select row_to_json(task)::text from (select ${columns} from ${row}) task)`
   }
 
-  async function forgetOldKey(owner: string, { key }: Idempotency): Promise<void> {
-    await queryFor(owner)`
-      delete from todo_api.idempotency_keys
-      where user_id = ${owner} and key = ${key} and created_at <= now() - interval '24 hours'`
-  }
-
   return write
 }
 
@@ -232,28 +227,4 @@ function isMet(precondition: Precondition | undefined, version: number): boolean
   return (
     precondition === undefined || precondition === 'any version' || precondition.includes(version)
   )
-}
-
-function isKeyTaken(error: unknown): boolean {
-  return error instanceof StatementFailed && error.constraint === 'idempotency_keys_pkey'
-}
-const invalidParameterValue = '22023'
-
-/** What only the database can know of a due date: the rest of the task, and its time zones. */
-function refuseDueDate(error: unknown): never {
-  if (!(error instanceof StatementFailed)) throw error
-  for (const field of ['due_time', 'due_timezone'])
-    if (error.constraint === `${field}_needs_due_date`)
-      throw new ApiError('validation_failed', { errors: [{ field, detail: 'needs a due_date' }] })
-  if (error.constraint === 'due_at_has_a_year')
-    throw new ApiError('validation_failed', {
-      errors: [{ field: 'due_date', detail: 'must be in the years 1 to 9999 in UTC, too' }],
-    })
-  if (error.sqlState === invalidParameterValue)
-    throw new ApiError('validation_failed', {
-      errors: [
-        { field: 'due_timezone', detail: 'must be the name of a time zone, such as Europe/Paris' },
-      ],
-    })
-  throw error
 }

@@ -53,6 +53,7 @@ describe('the OpenAPI document', () => {
       'patch /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
       'patch /api/tasks/{id}/complete 200 401 403 404 409 412 413 415 422 429 500 503',
       'post /api/tasks 201 401 409 413 415 422 429 500 503',
+      'post /api/tasks/bulk 200 401 409 413 415 422 429 500 503',
       'post /api/tasks/events/ticket 201 401 413 415 422 429 500 503',
       'post /api/tasks/{id}/restore 200 401 403 404 409 412 413 415 422 429 500 503',
       'put /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',

@@ -25,6 +25,11 @@ const rules: Rule[] = [
   { route: 'GET /tasks', own: 200 },
   { route: 'GET /tasks', own: 200, query: '?q=mark&limit=1&sort=-updated' },
   { route: 'POST /tasks', own: 201, json: { title: 'x' } },
+  {
+    route: 'POST /tasks/bulk',
+    own: 200,
+    json: { operations: [{ op: 'create', data: { title: 'x' } }] },
+  },
   { route: 'GET /tasks/trash', own: 200 },
   { route: 'GET /tasks/changes', own: 200 },
   { route: 'GET /tasks/events', own: 200 },

@@ -1,0 +1,130 @@
+import { Type, type TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import { t } from 'elysia'
+import { ApiError, Failure, type FieldError } from '../http/failures.ts'
+import { describeExpectation, OneOf } from '../http/values.ts'
+import { Completion, NewTask, splitDueInstant, Task, TaskChanges } from './schemas.ts'
+import type { Bulk } from './writes/bulk.ts'
+import type { Operation } from './writes/operation.ts'
+
+export const mostOperations = 100
+
+const id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, examples: [1] })
+
+const BulkOperation = t.Object({
+  op: OneOf(['create', 'update', 'complete', 'delete', 'restore']),
+  id: t.Optional(Type.Integer({ ...id, description: 'Which task; not with `create`' })),
+  if_version: t.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: Number.MAX_SAFE_INTEGER,
+      description: 'As `If-Match`',
+      examples: [7],
+    }),
+  ),
+  data: t.Optional(
+    Type.Unknown({
+      description:
+        'What a body of the single route has: a new task, fields to change, or `completed` (by default true)',
+      examples: [{ title: 'Buy milk' }],
+    }),
+  ),
+})
+type BulkOperation = typeof BulkOperation.static
+
+export const BulkRequest = t.Object({
+  atomic: t.Optional(
+    t.Boolean({ description: 'Whether a refusal of one is a refusal of all. Default: true' }),
+  ),
+  operations: t.Array(BulkOperation, {
+    minItems: 1,
+    maxItems: mostOperations,
+    description: 'On different tasks',
+  }),
+})
+export type BulkRequest = typeof BulkRequest.static
+
+export const BulkResult = t.Object({
+  index: Type.Integer({ minimum: 0, description: 'Of the operation' }),
+  status: Type.Integer({ description: 'What the single route would answer', examples: [200] }),
+  task: t.Optional(Task),
+  code: t.Optional(t.String({ description: 'Why it is refused, for a program' })),
+  detail: t.Optional(t.String({ description: 'Why it is refused, for a person' })),
+  current: t.Optional(Task),
+})
+export const BulkResults = t.Object({ results: t.Array(BulkResult) })
+export type BulkResults = typeof BulkResults.static
+
+export const BulkRefused = t.Composite([
+  Failure('idempotency_in_progress', 'bulk_refused'),
+  t.Object({ results: t.Optional(t.Array(BulkResult)) }),
+])
+
+/**
+ * Reads the operations of a request by the rules of the routes for one task.
+ *
+ * @throws ApiError 422 with every field that is wrong, as `operations.3.data.title`
+ */
+export function readOperations(operations: BulkRequest['operations']): Bulk['operations'] {
+  const errors: FieldError[] = []
+  const seen = new Set<number>()
+  const read = operations.map((given, index) => {
+    const refuse = (field: string, detail: string) =>
+      errors.push({ field: `operations.${index}.${field}`, detail })
+    if (given.op !== 'create') {
+      if (given.id === undefined) refuse('id', 'is required')
+      else if (seen.has(given.id))
+        refuse('id', 'is the task of an operation before it; give each its own request')
+      else seen.add(given.id)
+    }
+    return {
+      operation: readOperation(given, refuse),
+      ...(given.if_version !== undefined &&
+        given.op !== 'create' && { precondition: [given.if_version] }),
+    }
+  })
+  if (errors.length > 0) throw new ApiError('validation_failed', { errors })
+  return read
+}
+
+type Refuse = (field: string, detail: string) => void
+
+function readOperation({ op, id: task = 0, data }: BulkOperation, refuse: Refuse): Operation {
+  switch (op) {
+    case 'create': {
+      const fields = splitDueInstant(readData(NewTask, data, refuse))
+      for (const field of ['due_time', 'due_timezone'] as const)
+        if (fields[field] && !fields.due_date) refuse(`data.${field}`, 'needs a due_date')
+      return { op, fields }
+    }
+    case 'update':
+      return { op, id: task, fields: splitDueInstant(readData(TaskChanges, data, refuse)) }
+    case 'complete': {
+      const isDefault = data === undefined || isEmpty(data)
+      const { completed = true } = isDefault ? {} : readData(Completion, data, refuse)
+      return { op: 'update', id: task, fields: { completed } }
+    }
+    case 'delete':
+    case 'restore':
+      return { op, id: task }
+  }
+}
+
+function isEmpty(data: unknown): boolean {
+  return JSON.stringify(data) === '{}'
+}
+
+function readData<Schema extends TSchema>(
+  schema: Schema,
+  data: unknown,
+  refuse: Refuse,
+): Schema['static'] {
+  const known: unknown = Value.Clean(schema, structuredClone(data))
+  const problems = new Map<string, string>()
+  for (const problem of Value.Errors(schema, known)) {
+    const field = `data${problem.path.replaceAll('/', '.')}`
+    if (!problems.has(field)) problems.set(field, describeExpectation(problem))
+  }
+  for (const [field, detail] of problems) refuse(field, detail)
+  return problems.size === 0 ? Value.Decode(schema, known) : {}
+}

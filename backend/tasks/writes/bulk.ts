@@ -1,0 +1,197 @@
+import { createLine } from '../../db/line.ts'
+import { DatabaseUnavailable, type Database, type Fragment } from '../../db/pool.ts'
+import { ApiError, failures } from '../../http/failures.ts'
+import type { Idempotency } from '../idempotency.ts'
+import { addLists } from '../list/missing.ts'
+import type { Precondition } from '../preconditions.ts'
+import type { Operation } from './operation.ts'
+import { createWriteParts } from './parts.ts'
+import { forgetOldKey, isKeyTaken, refuseDueDate } from './refusals.ts'
+
+/** Many operations on one user's tasks, none of them on the same. */
+export type Bulk = {
+  owner: string
+  operations: readonly { operation: Operation; precondition?: Precondition | undefined }[]
+  /** Whether a refusal of one is a refusal of all. */
+  atomic: boolean
+  idempotency?: Idempotency | undefined
+}
+
+/** What became of them; no row if the user has no list yet. */
+type BulkOutcome = {
+  outcome: 'done' | 'refused' | 'repeated' | 'running'
+  /** A JSON array with an element for each operation. */
+  results: string
+  /** What the key stands for. */
+  request: string | null
+}
+
+/** By its code, what a refused operation is told. */
+const refusals = Object.fromEntries(
+  (
+    [
+      'bulk_refused',
+      'not_owner',
+      'task_limit_reached',
+      'task_not_found',
+      'validation_failed',
+      'version_conflict',
+    ] as const
+  ).map((code) => [code, { status: failures[code].status, detail: failures[code].detail }]),
+)
+
+/** Each is for somebody else's write that came in between. */
+const mostAttempts = 20
+
+/**
+ * Makes many operations of one user in one statement. It waits for tasks that somebody else has locked,
+ * so that it goes with nobody else's.
+ */
+export function createBulkWriter(
+  database: Database,
+  { maxTasksPerUser }: { maxTasksPerUser: number },
+) {
+  const { queryFor, queryWithin, deadline } = database
+  const bulkStatement = createBulkStatement(database)
+  const send = createLine<Bulk, BulkOutcome | undefined>({
+    rowOf: ({ owner }) => owner,
+    width: Math.max(Math.floor(database.connections / 2), 1),
+    most: 1,
+    deadline,
+    longest: 100,
+    async send([asked], left) {
+      const rows = await queryWithin(left)<BulkOutcome>`${bulkStatement(asked!, maxTasksPerUser)}`
+      return [rows[0]]
+    },
+  })
+
+  /**
+   * @returns the JSON array of results, and whether it is given again
+   * @throws ApiError 409 `bulk_refused` (atomic, and one of the operations is refused: nothing was
+   *   done), `idempotency_in_progress`; 422 `idempotency_key_reused`
+   */
+  return async function bulk(asked: Bulk): Promise<{ results: string; replayed: boolean }> {
+    const { owner, idempotency } = asked
+    const arrivedAt = performance.now()
+    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
+      try {
+        const found = await send(owner, asked, arrivedAt)
+        if (found) return resultsOf(found, asked)
+        await addLists(queryFor(owner), [owner])
+      } catch (error) {
+        if (!idempotency || !isKeyTaken(error)) refuseDueDate(error)
+        await forgetOldKey(queryFor(owner), owner, idempotency)
+      }
+    }
+    throw new DatabaseUnavailable(`A write found no quiet moment in ${mostAttempts} attempts`)
+  }
+}
+
+function resultsOf({ outcome, results, request }: BulkOutcome, { idempotency }: Bulk) {
+  if (outcome === 'running') throw new ApiError('idempotency_in_progress')
+  if (outcome === 'refused') throw new ApiError('bulk_refused', { results })
+  if (outcome === 'repeated' && request !== idempotency?.request)
+    throw new ApiError('idempotency_key_reused', {
+      errors: [{ field: 'Idempotency-Key', detail: 'was used for another request' }],
+    })
+  return { results, replayed: outcome === 'repeated' }
+}
+
+/**
+ * The statement that makes many operations of one user at once, and writes down what became of each. It
+ * says why one is refused, too, since the whole answer is recorded under the key.
+ */
+function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
+  const { input, prior, turn, isAmong, hasItsDate, growth, list, created, changed, jsonOf } =
+    createWriteParts({
+      fragment,
+    })
+
+  return function bulkStatement(
+    { owner, operations, atomic, idempotency }: Bulk,
+    maxTasksPerUser: number,
+  ): Fragment {
+    const writes = operations.map((operation) => ({ owner, ...operation, idempotency }))
+    return fragment`
+      with ${input(writes, 0)}, ${prior}, ${turn},
+      target as (
+        select
+          input.place, tasks.deleted_at,
+          input.versions is null or tasks.version = any (input.versions) as is_met,
+          ${hasItsDate} as is_sound,
+          case when tasks.version <> all (input.versions) then ${jsonOf(fragment`tasks`)} end as current
+        from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
+        where input.kind in ('change', 'destroy') and ${isAmong}
+        order by tasks.user_id, tasks.id
+        for update of tasks
+      ), judged as (
+        select input.*, target.deleted_at, target.current, ${growth} as growth,
+          case
+            when kind = 'create' or is_met and is_sound then null
+            when is_met then 'validation_failed'
+            when target.place is not null then 'version_conflict'
+            when (
+              select true from todo_api.tasks
+              where tasks.id = input.id and tasks.user_id <> input.user_id and ${isAmong} limit 1
+            ) then 'not_owner'
+            else 'task_not_found'
+          end as obstacle
+        from input left join target using (place)
+        where not exists (select from prior) and not exists (select from turn where not is_ours)
+      ), grown as (
+        select coalesce(sum(growth), 0) as growth from judged where obstacle is null
+      ), room as (
+        select task_count + (select growth from grown) <= ${maxTasksPerUser} as is_enough
+        from todo_api.task_lists
+        -- The tasks are locked by now, and not only the list.
+        where user_id = ${owner} and (select growth from grown) is not null
+        for update
+      ), refused as (
+        select place, coalesce(obstacle, 'task_limit_reached') as code, current
+        from judged, room
+        where obstacle is not null or growth > 0 and not is_enough
+      ), allowed as (
+        select judged.* from judged, room
+        where place not in (select place from refused)
+          and not (${atomic}::boolean and exists (select from refused))
+      ), ${list(maxTasksPerUser)}, ${created}, ${changed},
+      done as (
+        select numbered.place, 201 as status, ${jsonOf(fragment`created`)} as task
+        from created
+        join numbered on numbered.user_id = created.user_id and numbered.change = created.change
+        union all
+        select
+          place, case when deleted_at is null then 200 else 204 end,
+          case when deleted_at is null then ${jsonOf(fragment`changed`)} end
+        from changed
+      ), result as (
+        select place, concat('{"index":', place, ',"status":', status, ',"task":' || task, '}') as json
+        from done
+        union all
+        select place, concat(
+          '{"index":', place, ',"status":', said -> 'status', ',"code":', to_json(code),
+          ',"detail":', said -> 'detail', ',"current":' || current, '}'
+        )
+        from (
+          select place, code, current from refused
+          union all
+          select place, 'bulk_refused', null from judged
+          where place not in (select place from refused) and place not in (select place from done)
+        ) as why, lateral (select ${JSON.stringify(refusals)}::text::json -> code as said) as table_of_failures
+      ), answer as (
+        select '[' || string_agg(json, ',' order by place) || ']' as results from result
+      ), recorded as (
+        insert into todo_api.idempotency_keys (user_id, key, request, status, task_id, body)
+        select ${owner}, ${idempotency?.key ?? null}, ${idempotency?.request ?? null}, 200, 0, results
+        from answer where ${idempotency !== undefined}::boolean and exists (select from done)
+      )
+      select
+        case when ${atomic}::boolean and exists (select from refused) then 'refused' else 'done' end as outcome,
+        results, null as request
+      from answer where results is not null and exists (select from room)
+      union all
+      (select 'repeated', body, request from prior limit 1)
+      union all
+      (select 'running', null, null from turn where not is_ours limit 1)`
+  }
+}

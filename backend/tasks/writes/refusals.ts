@@ -1,0 +1,43 @@
+import { StatementFailed, type Query } from '../../db/pool.ts'
+import { ApiError } from '../../http/failures.ts'
+import type { Idempotency } from '../idempotency.ts'
+
+/** What PostgreSQL refuses of a write, and what is done about it. */
+
+/** A partition's key has a name of its own: `idempotency_keys_3_pkey`. */
+const keyConstraint = /^idempotency_keys_(\d+_)?pkey$/
+
+export function isKeyTaken(error: unknown): boolean {
+  return error instanceof StatementFailed && keyConstraint.test(error.constraint ?? '')
+}
+const invalidParameterValue = '22023'
+
+/** What only the database can know of a due date: the rest of the task, and its time zones. */
+export function refuseDueDate(error: unknown): never {
+  if (!(error instanceof StatementFailed)) throw error
+  for (const field of ['due_time', 'due_timezone'])
+    if (error.constraint === `${field}_needs_due_date`)
+      throw new ApiError('validation_failed', { errors: [{ field, detail: 'needs a due_date' }] })
+  if (error.constraint === 'due_at_has_a_year')
+    throw new ApiError('validation_failed', {
+      errors: [{ field: 'due_date', detail: 'must be in the years 1 to 9999 in UTC, too' }],
+    })
+  if (error.sqlState === invalidParameterValue)
+    throw new ApiError('validation_failed', {
+      errors: [
+        { field: 'due_timezone', detail: 'must be the name of a time zone, such as Europe/Paris' },
+      ],
+    })
+  throw error
+}
+
+/** A key that is a day old is as good as none, and still in the way until it is purged. */
+export async function forgetOldKey(
+  query: Query,
+  owner: string,
+  { key }: Idempotency,
+): Promise<void> {
+  await query`
+    delete from todo_api.idempotency_keys
+    where user_id = ${owner} and key = ${key} and created_at <= now() - interval '24 hours'`
+}

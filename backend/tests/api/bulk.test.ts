@@ -1,0 +1,337 @@
+import { afterAll, describe, expect, test } from 'bun:test'
+import type { BulkResults } from '../../tasks/bulk.ts'
+import { database, newUser, rowsOf, startApi, type TaskBody } from '../support/api.ts'
+
+const api = startApi()
+afterAll(api.stop)
+
+type Result = BulkResults['results'][number]
+type Answered = { results: Result[]; code?: string; errors?: { field: string; detail: string }[] }
+
+async function bulk(token: string, json: unknown, headers: Record<string, string> = {}) {
+  return api.request<Answered>('POST', '/api/tasks/bulk', { token, json, headers })
+}
+
+async function create(token: string, title: string): Promise<TaskBody> {
+  return (await api.request<TaskBody>('POST', '/api/tasks', { token, json: { title } })).body
+}
+
+async function read(token: string, id: number) {
+  return api.request<TaskBody>('GET', `/api/tasks/${id}`, { token })
+}
+
+describe('many operations at once', () => {
+  test('each is what the route for one task would do, in the order of the request', async () => {
+    const { token } = await newUser()
+    const [kept, done, gone, back] = [
+      await create(token, 'Kept'),
+      await create(token, 'Done'),
+      await create(token, 'Gone'),
+      await create(token, 'Back'),
+    ]
+    await api.request('DELETE', `/api/tasks/${back.id}`, { token })
+    const { status, body } = await bulk(token, {
+      operations: [
+        { op: 'create', data: { title: '  New  ', tags: ['home'], due_date: '2030-05-17' } },
+        { op: 'update', id: kept.id, data: { title: 'Changed', priority: 'high' } },
+        { op: 'complete', id: done.id },
+        { op: 'delete', id: gone.id },
+        { op: 'restore', id: back.id },
+      ],
+    })
+    expect(status).toBe(200)
+    expect(body.results.map(({ index, status: each }) => [index, each])).toEqual([
+      [0, 201],
+      [1, 200],
+      [2, 200],
+      [3, 204],
+      [4, 200],
+    ])
+    const [created, updated, completed, deleted, restored] = body.results
+    expect(created!.task).toMatchObject({
+      title: 'New',
+      tags: ['home'],
+      due_date: '2030-05-17',
+      version: 1,
+    })
+    expect(updated!.task).toMatchObject({ title: 'Changed', priority: 'high', version: 2 })
+    expect(completed!.task).toMatchObject({ completed: true, version: 2 })
+    expect(deleted).toEqual({ index: 3, status: 204 })
+    expect(restored!.task).toMatchObject({ title: 'Back', version: 3 })
+    const { body: list, headers } = await api.request<TaskBody[]>('GET', '/api/tasks', { token })
+    expect(list).toEqual([updated!.task!, completed!.task!, restored!.task!, created!.task!])
+    expect(headers.get('x-total-count')).toBe('4')
+  })
+
+  test('`complete` can take it back, and is done by default', async () => {
+    const { token } = await newUser()
+    const { id } = await create(token, 'x')
+    for (const [data, completed] of [
+      [undefined, true],
+      [{ completed: false }, false],
+      [{}, true],
+    ] as const) {
+      const { body } = await bulk(token, {
+        operations: [{ op: 'complete', id, ...(data && { data }) }],
+      })
+      expect(body.results[0]!.task!.completed).toBe(completed)
+    }
+  })
+
+  test('every changed task has a number of its own, so that no page of changes loses one', async () => {
+    const { id: user, token } = await newUser()
+    const operations = Array.from({ length: 100 }, (_, index) => ({
+      op: 'create',
+      data: { title: `Task ${index}` },
+    }))
+    const { body } = await bulk(token, { operations })
+    expect(body.results.map(({ task }) => task!.title)).toEqual(
+      operations.map(({ data }) => data.title),
+    )
+    const changes = await database.query<{ change: number }>`
+      select change from todo_api.tasks where user_id = ${user} order by change`
+    expect(changes.map(({ change }) => change)).toEqual(operations.map((_, index) => index + 1))
+    const titles: string[] = []
+    let since = ''
+    for (let more = true; more;) {
+      const { body: page } = await api.request<{
+        items: TaskBody[]
+        sync_token: string
+        has_more: boolean
+      }>('GET', `/api/tasks/changes?limit=7${since}`, { token })
+      titles.push(...page.items.map(({ title }) => title))
+      since = `&since=${page.sync_token}`
+      more = page.has_more
+    }
+    expect(titles).toEqual(operations.map(({ data }) => data.title))
+  })
+})
+
+describe('a refusal', () => {
+  async function refusals() {
+    const [alice, bob] = [await newUser(), await newUser()]
+    const [own, changed, others] = [
+      await create(alice.token, 'Own'),
+      await create(alice.token, 'Changed'),
+      await create(bob.token, 'Not hers'),
+    ]
+    const operations = [
+      { op: 'update', id: own.id, data: { title: 'New title' } },
+      { op: 'update', id: others.id, data: { title: 'Stolen' } },
+      { op: 'delete', id: 9_007_199_254_740_991 },
+      { op: 'complete', id: changed.id, if_version: 7 },
+      { op: 'create', data: { title: 'Another' } },
+    ]
+    return { alice, bob, own, changed, others, operations }
+  }
+
+  test('of one is a refusal of all: nothing happens, and each is told why', async () => {
+    const { alice, bob, own, changed, others, operations } = await refusals()
+    const before = await rowsOf(alice.id)
+    const { status, body } = await bulk(alice.token, { operations })
+    expect([status, body.code]).toEqual([409, 'bulk_refused'])
+    expect(body.results.map(({ index, status: each, code }) => [index, each, code])).toEqual([
+      [0, 409, 'bulk_refused'],
+      [1, 403, 'not_owner'],
+      [2, 404, 'task_not_found'],
+      [3, 412, 'version_conflict'],
+      [4, 409, 'bulk_refused'],
+    ])
+    expect(body.results[1]!.detail).toBe('You do not own this task')
+    expect(body.results[3]!.current).toEqual(changed)
+    expect(await rowsOf(alice.id)).toEqual(before)
+    expect((await read(alice.token, own.id)).body).toEqual(own)
+    expect((await read(bob.token, others.id)).body).toEqual(others)
+  })
+
+  test('without `atomic` is its own: the others are done', async () => {
+    const { alice, bob, others, operations } = await refusals()
+    const { status, body } = await bulk(alice.token, { atomic: false, operations })
+    expect(status).toBe(200)
+    expect(body.results.map(({ status: each, code }) => [each, code])).toEqual([
+      [200, undefined],
+      [403, 'not_owner'],
+      [404, 'task_not_found'],
+      [412, 'version_conflict'],
+      [201, undefined],
+    ])
+    expect((await rowsOf(alice.id)).map(({ title }) => title)).toEqual([
+      'New title',
+      'Changed',
+      'Another',
+    ])
+    expect((await read(bob.token, others.id)).body).toEqual(others)
+  })
+
+  test('for want of room counts the batch as a whole', async () => {
+    const small = startApi({ settings: { MAX_TASKS_PER_USER: '3' } })
+    const { id, token } = await newUser()
+    const ask = async (json: unknown) =>
+      small.request<Answered>('POST', '/api/tasks/bulk', { token, json })
+    const creates = [1, 2, 3].map((number) => ({ op: 'create', data: { title: `${number}` } }))
+    expect((await ask({ operations: [...creates, creates[0]] })).body.code).toBe('bulk_refused')
+    const { body } = await ask({ operations: creates })
+    expect(body.results.map(({ status }) => status)).toEqual([201, 201, 201])
+    const [first] = await rowsOf(id)
+    const exchange = [
+      { op: 'create', data: { title: 'In' } },
+      { op: 'delete', id: first!.id },
+    ]
+    expect((await ask({ operations: exchange })).status).toBe(200)
+    const full = await ask({
+      atomic: false,
+      operations: [creates[0], { op: 'complete', id: (await rowsOf(id))[0]!.id }],
+    })
+    expect(full.body.results.map(({ status, code }) => [status, code])).toEqual([
+      [409, 'task_limit_reached'],
+      [200, undefined],
+    ])
+    expect(await rowsOf(id)).toHaveLength(3)
+    await small.stop()
+  })
+
+  test('of a time without a date is told by its field or its operation', async () => {
+    const { token } = await newUser()
+    const { id } = await create(token, 'No date')
+    const created = await bulk(token, {
+      operations: [{ op: 'create', data: { title: 'x', due_time: '09:30' } }],
+    })
+    expect(created.body.errors).toEqual([
+      { field: 'operations.0.data.due_time', detail: 'needs a due_date' },
+    ])
+    const updated = await bulk(token, {
+      operations: [{ op: 'update', id, data: { due_time: '09:30' } }],
+    })
+    expect([updated.status, updated.body.results[0]!.code]).toEqual([409, 'validation_failed'])
+  })
+})
+
+describe('a request', () => {
+  const malformed: [string, unknown, string][] = [
+    ['without operations', {}, 'operations'],
+    ['with none', { operations: [] }, 'operations'],
+    [
+      'with 101',
+      { operations: Array.from({ length: 101 }, () => ({ op: 'delete', id: 1 })) },
+      'operations',
+    ],
+    ['with an unknown one', { operations: [{ op: 'explode', id: 1 }] }, 'operations.0.op'],
+    ['with one that is none', { operations: [null] }, 'operations.0'],
+    ['without an id', { operations: [{ op: 'delete' }] }, 'operations.0.id'],
+    ['with an id as text', { operations: [{ op: 'delete', id: '1' }] }, 'operations.0.id'],
+    [
+      'with an id that is no whole number',
+      { operations: [{ op: 'delete', id: 1.5 }] },
+      'operations.0.id',
+    ],
+    [
+      'with a task twice',
+      {
+        operations: [
+          { op: 'delete', id: 1 },
+          { op: 'restore', id: 1 },
+        ],
+      },
+      'operations.1.id',
+    ],
+    ['with no title', { operations: [{ op: 'create', data: {} }] }, 'operations.0.data.title'],
+    ['with no data', { operations: [{ op: 'create' }] }, 'operations.0.data'],
+    ['with data that is a list', { operations: [{ op: 'create', data: [] }] }, 'operations.0.data'],
+    [
+      'with data that is text',
+      { operations: [{ op: 'update', id: 1, data: 'x' }] },
+      'operations.0.data',
+    ],
+    [
+      'with nothing to change',
+      { operations: [{ op: 'update', id: 1, data: { nonsense: 1 } }] },
+      'operations.0.data',
+    ],
+    [
+      'with a bad title in the fourth',
+      {
+        operations: [
+          ...[1, 2, 3].map((id) => ({ op: 'delete', id })),
+          { op: 'create', data: { title: ' ' } },
+        ],
+      },
+      'operations.3.data.title',
+    ],
+    ['with atomic as text', { atomic: 'yes', operations: [{ op: 'delete', id: 1 }] }, 'atomic'],
+  ]
+  test.each(malformed)('%s is 422 for the whole, and nothing happens', async (_, json, field) => {
+    const { id, token } = await newUser()
+    const { status, body } = await bulk(token, json)
+    expect([status, body.code, body.errors?.[0]?.field]).toEqual([422, 'validation_failed', field])
+    expect(await rowsOf(id)).toEqual([])
+  })
+
+  test('has one Idempotency-Key for all: a repetition gets the same answer, and does nothing', async () => {
+    const { id, token } = await newUser()
+    const key = { 'idempotency-key': crypto.randomUUID() }
+    const json = {
+      atomic: false,
+      operations: [
+        { op: 'create', data: { title: 'Once' } },
+        { op: 'delete', id: 9_007_199_254_740_991 },
+      ],
+    }
+    const first = await bulk(token, json, key)
+    const again = await bulk(token, json, key)
+    expect([again.status, again.text, again.headers.get('idempotent-replayed')]).toEqual([
+      200,
+      first.text,
+      'true',
+    ])
+    expect(first.headers.get('idempotent-replayed')).toBeNull()
+    expect(await rowsOf(id)).toHaveLength(1)
+    const other = await bulk(
+      token,
+      { operations: [{ op: 'create', data: { title: 'Other' } }] },
+      key,
+    )
+    expect([other.status, other.body.code]).toEqual([422, 'idempotency_key_reused'])
+  })
+
+  test('twice at once under one key is done once', async () => {
+    const { id, token } = await newUser()
+    await create(token, 'There is a list')
+    const key = { 'idempotency-key': crypto.randomUUID() }
+    const json = { operations: [{ op: 'create', data: { title: 'Once' } }] }
+    const answers = await Promise.all([1, 2, 3, 4].map(async () => bulk(token, json, key)))
+    expect(answers.filter(({ status }) => status !== 200 && status !== 409)).toEqual([])
+    expect(await rowsOf(id)).toHaveLength(2)
+  })
+
+  test('may have 512 KiB, and not more', async () => {
+    const { token } = await newUser()
+    const padded = (bytes: number) => {
+      const json = { operations: [{ op: 'create', data: { title: 'x' } }], padding: '' }
+      json.padding = 'p'.repeat(bytes - JSON.stringify(json).length)
+      return json
+    }
+    expect((await bulk(token, padded(512 * 1024))).status).toBe(200)
+    expect((await bulk(token, padded(512 * 1024 + 1))).body.code).toBe('body_too_large')
+  })
+
+  test('counts as one and a tenth for each operation', async () => {
+    const limited = startApi({ settings: { RATE_LIMIT_PER_USER: '5' }, now: () => 0 })
+    const { token } = await newUser()
+    const operations = Array.from({ length: 20 }, () => ({ op: 'create', data: { title: 'x' } }))
+    const ask = async () =>
+      limited.request<Answered>('POST', '/api/tasks/bulk', { token, json: { operations } })
+    const first = await ask()
+    expect([first.status, first.headers.get('ratelimit')]).toEqual([200, '"user";r=2;t=12'])
+    expect((await ask()).body.code).toBe('rate_limited')
+    await limited.stop()
+  })
+
+  test('answers under the user’s own path too, and to GET with 405', async () => {
+    const { id, token } = await newUser()
+    const json = { operations: [{ op: 'create', data: { title: 'x' } }] }
+    const { status } = await api.request('POST', `/api/${id}/tasks/bulk`, { token, json })
+    expect(status).toBe(200)
+    const { status: wrong, headers } = await api.request('GET', '/api/tasks/bulk', { token })
+    expect([wrong, headers.get('allow')]).toEqual([405, 'OPTIONS, POST'])
+  })
+})
