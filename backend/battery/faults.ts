@@ -4,6 +4,7 @@ import { authFaults } from './auth-faults.ts'
 import { createClient, never, type Client } from './client.ts'
 import { embeddedFaults } from './embedded-faults.ts'
 import { startLoad } from './load.ts'
+import { logFaults } from './log-faults.ts'
 import type { Battery } from './main.ts'
 import { buildStand, type Stand } from './stand.ts'
 
@@ -209,10 +210,11 @@ async function recovered(admin: Stand['admin']): Promise<void> {
   )
 }
 
-/** Faults under load: of servers and their database, of the auth server, of the embedded database. */
+/** Faults under load: of servers and their database, of the auth server, of the embedded database, of the log. */
 export async function faultsUnderLoad(battery: Battery): Promise<void> {
   await databaseFaults(battery)
   await Promise.all([authFaults(battery), embeddedFaults(battery)])
+  await logFaults(battery)
 }
 
 /** Faults, one after the other, under a steady load that is checked to the last row at the end. */
