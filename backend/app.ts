@@ -1,149 +1,84 @@
-import { cors } from '@elysiajs/cors'
 import { Elysia } from 'elysia'
-import type { Logger } from 'pino'
-import { createAuthenticate } from './auth/current-user.ts'
-import type { VerifyToken } from './auth/tokens.ts'
-import type { Config } from './config.ts'
-import type { Database } from './db/pool.ts'
-import { docs } from './docs/docs.ts'
+import { currentUser } from './auth/current-user.ts'
+import { docs } from './docs/page.ts'
+import { answerLastResort, errors } from './errors.ts'
+import { jsonBody } from './http/body.ts'
+import { crossOrigin } from './http/cors.ts'
 import { drain } from './http/draining.ts'
-import { answerLastResort, ApiError, errors } from './errors.ts'
-import { createReport } from './http/failure-log.ts'
-import { health } from './http/health.ts'
+import { frameworkOptions } from './http/framework.ts'
+import { aliveContract, answerAlive, createReadiness, readyContract } from './http/health.ts'
 import { properHost } from './http/host.ts'
 import { requestLog } from './http/logging.ts'
 import { refusedOrigins } from './http/origins.ts'
-import type { Proxies } from './http/proxies.ts'
-import { addressLimit, type RateLimits } from './http/rate-limit.ts'
+import { addressLimit } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
 import { security } from './http/security-headers.ts'
-import { createAnswers } from './http/answers.ts'
-import { createTaskChanges } from './sync/changes.ts'
-import { createTaskList } from './tasks/list/list.ts'
-import { createLive, type Listen } from './sync/live.ts'
-import { taskRoutes } from './tasks/routes.ts'
-import { createTaskStore } from './tasks/store.ts'
-import { createTickets } from './sync/tickets.ts'
-
-/**
- * In seconds. Load balancers keep an idle connection for a minute; whoever closes it first may do so
- * just as a request is sent.
- */
-const idleTimeout = 75
-
-export type AppParts = {
-  database: Database
-  verifyToken: VerifyToken
-  corsOrigins: string[]
-  maxTasksPerUser: number
-  maxStreamsPerUser: number
-  proxies: Proxies
-  rateLimits: RateLimits
-  /** How this process hears of changes that others make: see `createLive`. */
-  listen?: Listen | undefined
-  lookEvery?: number | undefined
-  /** The server will stop soon: it is unready, and closes the connections that it is asked on. */
-  draining?: AbortSignal
-  /** Takes what ends the event streams: a server that is told to stop waits for what is open. */
-  onStop?: (end: () => Promise<void>) => void
-  environment: Config['environment']
-  log: Logger
-}
+import { explainUnknownRoute, neverIds } from './http/unknown-route.ts'
+import { createParts, type AppParts } from './parts.ts'
+import * as sync from './sync/contracts.ts'
+import { issueTicket, listChanges, streamEvents } from './sync/routes.ts'
+import * as tasks from './tasks/contracts.ts'
+import {
+  completeTask,
+  createTask,
+  findTask,
+  listTasks,
+  listTrash,
+  removeTask,
+  restoreTask,
+  updateTask,
+} from './tasks/routes.ts'
 
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
-export function createApp({
-  listen,
-  lookEvery,
-  draining,
-  onStop,
-  database,
-  verifyToken,
-  corsOrigins,
-  maxTasksPerUser,
-  maxStreamsPerUser,
-  proxies,
-  rateLimits,
-  environment,
-  log,
-}: AppParts) {
-  const authenticate = createAuthenticate(verifyToken)
-  const changes = createTaskChanges(database)
-  const live = createLive({
-    changes,
-    listen,
-    lookEvery,
-    maxStreamsPerUser,
-    report: (err) => log.warn({ err }, 'the event streams wait for the database'),
-  })
-  onStop?.(async () => live.close())
-  const tasks = {
-    store: createTaskStore(database, { maxTasksPerUser, onChange: live.announce }),
-    list: createTaskList(database),
-    changes,
-    live,
-    tickets: createTickets(database),
-    answers: createAnswers({ idleTimeout }),
-    authenticate,
-    limitUser: rateLimits.limitUser,
-  }
-  const report = createReport(log)
+export function createApp(given: AppParts) {
+  const { database, corsOrigins, proxies, rateLimits, draining, environment, log } = given
+  const parts = createParts(given)
+  const { authenticate, tellFailure, tickets } = parts
+  const { limitUser } = rateLimits
 
-  const app = new Elysia({
-    // One router for every path: the runtime's own treats a trailing slash and HEAD differently.
-    systemRouter: false,
-    // A host may be short, such as `api` in a network of containers; by default the framework looks
-    // for the path behind the eleventh character of the URL.
-    handler: { standardHostname: false },
-    serve: {
-      // By default a second server on the same port starts silently and takes half the requests.
-      reusePort: false,
-      idleTimeout,
-      // What is too large is answered by json-body.ts; the runtime's own 413 is empty, without CORS.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      // The runtime's own page for what even the error hook cannot catch shows the source.
-      development: false,
-      error: answerLastResort(report),
-    },
-  })
+  // An EventSource cannot send a token: this route takes a ticket, too.
+  const events = new Elysia({ prefix: '/tasks' })
+    .decorate(parts.ofUser)
+    .use(currentUser(authenticate, limitUser, tickets))
+    .get('/events', streamEvents, sync.streamEvents)
+
+  const ofUser = new Elysia({ prefix: '/tasks' })
+    .decorate(parts.ofUser)
+    .use(currentUser(authenticate, limitUser))
+    .use(neverIds('changes', 'events', 'trash'))
+    .use(jsonBody())
+    .get('', listTasks, tasks.listTasks)
+    .post('', createTask, tasks.createTask)
+    .get('/trash', listTrash, tasks.listTrash)
+    .get('/changes', listChanges, sync.listChanges)
+    .post('/events/ticket', issueTicket, sync.issueTicket)
+    .get('/:id', findTask, tasks.findTask)
+    .put('/:id', updateTask, tasks.updateTask)
+    .patch('/:id', updateTask, tasks.patchTask)
+    .delete('/:id', removeTask, tasks.removeTask)
+    .patch('/:id/complete', completeTask, tasks.completeTask)
+    .post('/:id/restore', restoreTask, tasks.restoreTask)
+
+  const app = new Elysia(frameworkOptions(answerLastResort(tellFailure)))
     .use(security(proxies))
     .use(requestId())
     .use(drain(draining))
-    .use(errors(report, explainUnknownRoute))
+    .use(errors(tellFailure, whyUnknown))
     .use(requestLog(log, { environment }))
     .use(refusedOrigins(corsOrigins, log))
-    .use(
-      cors({
-        origin: corsOrigins,
-        credentials: true,
-        methods: ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'],
-        allowedHeaders: [...allowedHeaders],
-        exposeHeaders: [...exposedHeaders],
-        maxAge: 600,
-      }),
-    )
+    .use(crossOrigin(corsOrigins))
     .use(properHost())
     .use(addressLimit(rateLimits, proxies))
-    .use(health(database.query, draining))
-    .use(docs())
-    .group('/api', (api) => api.use(taskRoutes(tasks)))
+    .get('/health', answerAlive, aliveContract)
+    .get('/ready', createReadiness(database.query, draining), readyContract)
+    .use(docs()) // GET /docs, its files, and /docs/json
+    .group('/api', (api) => api.use(events).use(ofUser))
     // The same routes under the user's id, as some front ends call them.
-    .group('/api/:user_id', (api) => api.use(taskRoutes(tasks)))
+    .group('/api/:user_id', (api) => api.use(events).use(ofUser))
 
-  async function explainUnknownRoute({ headers }: Request, path: string): Promise<ApiError> {
+  async function whyUnknown({ headers }: Request, path: string): Promise<Error> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
-    const routes = app.routes
-      // Not the plugin's OPTIONS, which is there for any path.
-      .filter((route) => route.method !== 'OPTIONS' && matches(route.path, path))
-    if (routes.length === 0) return new ApiError('route_not_found')
-    const fewest = Math.min(...routes.map((route) => parametersIn(route.path)))
-    const methods = routes
-      // `/tasks/trash` is itself, and not the task with this id.
-      .filter((route) => parametersIn(route.path) === fewest)
-      .map(({ method }) => method)
-    const allow = ['OPTIONS', ...(methods.includes('GET') ? ['HEAD'] : []), ...methods]
-    return new ApiError('method_not_allowed', {
-      headers: { allow: [...new Set(allow)].toSorted().join(', ') },
-    })
+    return explainUnknownRoute(app.routes, path)
   }
 
   return app
@@ -151,42 +86,3 @@ export function createApp({
 
 /** The type that Eden clients use: `treaty<App>('http://localhost:8000')`. */
 export type App = ReturnType<typeof createApp>
-
-const allowedHeaders = [
-  'Authorization',
-  'Content-Type',
-  'If-Match',
-  'If-None-Match',
-  'Idempotency-Key',
-  'Last-Event-ID',
-  'X-Request-Id',
-]
-
-const exposedHeaders = [
-  'ETag',
-  'Link',
-  'Location',
-  'X-Total-Count',
-  'Sync-Token',
-  'Retry-After',
-  'RateLimit',
-  'RateLimit-Policy',
-  'Idempotent-Replayed',
-  'WWW-Authenticate',
-  'X-Request-Id',
-]
-
-function parametersIn(pattern: string): number {
-  return pattern.split(':').length - 1
-}
-
-function matches(pattern: string, path: string): boolean {
-  const [wanted, given] = [pattern, path].map((text) => text.replace(/(?<=.)\/$/, '').split('/'))
-  return (
-    !pattern.includes('*') &&
-    wanted!.length === given!.length &&
-    wanted!.every((segment, index) =>
-      segment.startsWith(':') ? given![index] !== '' : segment === given![index],
-    )
-  )
-}

@@ -1,4 +1,5 @@
 import type { BlockList } from 'node:net'
+import type { AuthServer } from './auth/tokens.ts'
 import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
 import { parseProxies } from './http/proxies.ts'
 import type { Quotas } from './http/rate-limit.ts'
@@ -27,15 +28,6 @@ export type Config = {
   secret?: string
   /** Absent: only HS256 tokens are accepted. */
   authServer?: AuthServer
-}
-
-export type AuthServer = {
-  /** Where the auth server publishes its public keys. */
-  keySetUrl: URL
-  /** What a token's `iss` must be. */
-  issuer: string
-  /** What a token's `aud` must be or contain. */
-  audience: string
 }
 
 /** Every problem with the settings, each a sentence that names the setting and never its value. */

@@ -1,7 +1,7 @@
 import { onStopSignal } from './signals.ts' // first, see there
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
-import { createApp, type AppParts } from './app.ts'
+import { createApp } from './app.ts'
 import { developmentSecret, secretFile } from './auth/development-secret.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
@@ -15,6 +15,7 @@ import { createLogger } from './http/logging.ts'
 import { createOutput } from './http/output.ts'
 import { createProxies } from './http/proxies.ts'
 import { createRateLimits } from './http/rate-limit.ts'
+import type { AppParts } from './parts.ts'
 import { CannotListen, serve } from './server.ts'
 import { purgeRegularly } from './tasks/purge.ts'
 import { taskChannel } from './tasks/columns.ts'
@@ -113,10 +114,10 @@ function outliveLostConnections(logger: Logger): void {
 function newsOf(
   { database, directDatabase }: Config,
   { query }: Database,
-): Pick<AppParts, 'listen' | 'lookEvery'> {
+): Pick<AppParts, 'followNews' | 'lookEvery'> {
   if (directDatabase)
     return {
-      listen: (listener) =>
+      followNews: (listener) =>
         listen(directDatabase, taskChannel, {
           notify: async (payload) => query`select pg_notify(${taskChannel}, ${payload})`,
           ...listener,

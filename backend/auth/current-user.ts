@@ -1,5 +1,6 @@
-import { Elysia } from 'elysia'
-import { ApiError } from '../errors.ts'
+import type { StaticDecode, TOptional, TSchema } from '@sinclair/typebox'
+import { Elysia, type Context } from 'elysia'
+import { ApiError } from '../http/failures.ts'
 import type { Limit } from '../http/rate-limit.ts'
 import { TokenError, type Bearer, type VerifyToken } from './tokens.ts'
 
@@ -55,3 +56,17 @@ export function currentUser(
     },
   )
 }
+
+/** What the handler of a user's route is given; the rest of it by the route's contract. */
+export type Asked<Contract> = Bearer &
+  Pick<Context, 'set' | 'request' | 'path' | 'server'> & {
+    params: Part<Contract, 'params'>
+    query: Part<Contract, 'query'>
+    headers: Part<Contract, 'headers'>
+    body: Part<Contract, 'body'>
+  }
+
+type Part<Contract, Name extends string> =
+  Contract extends Record<Name, infer Schema extends TSchema>
+    ? StaticDecode<Schema> | (Schema extends TOptional<TSchema> ? null : never)
+    : unknown

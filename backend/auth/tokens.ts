@@ -9,7 +9,6 @@ import {
   type JWTVerifyGetKey,
 } from 'jose'
 import { LRUCache } from 'lru-cache'
-import type { AuthServer } from '../config.ts'
 import { isStorable, printable } from '../http/values.ts'
 
 /**
@@ -29,6 +28,16 @@ export class TokenError extends Error {
 /** The auth server's fault: its keys are needed and cannot be had. */
 export class AuthUnavailable extends Error {
   override readonly name = 'AuthUnavailable'
+}
+
+/** Where tokens come from that are signed with keys of their own. */
+export type AuthServer = {
+  /** Where the auth server publishes its public keys. */
+  keySetUrl: URL
+  /** What a token's `iss` must be. */
+  issuer: string
+  /** What a token's `aud` must be or contain. */
+  audience: string
 }
 
 /** Who bears a token (`sub`), and until when it is good, in seconds since 1970 (`exp`). */

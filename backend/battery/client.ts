@@ -18,12 +18,12 @@ export type Client = ReturnType<typeof createClient>
 
 const longestAnswer = 15_000 // ms; longer is a hang
 const longestWrite = 60_000 // ms, with all its repetitions
-const betweenAttempts = 100 // ms, where no Retry-After says otherwise
+const betweenAttempts = 100 // ms, if no Retry-After says otherwise
 
 /**
  * Sends requests as a good client does, and judges every answer.
  *
- * @param whyFailed tells the cause of a failure from its request's id, where it can be known
+ * @param whyFailed tells the cause of a failure from its request's id, if it can be known
  */
 export function createClient(
   report: Report,
@@ -39,7 +39,7 @@ export function createClient(
   /**
    * Sends one request. An answer that no rule allows is a violation.
    *
-   * @param expected the statuses that are right beside 2xx
+   * @param expected the statuses that are right besides 2xx
    */
   async function ask<Body>(
     origin: string,

@@ -1,7 +1,8 @@
 import { newUser, type TaskBody } from '../tests/support/api.ts'
+import { databaseUrl } from '../tests/support/postgres.ts'
+import { startServer } from '../tests/support/server.ts'
 import { fillList, mostMemoryOf, sendAndNotRead } from '../tests/support/greedy.ts'
 import { createClient } from './client.ts'
-import { startFreshServer } from './fresh-server.ts'
 import type { Battery } from './main.ts'
 
 type User = Awaited<ReturnType<typeof newUser>>
@@ -18,12 +19,14 @@ const mostMemory = 1_000 // MB
  * A greedy user asks for all that one user can, many at a time, and reads as badly as one can; modest
  * users do their work. Not one of the modest ones' requests may fail.
  */
-export async function fairness(battery: Battery): Promise<void> {
-  const { report, short } = battery
-  const server = await startFreshServer(battery)
+export async function fairness({ postgres, pgbouncer, report, short }: Battery): Promise<void> {
+  const database = await postgres.createDatabase()
+  const through = `sslmode=verify-full&sslrootcert=${postgres.certificates.authority}&prepare=false`
+  const server = await startServer(databaseUrl({ port: pgbouncer.port, database }, through))
+  const admin = postgres.connectAsSuperuser(database)
   const client = createClient(report, server.whyFailed)
   const greedy = await newUser()
-  await fillList(server.admin, greedy.id, greedyTasks)
+  await fillList(admin, greedy.id, greedyTasks)
   const endAt = performance.now() + (short ? duration.short : duration.long)
   const isGoingOn = () => performance.now() < endAt
 
@@ -39,8 +42,9 @@ export async function fairness(battery: Battery): Promise<void> {
 
   const memory = Math.round(await mostMemoryOf(server.pid))
   report.count('greedy: megabytes that the server took at most', memory)
-  if (memory > mostMemory) report.violation(`the server took ${memory} MB beside a greedy user`)
-  await server.close()
+  if (memory > mostMemory) report.violation(`the server took ${memory} MB with a greedy user`)
+  await admin.end()
+  await server.end()
 }
 
 /** What a greedy user does until the end. The status of each answer is told. */

@@ -1,6 +1,6 @@
 import { eventually } from '../tests/support/eventually.ts'
 import { owner } from '../tests/support/postgres.ts'
-import { authFaults } from './auth-faults.ts'
+import type { Weather } from '../tests/support/proxy.ts'
 import { createClient, never, type Client } from './client.ts'
 import { embeddedFaults } from './embedded-faults.ts'
 import { startLoad } from './load.ts'
@@ -40,7 +40,7 @@ const faults: Fault[] = [
       // Only what is sent when the server has been told to stop may be refused.
       client.excuse({ unavailable: () => never, cut: never })
       const session = await admin.reserve()
-      await session.unsafe('begin; lock table tasks in access exclusive mode')
+      await session.unsafe('begin; lock table todo_api.tasks in access exclusive mode')
       await eventually('requests are in flight', async () => (await postgres.waiting()) >= 10)
       const exitCode = await places[0].restart('SIGTERM', async () => {
         const from = performance.now() - 50
@@ -55,11 +55,12 @@ const faults: Fault[] = [
   {
     name: 'PostgreSQL stopped, and started later',
     excuses: ['503'],
-    async inject({ postgres, short }) {
-      await postgres.stop()
-      await Bun.sleep(short ? 1_000 : 8_000)
-      await postgres.start()
-    },
+    inject: lasting(
+      1_000,
+      8_000,
+      async ({ postgres }) => postgres.stop(),
+      async ({ postgres }) => postgres.start(),
+    ),
   },
   {
     name: 'PostgreSQL restarted',
@@ -88,12 +89,7 @@ const faults: Fault[] = [
   {
     name: 'all sessions of PostgreSQL terminated, again and again',
     excuses: ['503'],
-    async inject({ terminate, short }) {
-      for (let round = 0; round < (short ? 5 : 30); round += 1) {
-        await terminate()
-        await Bun.sleep(100)
-      }
-    },
+    inject: repeated(async ({ terminate }) => terminate()),
   },
   {
     name: 'PgBouncer restarted',
@@ -113,93 +109,108 @@ const faults: Fault[] = [
   {
     name: 'the connection limit exhausted',
     excuses: ['503'],
-    async inject({ admin, terminate, short }) {
-      await admin.unsafe(`alter role ${owner.name} connection limit 1`)
-      await terminate()
-      await Bun.sleep(short ? 1_000 : 5_000)
-      await admin.unsafe(`alter role ${owner.name} connection limit -1`)
-    },
+    inject: lasting(
+      1_000,
+      5_000,
+      alterRole('connection limit 1'),
+      alterRole('connection limit -1'),
+    ),
   },
   {
     name: 'the password of the database changed, and back',
     excuses: ['503'],
-    async inject({ admin, terminate, short }) {
-      await admin.unsafe(`alter role ${owner.name} password 'another'`)
-      await terminate()
-      await Bun.sleep(short ? 1_000 : 5_000)
-      await admin.unsafe(`alter role ${owner.name} password '${owner.password}'`)
-    },
+    inject: lasting(
+      1_000,
+      5_000,
+      alterRole(`password 'another'`),
+      alterRole(`password '${owner.password}'`),
+    ),
   },
   {
     name: 'the disk of PostgreSQL full',
     excuses: ['503'],
-    async inject({ disk, short }) {
-      await disk!.fill()
-      await Bun.sleep(short ? 1_000 : 10_000)
-      await disk!.free()
-    },
+    inject: lasting(
+      1_000,
+      10_000,
+      async ({ disk }) => disk!.fill(),
+      async ({ disk }) => disk!.free(),
+    ),
   },
   {
     name: 'a column added, and dropped',
     excuses: ['503 by PgBouncer'],
-    async inject({ admin }) {
-      await admin.unsafe('alter table tasks add column note_of_the_battery text')
-      await Bun.sleep(500)
-      await admin.unsafe('alter table tasks drop column note_of_the_battery')
-    },
+    inject: lasting(
+      500,
+      500,
+      async ({ admin }) => admin`alter table todo_api.tasks add column note_of_the_battery text`,
+      async ({ admin }) => admin`alter table todo_api.tasks drop column note_of_the_battery`,
+    ),
   },
   {
     name: 'answers of the database delayed',
     excuses: ['503'],
-    async inject({ proxy, short }) {
-      proxy.become('delayed')
-      await Bun.sleep(short ? 1_000 : 10_000)
-      proxy.become('clear')
-    },
+    inject: lasting(1_000, 10_000, weather('delayed'), weather('clear')),
   },
   {
     name: 'answers of the database trickling',
     excuses: ['503'],
-    async inject({ proxy, short }) {
-      proxy.become('trickling')
-      await Bun.sleep(short ? 1_000 : 10_000)
-      proxy.become('clear')
-    },
+    inject: lasting(1_000, 10_000, weather('trickling'), weather('clear')),
   },
   {
     name: 'connections to the database reset',
     excuses: ['503'],
-    async inject({ proxy, short }) {
-      for (let round = 0; round < (short ? 5 : 30); round += 1) {
-        proxy.reset()
-        await Bun.sleep(100)
-      }
-    },
+    inject: repeated(async ({ proxy }) => proxy.reset()),
   },
   {
     name: 'connections to the database half-closed',
     excuses: ['503'],
-    async inject({ proxy, short }) {
-      for (let round = 0; round < (short ? 5 : 30); round += 1) {
-        proxy.halfClose()
-        await Bun.sleep(100)
-      }
-    },
+    inject: repeated(async ({ proxy }) => proxy.halfClose()),
   },
   {
     name: 'connections to the database gone silent',
     excuses: ['503'],
     // A statement on a dead line is given up after 5 s, and the line itself a second later.
     backWithin: 7_000,
-    async inject({ proxy, pgbouncer, short }) {
-      proxy.become('silent')
-      await Bun.sleep(short ? 1_000 : 20_000)
-      proxy.become('clear')
+    inject: lasting(1_000, 20_000, weather('silent'), async (scene) => {
+      await weather('clear')(scene)
       // By itself it keeps its dead lines, and finds them one by one.
-      await pgbouncer.restart()
-    },
+      await scene.pgbouncer.restart()
+    }),
   },
 ]
+
+type Action = (scene: Scene) => Promise<unknown>
+
+/** A fault that begins and, so many milliseconds later, ends. */
+function lasting(inShort: number, otherwise: number, begin: Action, end: Action) {
+  return async function inject(scene: Scene): Promise<void> {
+    await begin(scene)
+    await Bun.sleep(scene.short ? inShort : otherwise)
+    await end(scene)
+  }
+}
+
+/** A fault that comes ten times a second. */
+function repeated(strike: Action) {
+  return async function inject(scene: Scene): Promise<void> {
+    for (let round = 0; round < (scene.short ? 5 : 30); round += 1) {
+      await strike(scene)
+      await Bun.sleep(100)
+    }
+  }
+}
+
+/** Ends the owner's sessions too, since the change holds for new ones alone. */
+function alterRole(change: string): Action {
+  return async function alter({ admin, terminate }) {
+    await admin.unsafe(`alter role ${owner.name} ${change}`)
+    await terminate()
+  }
+}
+
+function weather(next: Weather): Action {
+  return async ({ proxy }) => proxy.become(next)
+}
 
 async function recovered(admin: Stand['admin']): Promise<void> {
   await eventually('PostgreSQL has recovered', async () =>
@@ -210,10 +221,10 @@ async function recovered(admin: Stand['admin']): Promise<void> {
   )
 }
 
-/** Faults under load: of servers and their database, of the auth server, of the embedded database, of the log. */
+/** Faults under load: of servers and their database, of the embedded database, and of the log. */
 export async function faultsUnderLoad(battery: Battery): Promise<void> {
   await databaseFaults(battery)
-  await Promise.all([authFaults(battery), embeddedFaults(battery)])
+  await embeddedFaults(battery)
   await logFaults(battery)
 }
 

@@ -11,7 +11,7 @@ import {
   type WriteEvent,
 } from './history.ts'
 import type { Battery } from './main.ts'
-import { createRandom, type Random } from './random.ts'
+import { createRandom, type Random } from '../tests/support/random.ts'
 import type { Report } from './report.ts'
 import { buildStand, type Stand } from './stand.ts'
 
@@ -339,7 +339,7 @@ async function checkHistories(
     select
       id::float8, version::float8, title, description, completed, priority::text, tags,
       deleted_at is not null as is_trashed
-    from tasks where user_id = ${user.id}`
+    from todo_api.tasks where user_id = ${user.id}`
   for (const row of rows) {
     const event = lostCreations.get(row.tags[0]!)
     const history = tasks.get(row.id) ?? { writes: [], sights: [], absences: [] }
@@ -360,7 +360,7 @@ async function checkHistories(
     isExact &&= history.last !== undefined || history.writes.every(({ ended }) => ended < Infinity)
   }
   const [list] = await admin<{ counter: number; task_count: number }[]>`
-    select counter::float8, task_count from task_lists where user_id = ${user.id}`
+    select counter::float8, task_count from todo_api.task_lists where user_id = ${user.id}`
   if (list && isExact && list.counter !== effects)
     report.violation(`the list counts ${list.counter} changes, and ${effects} explain it`)
   const listed = rows.filter((row) => !row.is_trashed).length

@@ -20,7 +20,7 @@ type Timed = { began: number; ended: number }
 /**
  * A write that took effect, or may have.
  *
- * - `done`: it was confirmed. Its version is known where the answer had a body
+ * - `done`: it was confirmed. Its version is known if the answer had a body
  * - `unknown`: it took effect once or not at all, at any time since it began
  */
 export type WriteEvent = Timed & {
@@ -56,7 +56,7 @@ const nothing: State = {
   place: 'nowhere',
 }
 
-/** What a write makes of a task, or nothing where it would be refused. */
+/** What a write makes of a task, or nothing if it would be refused. */
 export function apply(write: Write, state: State, version: number): State | undefined {
   switch (write.does) {
     case 'create':

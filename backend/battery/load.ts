@@ -2,7 +2,7 @@ import type { TaskBody } from '../tests/support/api.ts'
 import { eventually } from '../tests/support/eventually.ts'
 import { followEvents } from '../tests/support/follower.ts'
 import type { Client } from './client.ts'
-import { createRandom, type Random } from './random.ts'
+import { createRandom, type Random } from '../tests/support/random.ts'
 import type { Report } from './report.ts'
 
 export type User = { id: string; token: string }
@@ -247,7 +247,7 @@ export function startLoad({ client, report, users, servers, seed, followed = tru
     /**
      * Ends the load and checks all of it.
      *
-     * @param rowsOf reads a user's rows past the API, where there is a way
+     * @param rowsOf reads a user's rows past the API, if there is a way
      */
     async check(rowsOf?: (user: User) => Promise<Row[]>): Promise<void> {
       isRunning = false

@@ -6,8 +6,6 @@
 import { parseArgs } from 'node:util'
 import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
 import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
-import { inputs } from './inputs.ts'
-import { isolation } from './isolation.ts'
 import { fairness } from './fairness.ts'
 import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
@@ -27,8 +25,6 @@ export type Battery = {
 }
 
 const parts: Record<string, (battery: Battery) => Promise<void>> = {
-  inputs,
-  isolation,
   streams: quickStreams,
   fairness,
   faults: faultsUnderLoad,

@@ -4,7 +4,7 @@ import { openEvents } from '../tests/support/events.ts'
 import { databaseUrl } from '../tests/support/postgres.ts'
 import { startServer } from '../tests/support/server.ts'
 import type { Battery } from './main.ts'
-import { createRandom } from './random.ts'
+import { createRandom } from '../tests/support/random.ts'
 
 const pages = 8 // at a time
 const cycles = { short: 100, long: 1_500 } // of each page

@@ -6,7 +6,7 @@ import { startPgBouncer } from '../tests/support/pgbouncer.ts'
 import { databaseUrl, owner, type Postgres } from '../tests/support/postgres.ts'
 import { startServer } from '../tests/support/server.ts'
 import type { Row, User } from './load.ts'
-import { startProxy } from './proxy.ts'
+import { startProxy } from '../tests/support/proxy.ts'
 
 export type Stand = Awaited<ReturnType<typeof buildStand>>
 
@@ -32,7 +32,7 @@ export async function startPlace(start: () => ReturnType<typeof startServer>) {
 
 /**
  * Two servers on one database, one of them through PgBouncer, both behind a line that can be
- * disturbed. The database has a small disk of its own, where this machine lets us mount one.
+ * disturbed. The database has a small disk of its own, if this machine lets us mount one.
  */
 export async function buildStand(postgres: Postgres) {
   const disk = await mountSmallDisk()
@@ -59,12 +59,12 @@ export async function buildStand(postgres: Postgres) {
     /** What the log of a server says of a request that failed. */
     whyFailed: (requestId: string) =>
       places.map((place) => place.whyFailed(requestId)).find((reason) => reason !== undefined),
-    /** Absent where there is none. */
+    /** Absent if there is none. */
     disk,
     admin,
     rowsOf: async ({ id }: User): Promise<Row[]> => admin<Row[]>`
       select id::float8, title, completed, version::float8, deleted_at is not null as is_trashed
-      from tasks where user_id = ${id}`,
+      from todo_api.tasks where user_id = ${id}`,
     /** Ends every session of the servers. */
     terminate: async () => admin`
       select pg_terminate_backend(pid) from pg_stat_activity where usename = ${owner.name}`,
@@ -82,7 +82,7 @@ export async function buildStand(postgres: Postgres) {
 
 const diskSize = 256 // MB
 
-/** A file system of its own for PostgreSQL, or nothing where it cannot be mounted. */
+/** A file system of its own for PostgreSQL, or nothing if it cannot be mounted. */
 async function mountSmallDisk() {
   const path = await temporaryDirectory('small-disk')
   const mounting = await $`mount -t tmpfs -o size=${diskSize}m tmpfs ${path}`.quiet().nothrow()
@@ -96,7 +96,7 @@ async function mountSmallDisk() {
   return {
     path: tablespace,
     async fill(): Promise<void> {
-      // It ends where there is no room any more.
+      // It ends when there is no room left.
       await $`dd if=/dev/zero of=${filler} bs=8k`.quiet().nothrow()
     },
     async free(): Promise<void> {

@@ -8,7 +8,7 @@ import { repository, startServer } from '../tests/support/server.ts'
 import { createClient, never } from './client.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
-import { createRandom } from './random.ts'
+import { createRandom } from '../tests/support/random.ts'
 import { previousVersion } from './previous-version.ts'
 import { startPlace } from './stand.ts'
 
@@ -70,9 +70,9 @@ export async function versionsSideBySide({
   }
   await load.check()
   const miscounted = await admin`
-    select user_id, task_count, found from task_lists
+    select user_id, task_count, found from todo_api.task_lists
     left join lateral (
-      select count(*) as found from tasks
+      select count(*) as found from todo_api.tasks
       where tasks.user_id = task_lists.user_id and deleted_at is null
     ) as tasks on true
     where task_count <> found`

@@ -26,8 +26,8 @@ const rows = `
  * Starts a PostgreSQL with the same tasks in two databases. It does not wait for the disk, so that
  * the servers are compared and not the disk with itself, and nothing of its own runs in between.
  */
-export async function startBenchDatabase() {
-  const postgres = await startPostgres({ autovacuum: 'off' }, { plain: true })
+export async function startBenchDatabase(settings: Record<string, string> = {}) {
+  const postgres = await startPostgres({ autovacuum: 'off', ...settings }, { plain: true })
   const { admin } = postgres
   async function createDatabase(): Promise<string> {
     const database = await postgres.createDatabase()
@@ -40,12 +40,12 @@ export async function startBenchDatabase() {
   const ours = connect(parseDatabaseUrl(addresses.ours), patience)
   await migrate(ours)
   await ours.script(
-    `insert into task_lists (user_id, counter, task_count)
+    `insert into todo_api.task_lists (user_id, counter, task_count)
        select 'user-' || who, ${tasksPerUser}, ${tasksPerUser} from generate_series(1, ${usersCount}) who
        -- A first write is followed by two statements that make the list: it is not what is measured.
        union all select 'writer-' || who, 0, 0 from generate_series(1, ${usersCount}) who;
-     insert into tasks (${columns}) ${rows.replace('%PRIORITY%', '::task_priority')};
-     update tasks set change = (id - 1) % ${tasksPerUser} + 1, created_change = (id - 1) % ${tasksPerUser} + 1`,
+     insert into todo_api.tasks (${columns}) ${rows.replace('%PRIORITY%', '::todo_api.task_priority')};
+     update todo_api.tasks set change = (id - 1) % ${tasksPerUser} + 1, created_change = (id - 1) % ${tasksPerUser} + 1`,
     patience.deadline,
   )
   const plain = connect(parseDatabaseUrl(addresses.plain), patience)
@@ -60,12 +60,12 @@ export async function startBenchDatabase() {
 
   /** Takes away what the last work left behind, so that the next one starts from the same place. */
   async function tidy(): Promise<void> {
-    for (const database of [ours, plain]) {
-      await database.query`delete from tasks where user_id like 'writer-%'`
-      await database.query`vacuum analyze tasks`
-    }
-    await ours.query`update task_lists set task_count = 0 where user_id like 'writer-%'`
-    await ours.query`vacuum analyze task_lists`
+    await ours.query`delete from todo_api.tasks where user_id like 'writer-%'`
+    await ours.query`vacuum analyze todo_api.tasks`
+    await plain.query`delete from tasks where user_id like 'writer-%'`
+    await plain.query`vacuum analyze tasks`
+    await ours.query`update todo_api.task_lists set task_count = 0 where user_id like 'writer-%'`
+    await ours.query`vacuum analyze todo_api.task_lists`
     await admin`checkpoint`
   }
 
@@ -79,13 +79,13 @@ export async function startBenchDatabase() {
     /** Gives a user so many tasks. */
     async fill(user: string, tasks: number): Promise<void> {
       await ours.query`
-        insert into task_lists (user_id, counter, task_count) values (${user}, ${tasks}, ${tasks})
+        insert into todo_api.task_lists (user_id, counter, task_count) values (${user}, ${tasks}, ${tasks})
         on conflict (user_id) do update set counter = task_lists.counter + 1, task_count = ${tasks}`
       await ours.query`
-        insert into tasks (user_id, title, description, created_at, change, created_change)
+        insert into todo_api.tasks (user_id, title, description, created_at, change, created_change)
         select ${user}, 'Task ' || number, 'What is to be done', timestamptz '2026-01-01' + number * interval '1 minute', number, number
         from generate_series(1, ${tasks}::int) number`
-      await ours.query`vacuum analyze tasks`
+      await ours.query`vacuum analyze todo_api.tasks`
     },
     async close(): Promise<void> {
       await ours.close()

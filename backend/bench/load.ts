@@ -15,7 +15,7 @@ export type LoadOptions = { port: number; connections: number; seconds: number }
 /**
  * Sends the requests in turn, over and over, on so many connections, each waiting for its answer.
  *
- * @throws Error where one of them fails, or is answered with 400 or more
+ * @throws Error if one of them fails, or is answered with 400 or more
  */
 export async function sendLoad(
   requests: BenchRequest[],

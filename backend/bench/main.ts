@@ -1,5 +1,5 @@
 /**
- * What this server costs, beside a bare one, its peers and PostgreSQL by itself:
+ * What this server costs, compared with a bare one, its peers and PostgreSQL by itself:
  *
  *     bun run bench [--quick]
  *

@@ -15,7 +15,7 @@ export type Sample = {
   postgresCpu: number
 }
 
-/** @throws Error where a request is not answered as the work is to be */
+/** @throws Error if a request is not answered as the work is to be */
 export async function checkWork(work: Work, { name, origin, identify }: Contestant): Promise<void> {
   const [request] = await work.makeRequests(identify, origin)
   const { method, path, headers, body } = request!

@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { dependencies } from '../../package.json'
+import { dependencies as ofPeers } from './package.json'
 
 /** A server to compare with, as one process that listens on 127.0.0.1. */
 export type Peer = {
@@ -11,7 +12,7 @@ export type Peer = {
   database: 'ours' | 'plain'
   command: string[]
   /**
-   * What it needs beside `PORT`, `DATABASE_URL` (over TCP, without TLS) and `BETTER_AUTH_SECRET`.
+   * What it needs besides `PORT`, `DATABASE_URL` (over TCP, without TLS) and `BETTER_AUTH_SECRET`.
    * `POOL` is the most connections that it opens to the database: 10, as of this server.
    */
   env: Record<string, string>
@@ -21,6 +22,8 @@ export type Peer = {
 
 const node = 'node'
 const python = '/usr/bin/python3' // Debian's, which is where its packages are
+
+const versions = { ...dependencies, ...ofPeers }
 
 const file = (name: string) => join(import.meta.dir, 'peers', name)
 const env = { NODE_ENV: 'production', POOL: '10' }
@@ -69,10 +72,8 @@ export const peers: Peer[] = [
 ]
 
 /** The major and the minor version. */
-function npmPackage(name: string): string {
-  const description = join(import.meta.dir, '../../node_modules', name, 'package.json')
-  const { version }: { version: string } = JSON.parse(readFileSync(description, 'utf8'))
-  return version.split('.').slice(0, 2).join('.')
+function npmPackage(name: keyof typeof versions): string {
+  return versions[name].split('.').slice(0, 2).join('.')
 }
 
 /** Upstream's part of a version: 0.0.8 of 0.0.8-4. */
@@ -80,7 +81,7 @@ function debianPackage(name: string): string {
   return output(['dpkg-query', '--show', '--showformat=${Version}', name]).replace(/[-+].*/, '')
 }
 
-/** What a program prints; empty where it fails or is not installed. */
+/** What a program prints; empty if it fails or is not installed. */
 function output(command: string[]): string {
   if (Bun.which(command[0]!) === null) return ''
   return Bun.spawnSync(command, { stderr: 'ignore' }).stdout.toString().trim()

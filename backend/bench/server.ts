@@ -6,7 +6,7 @@ import { eventually } from '../tests/support/eventually.ts'
 export type ServerProgram = {
   name: string
   command: string[]
-  /** Beside PATH and PORT. */
+  /** Besides PATH and PORT. */
   env: Record<string, string>
   /** Where it runs. Default: the repository. */
   cwd?: string

@@ -1,3 +1,4 @@
+import { ownSchema } from './own-schema.ts'
 import { DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
 import tasks from './migrations/0001_tasks.sql' with { type: 'text' }
 import fieldsAndVersions from './migrations/0002_fields_and_versions.sql' with { type: 'text' }
@@ -5,6 +6,7 @@ import trashAndSync from './migrations/0003_trash_and_sync.sql' with { type: 'te
 import recount from './migrations/0004_recount.sql' with { type: 'text' }
 import epoch from './migrations/0005_epoch.sql' with { type: 'text' }
 import zonesWithSummerTime from './migrations/0006_zones_with_summer_time.sql' with { type: 'text' }
+import keysByUser from './migrations/0007_keys_by_user.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
@@ -16,6 +18,7 @@ export const migrations: readonly Migration[] = [
   { name: '0004_recount', sql: recount },
   { name: '0005_epoch', sql: epoch },
   { name: '0006_zones_with_summer_time', sql: zonesWithSummerTime },
+  { name: '0007_keys_by_user', sql: keysByUser },
 ]
 
 export class MigrationFailed extends Error {
@@ -41,16 +44,14 @@ export async function migrate(
   { query, script }: Pick<Database, 'query' | 'script'>,
   all: readonly Migration[] = migrations,
 ): Promise<string[]> {
-  const [found] = await query<{ is_there: boolean }>`
-    select to_regclass('schema_migrations') is not null as is_there`
-  if (!found!.is_there) await createRecord({ query, script })
-  const applied = await query<{ name: string }>`select name from schema_migrations`
-  const missing = all.filter(({ name }) => !applied.some((row) => row.name === name))
+  if (!(await isRecordThere(query))) await createRecord({ query, script })
+  const applied = await readRecord(query)
+  const missing = all.filter(({ name }) => !applied.includes(name))
   const ran: string[] = []
   for (const { name, sql } of missing) {
     try {
-      const record = `insert into schema_migrations (name) values ('${name}')`
-      await script(`${ownSettings};\n${record};\n${sql}`, deadline)
+      const record = `insert into todo_api.schema_migrations (name) values ('${name}')`
+      await script(`${ownSettings};\n${ownNames};\n${record};\n${sql}`, deadline)
       ran.push(name)
     } catch (error) {
       if (error instanceof StatementFailed && (await isApplied(query, name, error))) continue
@@ -70,20 +71,41 @@ const ownSettings = `
   select set_config(name, case name when 'statement_timeout' then '${deadline}' else '0' end, true)
   from pg_settings where name in ('statement_timeout', 'lock_timeout', 'transaction_timeout')`
 
+/** Where a migration's names mean ours: until the end of its transaction, so through poolers, too. */
+const ownNames = `select set_config('search_path', 'todo_api, pg_temp', true)`
+
+/** By the catalog, which everybody may read: a role may lack the right to use the schema. */
+async function isRecordThere(query: Database['query']): Promise<boolean> {
+  const rows = await query`
+    select from pg_class
+    where relname = 'schema_migrations' and relnamespace = to_regnamespace('todo_api')`
+  return rows.length > 0
+}
+
 async function createRecord({ query, script }: Pick<Database, 'query' | 'script'>): Promise<void> {
   try {
     // `create table if not exists` is not safe by itself when two sessions run it at once.
     await script(
       `${ownSettings};
        select pg_advisory_xact_lock(${lockKey});
-       create table if not exists schema_migrations (
+       ${ownSchema};
+       create table if not exists todo_api.schema_migrations (
          name text primary key,
          applied_at timestamptz not null default now()
        )`,
       deadline,
     )
   } catch (error) {
-    throw await explain(query, error, 'The table schema_migrations cannot be created')
+    throw await explain(query, error, 'The schema todo_api cannot be made')
+  }
+}
+
+async function readRecord(query: Database['query']): Promise<string[]> {
+  try {
+    const rows = await query<{ name: string }>`select name from todo_api.schema_migrations`
+    return rows.map(({ name }) => name)
+  } catch (error) {
+    throw await explain(query, error, 'The table todo_api.schema_migrations cannot be read')
   }
 }
 
@@ -98,7 +120,7 @@ async function explain(query: Database['query'], error: unknown, what: string): 
   const { role, name } = found!
   return new MigrationFailed(
     `${problem}. The role ${role} of DATABASE_URL lacks a right to change the tables of ${name}. ` +
-      `Start one server with the role that owns them; once that is done, ${role} needs only to read and write them.`,
+      `Start one server with the role that owns them and may create schemas; once that is done, ${role} needs only to use the schema todo_api, and to read and write its tables.`,
   )
 }
 
@@ -108,6 +130,6 @@ async function isApplied(
   { sqlState }: StatementFailed,
 ): Promise<boolean> {
   if (sqlState !== uniqueViolation) return false
-  const rows = await query`select from schema_migrations where name = ${name}`
+  const rows = await query`select from todo_api.schema_migrations where name = ${name}`
   return rows.length > 0
 }

@@ -71,6 +71,12 @@ export type Database = {
    * @throws QueueFull, WaitedTooLong, and what `query` throws
    */
   queryFor: (user: string) => Query
+  /** For a statement that serves many requests: as `query`, for so many milliseconds at most. */
+  queryWithin: (milliseconds: number) => Query
+  /** How long a request may take, its waiting included, in milliseconds. */
+  deadline: number
+  /** The most statements that run at a time. */
+  connections: number
   fragment: (strings: TemplateStringsArray, ...parameters: Parameter[]) => Fragment
   /**
    * Runs a script of several statements as the one transaction that PostgreSQL makes of a simple
@@ -93,6 +99,9 @@ export class DatabaseUnavailable extends Error {
     this.code = code
   }
 }
+
+/** A row or a table was locked for longer than the statement was to wait. Nothing was changed. */
+export class Locked extends DatabaseUnavailable {}
 
 /** PostgreSQL refused a statement. Says where and why, and nothing of the values in it. */
 export class StatementFailed extends Error {
@@ -146,6 +155,12 @@ export function connect(
         const statement = new Fragment(strings, parameters)
         return turns.run(user, async (left) => query<Row>(statement, left))
       },
+    queryWithin:
+      (milliseconds) =>
+      async (strings, ...parameters) =>
+        query(new Fragment(strings, parameters), milliseconds),
+    deadline,
+    connections: most,
     fragment: (strings, ...parameters) => new Fragment(strings, parameters),
     async script(text, milliseconds) {
       await run(connections, { text, values: [], prepare: false, milliseconds, describe: sayAll })
@@ -249,6 +264,8 @@ const readsOnly = '25006'
  */
 const passing = /^(08...|28...|3D...|40...|53...|57P..|57014|58...|55P03|25006)$/
 
+const lockNotAvailable = '55P03'
+
 type Describe = (error: postgres.PostgresError) => string
 
 /** PostgreSQL's own message may repeat a user's text, so of a query only the place is told. */
@@ -292,6 +309,7 @@ function translate(error: unknown, describe: Describe): Error {
   const code = 'code' in error ? String(error.code) : ''
   if (error instanceof postgres.PostgresError) {
     const message = isOfSession(error) ? sayAll(error) : describe(error)
+    if (code === lockNotAvailable) return new Locked(message, code)
     return passing.test(code)
       ? new DatabaseUnavailable(message, code)
       : new StatementFailed(code, message, error.constraint_name)

@@ -2,35 +2,8 @@ import type { Server } from 'bun'
 import type { Context } from 'elysia'
 import { LRUCache } from 'lru-cache'
 import { createTurns, WaitedTooLong } from '../db/turns.ts'
-
-/** JSON that PostgreSQL has written, and how many bytes it has in UTF-8. */
-export type Written = { json: string; bytes: number }
-
-/** The answer has more bytes than there was room for, and has therefore not been fetched. */
-export class NeedsRoom extends Error {
-  override readonly name = 'NeedsRoom'
-  readonly bytes: number
-
-  constructor(bytes: number) {
-    super(`An answer of ${bytes} bytes needs room`)
-    this.bytes = bytes
-  }
-}
-
-/** What PostgreSQL gives of an answer: where it has too many bytes, only how many. */
-export type Unsent<Answer extends Written> = Omit<Answer, 'json'> & { json: string | null }
-
-/** @throws NeedsRoom where the answer has not been fetched */
-export function unlessTooLarge<Found extends { json: string | null; bytes: number }>(
-  found: Found,
-): Found & { json: string } {
-  const { json, bytes } = found
-  if (json === null) throw new NeedsRoom(bytes)
-  return { ...found, json }
-}
-
-/** What an answer may have that nobody waits for. */
-export const anySize = Number.MAX_SAFE_INTEGER // bytes
+import { NeedsRoom, type Written } from '../db/written.ts'
+import { jsonResponse } from './responses.ts'
 
 export type AnswersOptions = {
   /** How long a connection may be quiet, in seconds. */
@@ -160,25 +133,4 @@ function inChunks(text: string, onEnd: () => void): ReadableStream<Uint8Array> {
 /** The first half of a character, which is nothing without the second. */
 function isHighSurrogate(code: number): boolean {
   return code >= 0xd800 && code <= 0xdbff
-}
-
-/**
- * JSON that PostgreSQL has written, sent on as it is. To clients it is what its type says.
- *
- * It takes the headers and the status that hooks have set along. What is left in `set` Elysia puts
- * into a copy of the Response, and that costs more than all hooks together.
- */
-// oxlint-disable-next-line no-unnecessary-type-parameters -- a handler's type is what Eden clients get: each says what its JSON is
-export function jsonResponse<Body>(
-  set: Context['set'],
-  json: string | ReadableStream<Uint8Array>,
-  status = 200,
-): Body {
-  // oxlint-disable-next-line no-unsafe-type-assertion -- its type allows numbers, which are written as the same text
-  const headers = set.headers as Record<string, string>
-  headers['content-type'] = 'application/json'
-  const response: unknown = new Response(json, { status, headers })
-  set.headers = {}
-  // oxlint-disable-next-line no-unsafe-type-assertion -- as a Response it would become part of the clients' types (eden.test.ts)
-  return response as Body
 }

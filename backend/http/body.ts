@@ -1,6 +1,6 @@
 import { CloneType, type TSchema } from '@sinclair/typebox'
 import { Elysia, getSchemaValidator } from 'elysia'
-import { ApiError, fieldErrors } from '../errors.ts'
+import { ApiError, fieldErrors } from './failures.ts'
 
 export const maximumBodyBytes = 64 * 1024
 const deepestNesting = 32 // levels; what the routes take has 2

@@ -1,52 +1,52 @@
-import { Elysia, t } from 'elysia'
+import { t } from 'elysia'
 import type { Query } from '../db/pool.ts'
-import { ApiError, Failure } from '../errors.ts'
+import { ApiError, Failure } from './failures.ts'
 
 const tags = ['Health']
 
-/**
- * For whoever runs the server: is it alive, and can it serve?
- *
- * @param draining from when this server is about to stop, and others should be asked
- */
-export function health(query: Query, draining?: AbortSignal) {
+export const aliveContract = {
+  response: { 200: t.Object({ status: t.Literal('ok') }) },
+  detail: {
+    tags,
+    summary: 'Is the process alive?',
+    description:
+      'Touches nothing, the database least of all: a probe would keep a database that sleeps when idle awake.',
+    'x-uncounted': true,
+  },
+}
+
+export async function answerAlive(): Promise<{ status: 'ok' }> {
+  return { status: 'ok' }
+}
+
+export const readyContract = {
+  response: {
+    200: t.Object({ status: t.Literal('ready') }),
+    503: Failure('database_unavailable', 'server_stopping'),
+  },
+  detail: {
+    tags,
+    summary: 'Can the server take requests?',
+    description: 'Asks the database, and whether it can be written to.',
+    'x-uncounted': true,
+  },
+}
+
+/** @param draining from when this server is about to stop, and others should be asked */
+export function createReadiness(query: Query, draining?: AbortSignal) {
   let look: Promise<unknown> | undefined
-  return new Elysia({ name: 'health' })
-    .get('/health', async () => ({ status: 'ok' as const }), {
-      response: { 200: t.Object({ status: t.Literal('ok') }) },
-      detail: {
-        tags,
-        summary: 'Is the process alive?',
-        description:
-          'Touches nothing, the database least of all: a probe would keep a database that sleeps when idle awake.',
-      },
-    })
-    .get(
-      '/ready',
-      async function answerReadiness() {
-        if (draining?.aborted) throw new ApiError('server_stopping')
-        // One look for all who ask at a time: anybody may ask, as often as they like.
-        look ??= askWhetherItWrites(query).finally(() => (look = undefined))
-        await look
-        return { status: 'ready' as const }
-      },
-      {
-        response: {
-          200: t.Object({ status: t.Literal('ready') }),
-          503: Failure('database_unavailable', 'server_stopping'),
-        },
-        detail: {
-          tags,
-          summary: 'Can the server take requests?',
-          description: 'Asks the database, and whether it can be written to.',
-        },
-      },
-    )
+  return async function answerReady(): Promise<{ status: 'ready' }> {
+    if (draining?.aborted) throw new ApiError('server_stopping')
+    // One look for all who ask at a time: anybody may ask, as often as they like.
+    look ??= askWhetherItWrites(query).finally(() => (look = undefined))
+    await look
+    return { status: 'ready' }
+  }
 }
 
 /**
  * Fails as a write would on a server that only reads, as a failover leaves one behind (25006): that has
- * the connections replaced, even where nobody writes since this server is unready.
+ * the connections replaced, even though nobody writes while this server is unready.
  */
 async function askWhetherItWrites(query: Query): Promise<void> {
   await query`

@@ -1,5 +1,5 @@
 import { Elysia } from 'elysia'
-import { ApiError } from '../errors.ts'
+import { ApiError } from './failures.ts'
 
 /** `uri-host [":" port]` of RFC 3986, 3.2.2 and 3.2.3, which a Host header is by RFC 9110, 7.2. */
 const hostAndPort = /^(?:(?:[\w.~!$&'()*+,;=-]|%[\dA-F]{2})+|\[[\dA-F:.]+\])(?::\d{0,5})?$/i

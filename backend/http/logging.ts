@@ -1,13 +1,15 @@
 import { isatty } from 'node:tty'
 import { Elysia } from 'elysia'
-import { pino, stdTimeFunctions, type Logger } from 'pino'
+import { pino, stdTimeFunctions, type LevelWithSilent, type Logger } from 'pino'
 import { prettyFactory } from 'pino-pretty'
-import type { Config } from '../config.ts'
-import { codeOf } from '../errors.ts'
+import { codeOf } from './failure-log.ts'
 import type { Output } from './output.ts'
 
+/** What of the settings the log depends on. */
+export type LogSettings = { environment: string; logLevel: LevelWithSilent }
+
 /** A line of JSON per event, or of coloured text if standard output is a terminal. */
-export function createLogger({ environment, logLevel }: Config, output: Output): Logger {
+export function createLogger({ environment, logLevel }: LogSettings, output: Output): Logger {
   const options = { level: logLevel, base: null, timestamp: stdTimeFunctions.isoTime }
   if (environment === 'production' || !isatty(1)) return pino(options, output)
   const readable = prettyFactory({ translateTime: 'SYS:HH:MM:ss', singleLine: true })
@@ -21,7 +23,7 @@ type Begun = { at: number; id: string | number | undefined }
  * failed. The route is the pattern, not the path, so that nothing a user typed or was given reaches
  * the log. In development a 404 has its path, too: it is the developer who typed it.
  */
-export function requestLog(log: Logger, { environment }: Pick<Config, 'environment'>) {
+export function requestLog(log: Logger, { environment }: Pick<LogSettings, 'environment'>) {
   const begun = new WeakMap<Request, Begun>()
   return new Elysia({ name: 'request-log' })
     .onRequest(function startClock({ request, set }) {

@@ -1,5 +1,5 @@
 import { Elysia, type HTTPHeaders } from 'elysia'
-import { ApiError } from '../errors.ts'
+import { ApiError } from './failures.ts'
 import type { Proxies } from './proxies.ts'
 
 /** Counts a request against a quota, and tells of it in the headers of the answer. */

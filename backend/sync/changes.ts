@@ -1,8 +1,9 @@
 import type { Database } from '../db/pool.ts'
-import { ApiError } from '../errors.ts'
-import { anySize, unlessTooLarge, type Unsent } from '../http/answers.ts'
+import { ApiError } from '../http/failures.ts'
+import { anySize, unlessTooLarge, type Unsent } from '../db/written.ts'
 import { taskChannel, taskColumns } from '../tasks/columns.ts'
-import { currentPlace, readPlace, type Place } from '../tasks/list/place.ts'
+import { currentPlace, type Place } from '../tasks/list/place.ts'
+import { readSyncToken, writeSyncToken } from '../tasks/sync-token.ts'
 
 /** A page of what changed, ready to be sent. */
 export type Changes = {
@@ -24,7 +25,7 @@ export type TaskEvent = {
   json: string
 }
 
-export type TaskChanges = ReturnType<typeof createTaskChanges>
+export type ChangeFeed = ReturnType<typeof createChangeFeed>
 
 const eventsAtOnce = 100
 
@@ -32,7 +33,7 @@ const eventsAtOnce = 100
  * A user's changes in the order of the list's counter, which is the order of commits: a reader who
  * has seen a number will never see a smaller one appear.
  */
-export function createTaskChanges(database: Database) {
+export function createChangeFeed(database: Database) {
   const { query, queryFor, fragment } = database
   const columns = taskColumns(database)
 
@@ -40,25 +41,26 @@ export function createTaskChanges(database: Database) {
   const changedAfter = (owner: string, after: number, limit: number) => fragment`
     (
       select id, change, deleted_at, created_change, restored_change
-      from tasks where user_id = ${owner} and change > ${after}::bigint
+      from todo_api.tasks where user_id = ${owner} and change > ${after}::bigint
       order by change limit ${limit}::int
     ) union all (
       select id, change, deleted_at, 0, 0
-      from deleted_tasks where user_id = ${owner} and change > ${after}::bigint
+      from todo_api.deleted_tasks where user_id = ${owner} and change > ${after}::bigint
       order by change limit ${limit}::int
     )
     order by change limit ${limit}::int`
 
   const state = (owner: string) => fragment`
     ${currentPlace(database, owner)},
-    coalesce((select purged_through from task_lists where user_id = ${owner}), 0) as purged_through`
+    coalesce((select purged_through from todo_api.task_lists where user_id = ${owner}), 0) as purged_through`
 
   return {
     /**
      * What changed since a token, or everything.
      *
      * @param most how many bytes it may have
-     * @throws NeedsRoom where it has more; ApiError 410 `sync_token_expired`, 422 where it is no token of this user's
+     * @throws NeedsRoom if it has more; ApiError `sync_token_expired`, or `validation_failed` if it is no token of
+     *   this user's
      */
     async since(
       owner: string,
@@ -78,7 +80,7 @@ export function createTaskChanges(database: Database) {
         from (select *, octet_length(items) + octet_length(deleted) as bytes from (select
           ${state(owner)},
           '[' || coalesce(string_agg(
-            (select row_to_json(task)::text from (select ${columns} from tasks where tasks.id = page.id) task),
+            (select row_to_json(task)::text from (select ${columns} from todo_api.tasks where tasks.user_id = ${owner} and tasks.id = page.id) task),
             ',' order by position
           ) filter (where position <= ${limit}::int and deleted_at is null), '') || ']' as items,
           '[' || coalesce(string_agg(
@@ -90,7 +92,7 @@ export function createTaskChanges(database: Database) {
         from page) as read) as sized`
       const { epoch, counter, purged_through, deleted, last, has_more } = page!
       if (from !== undefined && from.epoch !== epoch) throw new ApiError('sync_token_expired')
-      // Deletions up to here are known: from before, or because the copy began with nothing.
+      // Deletions up to here are known, or do not matter to a copy that began with nothing.
       const complete = from === undefined ? counter : Math.max(from.seen, from.complete)
       if (from !== undefined && (complete < purged_through || from.seen > counter))
         throw new ApiError('sync_token_expired')
@@ -116,7 +118,7 @@ export function createTaskChanges(database: Database) {
     async eventsAfter(owner: string, after: number): Promise<TaskEvent[]> {
       return queryFor(owner)<TaskEvent>`
         select
-          (select value from epoch) as epoch, change,
+          (select value from todo_api.epoch) as epoch, change,
           case
             when changed.deleted_at is not null then 'task.deleted'
             when created_change > ${after}::bigint then 'task.created'
@@ -125,7 +127,7 @@ export function createTaskChanges(database: Database) {
           end as type,
           case
             when changed.deleted_at is not null then json_build_object('id', id)::text
-            else (select row_to_json(task)::text from (select ${columns} from tasks where tasks.id = changed.id) task)
+            else (select row_to_json(task)::text from (select ${columns} from todo_api.tasks where tasks.user_id = ${owner} and tasks.id = changed.id) task)
           end as json
         from (${changedAfter(owner, after, eventsAtOnce)}) as changed
         order by change`
@@ -138,16 +140,16 @@ export function createTaskChanges(database: Database) {
         from json_array_elements_text(${JSON.stringify(owners)}::text::json) as owner`
     },
 
-    /** Of which users there are changes after one of these places, or another epoch; and the epoch. */
+    /** The users who have changes after one of these places, or another epoch; and that epoch. */
     async behind(
       places: readonly (Place & { owner: string })[],
     ): Promise<{ owner: string; epoch: string }[]> {
       const known = JSON.stringify(places)
       return query<{ owner: string; epoch: string }>`
-        select distinct owner, (select value from epoch) as epoch
+        select distinct owner, (select value from todo_api.epoch) as epoch
         from json_to_recordset(${known}::text::json) as known (owner text, epoch text, counter bigint)
-        where epoch <> (select value from epoch)
-          or (select counter from task_lists where user_id = known.owner) > known.counter`
+        where epoch <> (select value from todo_api.epoch)
+          or (select counter from todo_api.task_lists where user_id = known.owner) > known.counter`
     },
   }
 }
@@ -160,48 +162,4 @@ type ChangesPage = Place & {
   bytes: number
   last: number | null
   has_more: boolean
-}
-
-/**
- * How far a copy has come: it has seen all changes up to `seen`, and knows of all deletions up to
- * `complete`, which is further while a first copy is still being read.
- */
-type Progress = { epoch: string; seen: number; complete: number }
-
-/** A token says how far its user has come. The digest keeps it from being used for another's list. */
-export function writeSyncToken(progress: Progress, owner: string): string {
-  const { epoch, seen, complete } = progress
-  const parts = [seen, complete, digest(owner, progress)]
-  return (epoch === '' ? parts : [epoch, ...parts]).join('.')
-}
-
-function readSyncToken(token: string, owner: string): Progress {
-  const [, epoch = '', seen, complete, check] =
-    /^(?:([0-9a-f]{8})\.)?(\d{1,15})\.(\d{1,15})\.([\w-]+)$/.exec(token) ?? []
-  const progress = { epoch, seen: Number(seen), complete: Number(complete) }
-  if (check === undefined || check !== digest(owner, progress))
-    throw new ApiError('validation_failed', {
-      errors: [{ field: 'since', detail: 'must be a Sync-Token that this user was given' }],
-    })
-  return progress
-}
-
-/**
- * Where the stream begins for a client that has a Sync-Token, or an event's id. A text that is
- * neither is beyond all changes: nothing can be resumed from there.
- */
-export function readPosition(text: string, owner: string): Place {
-  const place = readPlace(text)
-  if (place !== undefined) return place
-  try {
-    const { epoch, seen } = readSyncToken(text, owner)
-    return { epoch, counter: seen }
-  } catch {
-    return { epoch: '', counter: Infinity }
-  }
-}
-
-function digest(owner: string, { epoch, seen, complete }: Progress): string {
-  const text = JSON.stringify([owner, seen, complete, ...(epoch === '' ? [] : [epoch])])
-  return new Bun.CryptoHasher('sha256').update(text).digest('base64url').slice(0, 12)
 }

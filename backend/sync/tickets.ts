@@ -1,6 +1,6 @@
 import type { Bearer } from '../auth/tokens.ts'
 import type { Database } from '../db/pool.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError } from '../http/failures.ts'
 
 export const ticketLifetime = 30 // s
 
@@ -17,7 +17,7 @@ export function createTickets({ queryFor }: Pick<Database, 'queryFor'>) {
   const issue = async ({ userId, expires }: Bearer): Promise<string> => {
     const ticket = Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')
     await queryFor(userId)`
-      insert into event_tickets (hash, user_id, token_expires_at, expires_at)
+      insert into todo_api.event_tickets (hash, user_id, token_expires_at, expires_at)
       values (
         ${hash(ticket)}, ${userId}, to_timestamp(${expires}::float8),
         now() + make_interval(secs => ${ticketLifetime}::float8)
@@ -28,7 +28,7 @@ export function createTickets({ queryFor }: Pick<Database, 'queryFor'>) {
   /** @throws ApiError 401 */
   const redeem = async (ticket: string): Promise<Bearer> => {
     const [found] = await queryFor(stranger)<Found>`
-      delete from event_tickets where hash = ${hash(ticket)}
+      delete from todo_api.event_tickets where hash = ${hash(ticket)}
       returning
         user_id, extract(epoch from token_expires_at)::numeric::text as expires, expires_at > now() as is_good`
     return bearerOf(found)
@@ -43,7 +43,7 @@ export function createTickets({ queryFor }: Pick<Database, 'queryFor'>) {
     const [found] = await queryFor(stranger)<Found>`
       select
         user_id, extract(epoch from token_expires_at)::numeric::text as expires, expires_at > now() as is_good
-      from event_tickets where hash = ${hash(ticket)}`
+      from todo_api.event_tickets where hash = ${hash(ticket)}`
     return bearerOf(found)
   }
 

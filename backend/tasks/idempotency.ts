@@ -1,4 +1,4 @@
-import { ApiError } from '../errors.ts'
+import { ApiError } from '../http/failures.ts'
 
 /** A client's name for a request that it may send again, and what tells this request from others. */
 export type Idempotency = { key: string; request: string }

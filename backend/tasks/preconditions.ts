@@ -1,4 +1,4 @@
-import { ApiError } from '../errors.ts'
+import { ApiError } from '../http/failures.ts'
 
 /** The versions that an `If-Match` header asks for. */
 export type Precondition = 'any version' | number[]

@@ -37,14 +37,14 @@ export async function purge(database: Database): Promise<Purged> {
   const forget = (table: Fragment) => async () =>
     query<Count>`
       with gone as (
-        delete from ${table} where id in (
-          select id from ${table}
+        delete from ${table} where (user_id, id) in (
+          select user_id, id from ${table}
           where deleted_at < now() - interval '30 days' and ${isTurn}
           order by deleted_at limit ${atOnce} for update skip locked
         )
         returning user_id, change
       ), forgotten as (
-        update task_lists set purged_through = greatest(purged_through, through)
+        update todo_api.task_lists set purged_through = greatest(purged_through, through)
         from (select user_id, max(change) as through from gone group by user_id) as last
         where task_lists.user_id = last.user_id
       )
@@ -53,11 +53,11 @@ export async function purge(database: Database): Promise<Purged> {
   /** To those of whom something is about to be forgotten: there must be somewhere to remember that. */
   async function addMissingLists(): Promise<void> {
     const without = (table: Fragment) => fragment`
-      select user_id from ${table}
+      select user_id from ${table} as past
       where deleted_at < now() - interval '30 days'
-        and not exists (select from task_lists where task_lists.user_id = ${table}.user_id)`
+        and not exists (select from todo_api.task_lists where task_lists.user_id = past.user_id)`
     const rows = await query<{ user_id: string }>`
-      ${without(fragment`tasks`)} union ${without(fragment`deleted_tasks`)} limit ${atOnce}`
+      ${without(fragment`todo_api.tasks`)} union ${without(fragment`todo_api.deleted_tasks`)} limit ${atOnce}`
     if (rows.length > 0)
       await addLists(
         query,
@@ -65,11 +65,11 @@ export async function purge(database: Database): Promise<Purged> {
       )
   }
 
-  const drop = (table: Fragment, isPast: Fragment) => async () =>
+  const drop = (table: Fragment, name: Fragment, isPast: Fragment) => async () =>
     query<Count>`
       with gone as (
-        delete from ${table} where ctid in (
-          select ctid from ${table} where ${isPast} limit ${atOnce} for update skip locked
+        delete from ${table} where (user_id, ${name}) in (
+          select user_id, ${name} from ${table} where ${isPast} limit ${atOnce} for update skip locked
         )
         returning 1
       )
@@ -77,13 +77,21 @@ export async function purge(database: Database): Promise<Purged> {
 
   await addMissingLists()
   return {
-    trashed: await inTurns(forget(fragment`tasks`)),
-    deleted: await inTurns(forget(fragment`deleted_tasks`)),
+    trashed: await inTurns(forget(fragment`todo_api.tasks`)),
+    deleted: await inTurns(forget(fragment`todo_api.deleted_tasks`)),
     keys: await inTurns(
-      drop(fragment`idempotency_keys`, fragment`created_at < now() - interval '24 hours'`),
+      drop(
+        fragment`todo_api.idempotency_keys`,
+        fragment`key`,
+        fragment`created_at < now() - interval '24 hours'`,
+      ),
     ),
     tickets: await inTurns(
-      drop(fragment`event_tickets`, fragment`expires_at < now() - interval '1 minute'`),
+      drop(
+        fragment`todo_api.event_tickets`,
+        fragment`hash`,
+        fragment`expires_at < now() - interval '1 minute'`,
+      ),
     ),
   }
 }

@@ -18,16 +18,16 @@ export async function markRestored(database: Database): Promise<void> {
   const leap = 1_000_000 + crypto.getRandomValues(new Uint32Array(1))[0]!
   await database.script(
     `select set_config('statement_timeout', '0', true);
-     update epoch set value = '${epoch}';
-     update tasks set version = version + ${leap};
+     update todo_api.epoch set value = '${epoch}';
+     update todo_api.tasks set version = version + ${leap};
      select setval(sequence, nextval(sequence) + ${leap})
-     from pg_get_serial_sequence('tasks', 'id') as sequence`,
+     from pg_get_serial_sequence('todo_api.tasks', 'id') as sequence`,
     deadline,
   )
   for (;;) {
     const without = await database.query<{ user_id: string }>`
-      select distinct user_id from tasks
-      where not exists (select from task_lists where task_lists.user_id = tasks.user_id)
+      select distinct user_id from todo_api.tasks
+      where not exists (select from todo_api.task_lists where task_lists.user_id = tasks.user_id)
       limit ${usersAtOnce}`
     if (without.length === 0) return
     await addLists(

@@ -1,393 +1,164 @@
-import { Elysia, NotFoundError, t, type Context } from 'elysia'
-import { currentUser, type Authenticate } from '../auth/current-user.ts'
-import { Conflict, Failure, Invalid } from '../errors.ts'
-import { jsonResponse, type Answers } from '../http/answers.ts'
-import { jsonBody, takes } from '../http/body.ts'
+import type { Asked } from '../auth/current-user.ts'
+import type { Answers } from '../http/answers.ts'
+import { jsonResponse, notModified } from '../http/responses.ts'
+import { parametersOf } from '../http/urls.ts'
+import type * as contracts from './contracts.ts'
 import { readIdempotency } from './idempotency.ts'
-import type { Limit } from '../http/rate-limit.ts'
-import type { createTaskList } from './list/list.ts'
-import { tidyQuery } from './list/query.ts'
+import type { TaskList } from './list/list.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
-import { readPosition, writeSyncToken, type TaskChanges } from '../sync/changes.ts'
-import type { Live } from '../sync/live.ts'
-import {
-  ChangeHeaders,
-  Changes,
-  ChangesQuery,
-  Completion,
-  CreateHeaders,
-  EventsHeaders,
-  EventsQuery,
-  ListQuery,
-  NewTask,
-  ReadHeaders,
-  RemoveQuery,
-  splitDueInstant,
-  Task,
-  TaskChanges as TaskChangesBody,
-  TaskParams,
-  Ticket,
-  TrashedTask,
-} from './schemas.ts'
-import { ticketLifetime, type Tickets } from '../sync/tickets.ts'
-import type { TaskStore, WriteAnswer, WriteOptions } from './store.ts'
-
-const tags = ['Tasks']
-const liveTags = ['Sync and live']
-
-const changesAtOnce = 500
-
-/** They take some methods and are no ids for the others, to which the router gives them as such. */
-const fixedPaths = ['changes', 'events', 'trash']
-
-const eventsDescription = `Server-Sent Events: \`task.created\`, \`task.updated\`, \`task.restored\` with the task, and
-\`task.deleted\` with \`{"id": 1}\`. An event's \`id\` is its place in the order of changes; sent back in
-\`Last-Event-ID\`, nothing is lost and nothing comes twice. Where that is too far back there is one
-event \`resync\`: read the list anew. The stream ends when the token expires.`
+import { splitDueInstant, type Task, type TrashedTask } from './schemas.ts'
+import type { TaskStore, WriteOptions } from './store.ts'
+import { writeSyncToken } from './sync-token.ts'
+import type { WriteAnswer } from './writes/writer.ts'
 
 /** What the routes are made of. */
-export type TaskParts = {
-  store: TaskStore
-  list: ReturnType<typeof createTaskList>
-  changes: TaskChanges
-  live: Live
-  tickets: Tickets
-  answers: Answers
-  authenticate: Authenticate
-  limitUser: Limit
+export type TaskParts = { tasks: TaskStore; list: TaskList; answers: Answers }
+
+/** A request to the route with this contract, and what answers it. */
+type Call<Contract> = Asked<Contract> & TaskParts
+
+export async function listTasks({
+  list,
+  answers,
+  userId,
+  query,
+  headers,
+  set,
+  path,
+  request,
+  server,
+}: Call<typeof contracts.listTasks>): Promise<Task[] | undefined> {
+  const known = headers['if-none-match']
+  const isHeld = known === undefined ? undefined : (tag: string) => isKnown(known, tag)
+  return answers.send<Task[]>({ userId, set, request, server }, async function readPage(most) {
+    const page = await list(userId, query, isHeld, most)
+    set.headers['etag'] = `"${page.tag}"`
+    if (page.state === 'unchanged') return notModified(set)
+    const { epoch, counter } = page.place
+    set.headers['x-total-count'] = String(page.total)
+    set.headers['sync-token'] = writeSyncToken({ epoch, seen: counter, complete: counter }, userId)
+    if (page.next !== undefined)
+      set.headers['link'] = `<${nextPage(path, request.url, page.next)}>; rel="next"`
+    return page
+  })
 }
 
-const anyRoute = {
-  401: Failure('token_missing', 'token_invalid', 'token_expired'),
-  422: Invalid('validation_failed'),
-  429: Failure('rate_limited'),
-  500: Failure('internal_error'),
-  503: Failure('database_unavailable', 'auth_unavailable'),
-}
-const oneTask = { 403: Failure('not_owner'), 404: Failure('task_not_found') }
-const writing = {
-  409: Failure('idempotency_in_progress'),
-  422: Invalid('validation_failed', 'idempotency_key_reused'),
-}
-const withBody = {
-  413: Failure('body_too_large'),
-  415: Failure('unsupported_media_type'),
-  422: Invalid('malformed_json', 'validation_failed', 'idempotency_key_reused'),
-}
-const changing = { ...anyRoute, ...oneTask, ...writing, 412: Conflict(Task) }
-
-type Set = Context['set']
-type Headers = Record<string, string | undefined>
-type UpdateContext = {
-  userId: string
-  params: { id: number }
-  body: TaskChangesBody
-  headers: Headers
-  set: Set
+export async function createTask({
+  tasks,
+  userId,
+  body,
+  headers,
+  set,
+}: Call<typeof contracts.createTask>): Promise<Task> {
+  const options = optionsOf(headers, ['create', body])
+  const written = await tasks.create(userId, splitDueInstant(body), options)
+  set.headers['location'] = `/api/tasks/${written.id}`
+  return sendWritten(set, written, 201)
 }
 
-/** The routes of one user's tasks. They are mounted twice: see `app.ts`. */
-export function taskRoutes(parts: TaskParts) {
-  return new Elysia({ prefix: '/tasks' }).use(eventRoutes(parts)).use(storedRoutes(parts))
+export async function listTrash({
+  tasks,
+  answers,
+  userId,
+  set,
+  request,
+  server,
+}: Call<typeof contracts.listTrash>): Promise<TrashedTask[]> {
+  const asked = { userId, set, request, server }
+  return answers.send<TrashedTask[]>(asked, async (most) => tasks.trash(userId, most))
 }
 
-/** The stream of events. Beside a token it takes a ticket. */
-function eventRoutes({ live, tickets, authenticate, limitUser }: TaskParts) {
-  return new Elysia().use(currentUser(authenticate, limitUser, tickets)).get(
-    '/events',
-    async function streamEvents({ userId, expires, query, headers, set, request, server }) {
-      // An EventSource gives up for good on an error: what it cannot resume from is a resync.
-      const seen = headers['last-event-id'] || query.since
-      const after = seen === undefined ? undefined : readPosition(seen, userId)
-      const isHead = request.method === 'HEAD' // would wait for the end of the stream
-      const stream = isHead ? null : await live.open({ userId, expires }, after)
-      // It is quiet for longer than the runtime lets a connection be.
-      server?.timeout(request, 0)
-      set.headers['cache-control'] = 'private, no-store'
-      return new Response(stream, {
-        headers: { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' },
-      })
-    },
-    {
-      headers: EventsHeaders,
-      query: EventsQuery,
-      response: { ...anyRoute },
-      detail: {
-        tags: liveTags,
-        summary: 'Follow my tasks live',
-        description: eventsDescription,
-      },
-    },
-  )
+export async function findTask({
+  tasks,
+  userId,
+  params,
+  headers,
+  set,
+}: Call<typeof contracts.findTask>): Promise<Task | undefined> {
+  const { version, json } = await tasks.find(userId, params.id)
+  const isUnchanged = isKnown(headers['if-none-match'], String(version))
+  set.headers['etag'] = `"${version}"`
+  return isUnchanged ? notModified(set) : jsonResponse<Task>(set, json)
 }
 
-function storedRoutes(parts: TaskParts) {
-  const { store, list, changes, tickets, answers, authenticate, limitUser } = parts
-
-  /** PUT and PATCH do the same: a field that is left out keeps its value. */
-  async function update({
-    userId,
-    params: { id },
-    body,
-    headers,
-    set,
-  }: UpdateContext): Promise<Task> {
-    const options = optionsOf(headers, ['update', id, body])
-    return answer(set, await store.update(userId, id, splitDueInstant(body), options))
-  }
-
-  return new Elysia()
-    .use(currentUser(authenticate, limitUser))
-    .onTransform(async function keepFixedPaths({ params, route }) {
-      const { id } = (params ?? {}) as { id?: string }
-      if (route.endsWith('/:id') && fixedPaths.includes(id ?? '')) throw new NotFoundError()
-    })
-    .use(jsonBody())
-    .get(
-      '',
-      async function listTasks({ userId, query, headers, set, path, request, server }) {
-        const asked = { userId, set, request, server }
-        return answers.send<Task[]>(asked, async function readPage(most) {
-          const page = await list(userId, query, headers['if-none-match'], most)
-          set.headers['etag'] = `"${page.tag}"`
-          if (page.state === 'unchanged') return notModified(set)
-          set.headers['x-total-count'] = String(page.total)
-          set.headers['sync-token'] = writeSyncToken(
-            { seen: page.place.counter, complete: page.place.counter, epoch: page.place.epoch },
-            userId,
-          )
-          if (page.next !== undefined)
-            set.headers['link'] = `<${nextPage(path, request.url, page.next)}>; rel="next"`
-          return page
-        })
-      },
-      {
-        headers: ReadHeaders,
-        query: ListQuery,
-        async transform({ query, request: { url } }) {
-          tidyQuery(query, parametersOf(url))
-        },
-        response: { 200: t.Array(Task), 304: t.Void(), ...anyRoute },
-        detail: { tags, summary: 'List my tasks, oldest first' },
-      },
-    )
-    .post(
-      '',
-      async function createTask({ userId, body, headers, set }) {
-        const written = await store.create(
-          userId,
-          splitDueInstant(body),
-          optionsOf(headers, ['create', body]),
-        )
-        set.headers['location'] = `/api/tasks/${written.id}`
-        return answer(set, written)
-      },
-      {
-        headers: CreateHeaders,
-        ...takes(NewTask),
-        response: {
-          201: Task,
-          ...anyRoute,
-          ...withBody,
-          409: Failure('idempotency_in_progress', 'task_limit_reached'),
-        },
-        detail: { tags, summary: 'Create a task' },
-      },
-    )
-    .get(
-      '/trash',
-      async function listTrash({ userId, set, request, server }) {
-        const asked = { userId, set, request, server }
-        return answers.send<TrashedTask[]>(asked, async (most) => store.trash(userId, most))
-      },
-      {
-        response: { 200: t.Array(TrashedTask), ...anyRoute },
-        detail: {
-          tags,
-          summary: 'List my trash, the last deleted first',
-          description: 'What is in the trash is deleted for good after 30 days.',
-        },
-      },
-    )
-    .get(
-      '/changes',
-      async function listChanges({ userId, query, set, request, server }) {
-        const asked = { userId, set, request, server }
-        return answers.send<Changes>(asked, async function readChanges(most) {
-          const { items, deleted, token, hasMore, bytes } = await changes.since(
-            userId,
-            query.since,
-            query.limit ?? changesAtOnce,
-            most,
-          )
-          return {
-            json: `{"items":${items},"deleted":${deleted},"sync_token":"${token}","has_more":${hasMore}}`,
-            bytes,
-          }
-        })
-      },
-      {
-        query: ChangesQuery,
-        response: { 200: Changes, 410: Failure('sync_token_expired'), ...anyRoute },
-        detail: {
-          tags: liveTags,
-          summary: 'What changed since a token',
-          description:
-            'In the order in which it was committed, so that nothing is ever skipped. A token is good for 30 days at least.',
-        },
-      },
-    )
-    .get(
-      '/:id',
-      async function findTask({ userId, params, headers, set }) {
-        const { version, json } = await store.find(userId, params.id)
-        const isUnchanged = isKnown(headers['if-none-match'], String(version))
-        set.headers['etag'] = `"${version}"`
-        if (isUnchanged) return notModified(set)
-        return jsonResponse<Task>(set, json)
-      },
-      {
-        headers: ReadHeaders,
-        params: TaskParams,
-        response: { 200: Task, 304: t.Void(), ...anyRoute, ...oneTask },
-        detail: { tags, summary: 'Read a task' },
-      },
-    )
-    .put(
-      '/:id',
-      async function updateTask(context) {
-        return update(context)
-      },
-      {
-        headers: ChangeHeaders,
-        params: TaskParams,
-        ...takes(TaskChangesBody),
-        response: { 200: Task, ...changing, ...withBody },
-        detail: { tags, summary: 'Change fields of a task' },
-      },
-    )
-    .patch(
-      '/:id',
-      async function patchTask(context) {
-        return update(context)
-      },
-      {
-        headers: ChangeHeaders,
-        params: TaskParams,
-        ...takes(TaskChangesBody),
-        response: { 200: Task, ...changing, ...withBody },
-        detail: { tags, summary: 'Change fields of a task, as a JSON Merge Patch (RFC 7396)' },
-      },
-    )
-    .patch(
-      '/:id/complete',
-      async function completeTask({ userId, params: { id }, body, headers, set }) {
-        const options = optionsOf(headers, ['complete', id, body])
-        return answer(
-          set,
-          body?.completed === undefined
-            ? await store.toggle(userId, id, options)
-            : await store.update(userId, id, { completed: body.completed }, options),
-        )
-      },
-      {
-        headers: ChangeHeaders,
-        params: TaskParams,
-        ...takes(t.Optional(Completion)),
-        response: { 200: Task, ...changing, ...withBody },
-        detail: { tags, summary: 'Complete a task, or take that back' },
-      },
-    )
-    .delete(
-      '/:id',
-      async function removeTask({ userId, params: { id }, query: { permanent }, headers, set }) {
-        const written =
-          permanent === 'true'
-            ? await store.destroy(userId, id, optionsOf(headers, ['destroy', id]))
-            : await store.remove(userId, id, optionsOf(headers, ['remove', id]))
-        markReplay(set, written)
-        set.status = 204
-      },
-      {
-        headers: ChangeHeaders,
-        query: RemoveQuery,
-        params: TaskParams,
-        response: { 204: t.Void(), ...changing },
-        detail: {
-          tags,
-          summary: 'Delete a task',
-          description: 'It is in the trash for 30 days, unless `permanent` is `true`.',
-        },
-      },
-    )
-    .post(
-      '/:id/restore',
-      async function restoreTask({ userId, params: { id }, headers, set }) {
-        return answer(set, await store.restore(userId, id, optionsOf(headers, ['restore', id])))
-      },
-      {
-        headers: ChangeHeaders,
-        params: TaskParams,
-        response: {
-          200: Task,
-          ...changing,
-          ...withBody,
-          409: Failure('idempotency_in_progress', 'task_limit_reached'),
-        },
-        detail: { tags, summary: 'Take a task out of the trash' },
-      },
-    )
-    .post(
-      '/events/ticket',
-      async function issueTicket({ userId, expires, set }) {
-        const ticket = await tickets.issue({ userId, expires })
-        set.status = 201
-        return { ticket, expires_in: ticketLifetime }
-      },
-      {
-        response: {
-          201: Ticket,
-          ...anyRoute,
-          ...withBody,
-          422: Invalid('malformed_json', 'validation_failed'),
-        },
-        detail: {
-          tags: liveTags,
-          summary: 'Get a ticket for the stream of events',
-          description: 'For browsers, whose `EventSource` cannot send a token. Good once.',
-        },
-      },
-    )
+/** For PUT and PATCH, which do the same: a field that is left out keeps its value. */
+export async function updateTask({
+  tasks,
+  userId,
+  params: { id },
+  body,
+  headers,
+  set,
+}: Call<typeof contracts.updateTask>): Promise<Task> {
+  const options = optionsOf(headers, ['update', id, body])
+  return sendWritten(set, await tasks.update(userId, id, splitDueInstant(body), options))
 }
 
-function optionsOf(headers: Headers, request: unknown[]): WriteOptions {
+export async function completeTask({
+  tasks,
+  userId,
+  params: { id },
+  body,
+  headers,
+  set,
+}: Call<typeof contracts.completeTask>): Promise<Task> {
+  const options = optionsOf(headers, ['complete', id, body])
+  const completed = body?.completed
+  const written =
+    completed === undefined
+      ? await tasks.toggle(userId, id, options)
+      : await tasks.update(userId, id, { completed }, options)
+  return sendWritten(set, written)
+}
+
+export async function removeTask({
+  tasks,
+  userId,
+  params: { id },
+  query: { permanent },
+  headers,
+  set,
+}: Call<typeof contracts.removeTask>): Promise<void> {
+  const written =
+    permanent === 'true'
+      ? await tasks.destroy(userId, id, optionsOf(headers, ['destroy', id]))
+      : await tasks.remove(userId, id, optionsOf(headers, ['remove', id]))
+  markReplay(set, written)
+  set.status = 204
+}
+
+export async function restoreTask({
+  tasks,
+  userId,
+  params: { id },
+  headers,
+  set,
+}: Call<typeof contracts.restoreTask>): Promise<Task> {
+  const options = optionsOf(headers, ['restore', id])
+  return sendWritten(set, await tasks.restore(userId, id, options))
+}
+
+type Set = Asked<unknown>['set']
+
+/** @param request all that makes it this request, besides its precondition */
+function optionsOf(headers: Record<string, string | undefined>, request: unknown[]): WriteOptions {
   const precondition = readIfMatch(headers['if-match'])
   const idempotency = readIdempotency(headers['idempotency-key'], [...request, precondition])
   return { ...(precondition && { precondition }), ...(idempotency && { idempotency }) }
 }
 
-function answer(set: Set, written: WriteAnswer): Task {
+function sendWritten(set: Set, written: WriteAnswer, status = 200): Task {
   markReplay(set, written)
   set.headers['etag'] = `"${written.version}"`
-  return jsonResponse<Task>(set, written.json!, written.status)
+  return jsonResponse<Task>(set, written.json!, status)
 }
 
 function markReplay(set: Set, { replayed }: WriteAnswer): void {
   if (replayed) set.headers['idempotent-replayed'] = 'true'
 }
 
-function notModified(set: Set): undefined {
-  set.status = 304
-}
-
 function nextPage(path: string, url: string, cursor: string): string {
   const parameters = parametersOf(url)
   parameters.set('cursor', cursor)
   return `${path}?${parameters.toString()}`
-}
-
-/** Not by `URL`: it throws where the Host header is no host. */
-function parametersOf(url: string): URLSearchParams {
-  const start = url.indexOf('?')
-  return new URLSearchParams(start === -1 ? '' : url.slice(start + 1))
 }

@@ -41,7 +41,8 @@ const timeOfDay = t.String({
   [expectation]: 'a time of day, as HH:MM',
 })
 
-const instant = (what: string) =>
+/** A moment in time, as answers write it. */
+export const instant = (what: string) =>
   t.String({ format: 'date-time', description: what, examples: ['2026-03-01T09:30:00.123Z'] })
 const nullable = <Schema extends ReturnType<typeof t.String>>(schema: Schema, what: string) =>
   t.Union([schema, t.Null()], { description: what })
@@ -186,7 +187,7 @@ export const ListQuery = t.Object({
 export type ListQuery = typeof ListQuery.static
 
 /** A server reads headers of 256 KiB; what is looked at closely is never as long. */
-const header = (what: string, example: string) =>
+export const header = (what: string, example: string) =>
   t.Optional(t.String({ maxLength: 8192, description: what, examples: [example] }))
 
 /** The request headers of a route that reads. */
@@ -218,54 +219,3 @@ export type TrashedTask = typeof TrashedTask.static
 export const RemoveQuery = t.Object({
   permanent: yesOrNo('`true`: for good, past the trash or out of it'),
 })
-
-export const ChangesQuery = t.Object({
-  since: t.Optional(
-    Text({
-      minLength: 1,
-      maxLength: 100,
-      description: 'A Sync-Token, or the `sync_token` of the page before. Without it: everything',
-    }),
-  ),
-  limit: t.Optional(DecimalText({ maximum: 1000, description: 'Changes on a page. Default: 500' })),
-})
-
-export const Changes = t.Object({
-  items: t.Array(Task, { description: 'Tasks that are new or have changed, as they are now' }),
-  deleted: t.Array(
-    t.Object({
-      id: Type.Integer({ examples: [1] }),
-      deleted_at: instant('When it was deleted, in UTC'),
-    }),
-    { description: 'Tasks that are no longer in the list' },
-  ),
-  sync_token: t.String({ description: 'Where the next page, or the next look, starts' }),
-  has_more: t.Boolean({ description: 'Ask again at once' }),
-})
-export type Changes = typeof Changes.static
-
-export const EventsQuery = t.Object({
-  ticket: t.Optional(
-    Text({ maxLength: 100, description: 'In place of the token, for EventSource' }),
-  ),
-  since: t.Optional(
-    Text({
-      minLength: 1,
-      maxLength: 100,
-      description: 'A Sync-Token, or the id of an event: start with what came after it',
-    }),
-  ),
-})
-
-export const EventsHeaders = t.Object({
-  'last-event-id': header(
-    'The id of the last event that was seen: start with what came after',
-    '42',
-  ),
-})
-
-export const Ticket = t.Object({
-  ticket: t.String({ description: 'For ?ticket=, once' }),
-  expires_in: Type.Integer({ description: 'Seconds until it is no longer good', examples: [30] }),
-})
-export type Ticket = typeof Ticket.static

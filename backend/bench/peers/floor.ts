@@ -47,7 +47,7 @@ Bun.serve({
     '/api/tasks': {
       async GET(request) {
         const tasks = await sql`
-          select ${columns} from tasks
+          select ${columns} from todo_api.tasks
           where user_id = ${ownerOf(request)} and deleted_at is null
           order by created_at, id`
         const body = JSON.stringify(tasks)
@@ -63,20 +63,20 @@ Bun.serve({
         const { tags = [], due_date = null } = given
         const created = await sql`
           with list as (
-            insert into task_lists as list (user_id, counter, task_count)
+            insert into todo_api.task_lists as list (user_id, counter, task_count)
             values (${owner}, 1, 1)
             on conflict (user_id) do update
               set counter = list.counter + 1, task_count = list.task_count + 1
               where list.task_count < ${maxTasksPerUser}
             returning counter
           ), changed as (
-            insert into tasks (
+            insert into todo_api.tasks (
               user_id, change, created_change, title, description, completed, completed_at, priority, tags,
               due_date
             )
             select
               ${owner}, list.counter, list.counter, ${title}, ${description}, ${completed}::boolean,
-              case when ${completed}::boolean then now() end, ${priority}::task_priority,
+              case when ${completed}::boolean then now() end, ${priority},
               ${tags}::text[], ${due_date}::date
             from list
             returning *
@@ -88,7 +88,7 @@ Bun.serve({
     '/api/tasks/:id': {
       async GET(request) {
         const found = await sql`
-          select ${columns} from tasks
+          select ${columns} from todo_api.tasks
           where user_id = ${ownerOf(request)} and id = ${Number(request.params.id)}
             and deleted_at is null`
         return answer(found)
@@ -104,17 +104,17 @@ Bun.serve({
         const isDone = sql`coalesce(${completed}::boolean, completed)`
         const updated = await sql`
           with target as (
-            select * from tasks
+            select * from todo_api.tasks
             where user_id = ${owner} and id = ${id} and deleted_at is null for update
           ), list as (
-            update task_lists set counter = counter + 1
+            update todo_api.task_lists set counter = counter + 1
             where user_id = ${owner} and exists (select from target)
             returning counter
           ), changed as (
-            update tasks set
+            update todo_api.tasks set
               title = coalesce(${title}, title),
               description = case when ${given('description')}::boolean then ${description} else description end,
-              priority = coalesce(${priority}::task_priority, priority),
+              priority = coalesce(${priority}, priority),
               tags = case when ${given('tags')}::boolean then ${tags}::text[] else tags end,
               due_date = case when ${given('due_date')}::boolean then ${due_date}::date else due_date end,
               due_time = case when ${clearsDueDate}::boolean then null else due_time end,
@@ -135,14 +135,14 @@ Bun.serve({
         const id = Number(request.params.id)
         const toggled = await sql`
           with target as (
-            select * from tasks
+            select * from todo_api.tasks
             where user_id = ${owner} and id = ${id} and deleted_at is null for update
           ), list as (
-            update task_lists set counter = counter + 1
+            update todo_api.task_lists set counter = counter + 1
             where user_id = ${owner} and exists (select from target)
             returning counter
           ), changed as (
-            update tasks set
+            update todo_api.tasks set
               completed = not completed,
               completed_at = case when not completed then clock_timestamp() end,
               version = version + 1, change = list.counter, updated_at = clock_timestamp()

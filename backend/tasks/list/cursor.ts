@@ -24,7 +24,13 @@ export function keyOf(
   const never = descending ? fragment`'-infinity'` : fragment`'infinity'`
   switch (by) {
     case 'created':
-      return { expression: fragment`tasks.created_at`, ...instant }
+      // Ids are handed out in that order, and the primary key has it.
+      return {
+        expression: fragment`id`,
+        text: fragment`key::text`,
+        type: fragment`bigint`,
+        shape: /^[1-9]\d{0,15}$/,
+      }
     case 'updated':
       return { expression: fragment`tasks.updated_at`, ...instant }
     case 'title':
@@ -36,10 +42,11 @@ export function keyOf(
       }
     case 'priority':
       return {
-        expression: fragment`priority`,
+        // Not by the type, which no statement names: see db/own-schema.ts.
+        expression: fragment`array_position(array['none', 'low', 'medium', 'high'], priority::text)`,
         text: fragment`key::text`,
-        type: fragment`task_priority`,
-        shape: /^(none|low|medium|high)$/,
+        type: fragment`integer`,
+        shape: /^[1-4]$/,
       }
     case 'due_date':
       return {

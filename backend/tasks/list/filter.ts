@@ -30,17 +30,17 @@ export function conditionsOf(
   const completed = status === 'all' ? null : String(status === 'completed')
   const late = overdue === null ? null : String(overdue)
   // A task due at an instant is due on that day in the reader's zone; any other on its date.
-  const dueDay = fragment`coalesce((due_at at time zone zone_name(${timeZone}))::date, due_date)`
+  const dueDay = fragment`coalesce((due_at at time zone todo_api.zone_name(${timeZone}))::date, due_date)`
   // A day is over at its end, a floating time when the reader's clock shows it.
   const dueInstant = fragment`
-    coalesce(due_at, (due_date + coalesce(due_time, time '24:00')) at time zone zone_name(${timeZone}))`
+    coalesce(due_at, (due_date + coalesce(due_time, time '24:00')) at time zone todo_api.zone_name(${timeZone}))`
   const isOverdue = fragment`(not completed and coalesce(${dueInstant} < now(), false))`
   // A word has no white space in it, so that none is found across the line's end.
   const text = fragment`replace(replace(concat_ws(chr(10), title, description), 'ß', 'ss'), 'ẞ', 'ss')`
   const patterns = [...new Set(words.flatMap(patternsOf))]
   return fragment`${isOwn}
     and (${completed}::text is null or completed = ${completed}::text::boolean)
-    and (${priority}::text is null or priority = ${priority}::text::task_priority)
+    and (${priority}::text is null or priority::text = ${priority}::text)
     and (${String(tags.length === 0)}::text = 'true' or tags @> ${arrayOf(database, tags)})
     and (${dueFrom}::text is null or ${dueDay} >= ${dueFrom}::text::date)
     and (${dueTo}::text is null or ${dueDay} <= ${dueTo}::text::date)

@@ -1,19 +1,25 @@
 import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
-import { anySize, NeedsRoom, unlessTooLarge, type Unsent } from '../../http/answers.ts'
+import { anySize, NeedsRoom, unlessTooLarge, type Unsent } from '../../db/written.ts'
 import { taskColumns } from '../columns.ts'
 import { currentPlace, writePlace, type Place } from './place.ts'
-import { isKnown } from '../preconditions.ts'
 import type { ListQuery } from '../schemas.ts'
 import { digest, keyOf, readCursor, refuseCursor, writeCursor } from './cursor.ts'
 import { conditionsOf, isEverything } from './filter.ts'
 import { createPageMemory, type TaskPage } from './memory.ts'
 import { readRequest, refuse, type ListRequest } from './request.ts'
+import { createWholeReader } from './whole.ts'
 
-export type TaskList = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskPage)
+export type TaskList = ReturnType<typeof createTaskList>
+
+/** Unchanged: the client holds this page already. */
+type Found = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskPage)
+
+type IsHeld = (tag: string) => boolean
 
 /** A user's tasks: filtered, sorted, page by page. */
-export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>) {
+export function createTaskList(database: Database) {
   const { queryFor, fragment } = database
+  const readWhole = createWholeReader(database)
   const columns = taskColumns(database)
   const pages = createPageMemory()
 
@@ -21,39 +27,56 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
    * A page that was read before is sent again as long as the list's place, which every write to it
    * moves on, is what it was then. It is looked up each time, so that no page is ever old.
    *
-   * @param known the client's `If-None-Match`
+   * @param isHeld whether the client has the page with a tag; absent if it has none
    * @param most how many bytes the page may have
-   * @throws NeedsRoom where it has more; ApiError 422 where the cursor is not one of this query, or
-   *   PostgreSQL knows no such zone
+   * @throws NeedsRoom if it has more; ApiError `validation_failed` if the cursor is not one of this
+   *   query, or PostgreSQL knows no such zone
    */
   return async function list(
     owner: string,
     asked: ListQuery,
-    known: string | undefined,
+    isHeld?: IsHeld,
     most = anySize,
-  ): Promise<TaskList> {
+  ): Promise<Found> {
     const request = readRequest(asked)
     // What is overdue changes by itself, without a change that would be counted.
     if (request.filter.overdue !== undefined) {
       const page = await read(owner, request, asked.cursor, most)
-      return unlessKnown(known, { ...page, tag: digest(`${page.total} ${page.json}`) })
+      return unlessHeld(isHeld, { ...page, tag: digest(`${page.total} ${page.json}`) })
     }
     const whole = JSON.stringify([owner, request, asked.cursor])
     const remembered = pages.get(whole)
     const name = remembered?.name ?? digest(whole)
-    if (known !== undefined || remembered !== undefined) {
-      const [place] = await queryFor(owner)<Place>`select ${currentPlace(database, owner)}`
-      const tag = `${writePlace(place!)}-${name}`
-      if (isKnown(known, tag)) return { state: 'unchanged', tag }
+    const isWhole = isEverything(request.filter) && isPlain(request, asked.cursor)
+    // A client that holds a page is likely to hold this one.
+    const wanted = isWhole && (remembered !== undefined || isHeld === undefined)
+    if (wanted || isHeld !== undefined || remembered !== undefined) {
+      const { json, bytes, total, ...place } = await readWhole(owner, {
+        owner,
+        known: remembered && writePlace(remembered.page.place),
+        wanted,
+        most,
+      })
+      const tag = `${writePlace(place)}-${name}`
+      if (isHeld?.(tag)) return { state: 'unchanged', tag }
       if (remembered?.page.tag === tag) {
         if (remembered.page.bytes > most) throw new NeedsRoom(remembered.page.bytes)
         return { state: 'changed', ...remembered.page }
       }
+      if (wanted)
+        return {
+          state: 'changed',
+          ...remember(whole, name, { ...unlessTooLarge({ json, bytes }), total, place, tag }),
+        }
     }
     const content = await read(owner, request, asked.cursor, most)
-    const page = { ...content, tag: `${writePlace(content.place)}-${name}` }
-    pages.set(whole, { name, page })
-    return unlessKnown(known, page)
+    const tag = `${writePlace(content.place)}-${name}`
+    return unlessHeld(isHeld, remember(whole, name, { ...content, tag }))
+  }
+
+  function remember(asked: string, name: string, page: TaskPage): TaskPage {
+    pages.set(asked, { name, page })
+    return page
   }
 
   async function read(
@@ -77,7 +100,7 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
           select
             ${place}, count(*) as total,
             '[' || coalesce(string_agg(row_to_json(task)::text, ','), '') || ']' as json
-          from (select ${columns} from tasks where ${conditions} order by ${order}) task
+          from (select ${columns} from todo_api.tasks where ${conditions} order by ${order}) task
         ) as whole`.catch(refuseArguments)
       return contentOf(unlessTooLarge(all!))
     }
@@ -94,8 +117,8 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
       ? [
           fragment`${conditions} and ${isAfter(key.expression)}`,
           fragment`coalesce(
-            (select task_count from task_lists where user_id = ${owner}),
-            (select count(*) from tasks where ${conditions})
+            (select task_count from todo_api.task_lists where user_id = ${owner}),
+            (select count(*) from todo_api.tasks where ${conditions})
           )`,
         ]
       : [
@@ -107,10 +130,10 @@ export function createTaskList(database: Pick<Database, 'queryFor' | 'fragment'>
         ]
     const [page] = await queryFor(owner)<Unsent<Page>>`
       with matching as (
-        select id, ${key.expression} as key from tasks where ${conditions}
+        select id, ${key.expression} as key from todo_api.tasks where ${conditions}
       ), page as (
         select *, ${key.expression} as key, row_number() over (order by ${order}) as position
-        from tasks where ${isOnPage}
+        from todo_api.tasks where ${isOnPage}
         order by ${order} ${atMost}
       )
       select epoch, counter, total, last_key, last_id, has_more, ${sized}
@@ -138,13 +161,18 @@ type Page = Content & {
   has_more: boolean | null
 }
 
+/** Whether all tasks are on one page, in the order in which they were created. */
+function isPlain({ sort, limit }: ListRequest, cursor: string | undefined): boolean {
+  return sort.by === 'created' && !sort.descending && limit === undefined && cursor === undefined
+}
+
 function contentOf({ epoch, counter, ...content }: Content): Omit<TaskPage, 'tag'> {
   return { ...content, place: { epoch, counter } }
 }
 
-function unlessKnown(known: string | undefined, page: TaskPage): TaskList {
+function unlessHeld(isHeld: IsHeld | undefined, page: TaskPage): Found {
   const { tag } = page
-  return isKnown(known, tag) ? { state: 'unchanged', tag } : { state: 'changed', ...page }
+  return isHeld?.(tag) ? { state: 'unchanged', tag } : { state: 'changed', ...page }
 }
 
 /** A zone that this program knows and PostgreSQL does not, or a cursor that somebody made up. */

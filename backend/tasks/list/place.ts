@@ -10,8 +10,8 @@ export type Place = { epoch: string; counter: number }
 /** The two columns of the place that a user's list has come to. */
 export function currentPlace({ fragment }: Pick<Database, 'fragment'>, owner: string): Fragment {
   return fragment`
-    (select value from epoch) as epoch,
-    coalesce((select counter from task_lists where user_id = ${owner}), 0) as counter`
+    (select value from todo_api.epoch) as epoch,
+    coalesce((select counter from todo_api.task_lists where user_id = ${owner}), 0) as counter`
 }
 
 /** `7`, or after a restore `5f0c1b2a.7`: the form in which clients get it. */

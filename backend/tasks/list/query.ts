@@ -1,4 +1,4 @@
-import { ApiError } from '../../errors.ts'
+import { ApiError } from '../../http/failures.ts'
 
 /** Front ends send them in any case. */
 const caseless = ['status', 'priority', 'order']

@@ -1,4 +1,4 @@
-import { ApiError } from '../../errors.ts'
+import { ApiError } from '../../http/failures.ts'
 import {
   sortKeys,
   type ListQuery,

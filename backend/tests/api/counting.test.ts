@@ -52,35 +52,36 @@ test('the example of a good write in CONTRIBUTING counts, and followers hear of 
 })
 
 const list = (owner: string) => `
-  with list as (update task_lists set counter = counter + 1 where user_id = '${owner}' returning counter)`
+  with list as (update todo_api.task_lists set counter = counter + 1 where user_id = '${owner}' returning counter)`
 type Place = { owner: string; id: number }
 const uncounted: [string, (place: Place) => string][] = [
-  ['neither', ({ id }) => `update tasks set title = 'x' where id = ${id}`],
+  ['neither', ({ id }) => `update todo_api.tasks set title = 'x' where id = ${id}`],
   [
     'only its version',
-    ({ id }) => `update tasks set title = 'x', version = version + 1 where id = ${id}`,
+    ({ id }) => `update todo_api.tasks set title = 'x', version = version + 1 where id = ${id}`,
   ],
   [
     'only its list',
     ({ owner, id }) =>
-      `${list(owner)} update tasks set title = 'x', change = counter from list where id = ${id}`,
+      `${list(owner)} update todo_api.tasks set title = 'x', change = counter from list where id = ${id}`,
   ],
   [
     'a number that its list did not give out',
     ({ owner, id }) =>
-      `${list(owner)} update tasks set title = 'x', version = version + 1, change = counter + 1 from list where id = ${id}`,
+      `${list(owner)} update todo_api.tasks set title = 'x', version = version + 1, change = counter + 1 from list where id = ${id}`,
   ],
   [
     'one number for two tasks',
     ({ owner }) =>
-      `${list(owner)} insert into tasks (user_id, title, change) select '${owner}', 'x', counter from list, generate_series(1, 2)`,
+      `${list(owner)} insert into todo_api.tasks (user_id, title, change) select '${owner}', 'x', counter from list, generate_series(1, 2)`,
   ],
-  ['no deletion', ({ id }) => `delete from tasks where id = ${id}`],
+  ['no deletion', ({ id }) => `delete from todo_api.tasks where id = ${id}`],
 ]
 
 test.each(uncounted)('a write that counts %s is refused here', async (_, write) => {
   const task = await newTask()
-  const rows = async () => database.query`select * from tasks where user_id = ${task.owner}`
+  const rows = async () =>
+    database.query`select * from todo_api.tasks where user_id = ${task.owner}`
   const before = await rows()
   const sql = `do $$ begin ${write(task)}; end $$`
   await expect(database.query(Object.assign([sql], { raw: [] }))).rejects.toMatchObject({

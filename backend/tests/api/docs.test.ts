@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { failures, type FieldError } from '../../errors.ts'
+import { failures, type FieldError } from '../../http/failures.ts'
 import { startApi } from '../support/api.ts'
 
 type Media = {

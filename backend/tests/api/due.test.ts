@@ -90,9 +90,9 @@ describe('the instant of a due date', () => {
   test('every zone of one word is what the runtime takes it for, summer and winter', async () => {
     for (const day of ['2026-01-15', '2026-07-15']) {
       const rows = await database.query<{ zone: string; at: number }>`
-        select zone, extract(epoch from first_instant((${day}::text || ' 12:00')::timestamp, zone))::bigint as at
+        select zone, extract(epoch from todo_api.first_instant((${day}::text || ' 12:00')::timestamp, zone))::bigint as at
         from json_array_elements_text(${JSON.stringify(oldNames)}::text::json) as zone
-        where zone_name(zone) <> zone or exists (select from pg_timezone_names where name = zone)`
+        where todo_api.zone_name(zone) <> zone or exists (select from pg_timezone_names where name = zone)`
       const wrong = rows.filter(({ zone, at }) => {
         const local = Temporal.PlainDateTime.from(`${day}T12:00`).toZonedDateTime(zone)
         return local.epochMilliseconds !== at * 1000

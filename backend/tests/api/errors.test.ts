@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, spyOn, test } from 'bun:test'
 import { connect as dial } from 'node:net'
 import { DatabaseUnavailable } from '../../db/pool.ts'
-import { failures, type FailureCode, type FieldError } from '../../errors.ts'
+import { failures, type FailureCode, type FieldError } from '../../http/failures.ts'
 import {
   databaseThat,
   frontEnd,
@@ -130,7 +130,7 @@ describe('fields', () => {
     ['{}', {}, [{ field: 'body', detail: atLeastOne }]],
     ['no known field', { titel: 'x', id: 5 }, [{ field: 'body', detail: atLeastOne }]],
     [
-      'a bad field beside a good one',
+      'a bad field besides a good one',
       { title: 'Good', completed: 'x' },
       [{ field: 'completed', detail: 'must be true or false' }],
     ],
@@ -411,7 +411,7 @@ describe('bodies', () => {
   })
 })
 
-test('a coding is named in any case', async () => {
+test('Content-Encoding is read in any case', async () => {
   const { token } = await newUser()
   const headers = { 'content-type': 'application/json', 'content-encoding': 'Identity' }
   expect((await ask('POST', '/api/tasks', { token, body: '{"title":"x"}', headers })).status).toBe(
@@ -525,12 +525,15 @@ describe('routes', () => {
     else expectFailure(answer, 'method_not_allowed')
   })
 
-  test.each(['changes', 'events', 'trash'])('nor is a stranger told so of %s', async (path) => {
-    expectFailure(await ask('PUT', `/api/tasks/${path}`), 'token_missing')
-    const { id, token } = await newUser()
-    expectFailure(await ask('PUT', `/api/${id}/tasks/${path}`, { token }), 'method_not_allowed')
-    expectFailure(await ask('PUT', `/api/other/tasks/${path}`, { token }), 'wrong_user')
-  })
+  test.each(['changes', 'events', 'trash'])(
+    'a stranger gets 401, not 405, for %s',
+    async (path) => {
+      expectFailure(await ask('PUT', `/api/tasks/${path}`), 'token_missing')
+      const { id, token } = await newUser()
+      expectFailure(await ask('PUT', `/api/${id}/tasks/${path}`, { token }), 'method_not_allowed')
+      expectFailure(await ask('PUT', `/api/other/tasks/${path}`, { token }), 'wrong_user')
+    },
+  )
 })
 
 describe('the Host header', () => {

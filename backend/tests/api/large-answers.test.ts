@@ -9,10 +9,10 @@ async function userWith(tasks: number, description: string) {
   const user = await newUser()
   await database.query`
     with list as (
-      insert into task_lists (user_id, counter, task_count)
+      insert into todo_api.task_lists (user_id, counter, task_count)
       values (${user.id}, ${tasks}, ${tasks}) returning counter
     )
-    insert into tasks (user_id, change, created_change, title, description)
+    insert into todo_api.tasks (user_id, change, created_change, title, description)
     select ${user.id}, number, number, 'Task ' || number, ${description}
     from list, generate_series(1, counter) number`
   return user
@@ -52,7 +52,9 @@ describe('a large answer', () => {
     const changes = await api.request<{ items: TaskBody[] }>('GET', '/api/tasks/changes', user)
     expect([changes.status, changes.body.items.length]).toEqual([200, 300])
     expect(changes.headers.get('content-length')).toBeNull()
-    await writeUncounted(`update tasks set deleted_at = now() where user_id = '${user.id}'`)
+    await writeUncounted(
+      `update todo_api.tasks set deleted_at = now() where user_id = '${user.id}'`,
+    )
     const trash = await api.request<TaskBody[]>('GET', '/api/tasks/trash', user)
     expect([trash.status, trash.body.length]).toEqual([200, 300])
     expect(trash.headers.get('content-length')).toBeNull()
@@ -61,7 +63,7 @@ describe('a large answer', () => {
   test('that shrinks is a small one again', async () => {
     const user = await userWith(300, 'x'.repeat(1_000))
     await api.request('GET', '/api/tasks', user)
-    await writeUncounted(`delete from tasks where user_id = '${user.id}' and id % 100 > 0`)
+    await writeUncounted(`delete from todo_api.tasks where user_id = '${user.id}' and id % 100 > 0`)
     const { headers, body } = await api.request<TaskBody[]>('GET', '/api/tasks?sort=title', user)
     expect(body).toHaveLength(3)
     expect(headers.get('content-length')).not.toBeNull()

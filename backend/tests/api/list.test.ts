@@ -313,7 +313,7 @@ describe('due', () => {
     expect((await again()).status).toBe(304)
     // Time passes: the row is moved past its date without a change that the counter would tell.
     await writeUncounted(
-      `update tasks set due_date = due_date + 100000 where user_id = '${user.id}'`,
+      `update todo_api.tasks set due_date = due_date + 100000 where user_id = '${user.id}'`,
     )
     expect((await again()).status).toBe(200)
   })
@@ -558,9 +558,9 @@ test.each([
   const wanted = ['a', 'b', 'c'].map((end) => `${start}.${end}`)
   await database.query`
     with list as (
-      insert into task_lists (user_id, counter, task_count) values (${user.id}, 3, 3) returning user_id
+      insert into todo_api.task_lists (user_id, counter, task_count) values (${user.id}, 3, 3) returning user_id
     )
-    insert into tasks (user_id, title, change)
+    insert into todo_api.tasks (user_id, title, change)
     select user_id, title, change
     from list, json_array_elements_text(${JSON.stringify(wanted)}::text::json) with ordinality as given (title, change)`
   const pages = await walk(user, '?limit=1&sort=title')
@@ -571,9 +571,9 @@ test('a list without parameters has no cap', async () => {
   const user = await newUser()
   await database.query`
     with list as (
-      insert into task_lists (user_id, counter, task_count) values (${user.id}, 3000, 3000) returning counter
+      insert into todo_api.task_lists (user_id, counter, task_count) values (${user.id}, 3000, 3000) returning counter
     )
-    insert into tasks (user_id, title, change)
+    insert into todo_api.tasks (user_id, title, change)
     select ${user.id}, 'Task ' || n, n from list, generate_series(1, counter) n`
   const { body, headers } = await list(user)
   expect(body).toHaveLength(3000)

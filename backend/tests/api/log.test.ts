@@ -85,7 +85,7 @@ describe('a refused token', () => {
     expect(await reasonOf(api, await make())).toBe(reason)
   })
 
-  test('whose iss or aud is another is told apart from one whose key is', async () => {
+  test('is logged as of another iss or aud, or as of another key', async () => {
     const here = authServer.url
     const there = here.replace('localhost', '127.0.0.1')
     const byAddress = startApi({ settings: { BETTER_AUTH_URL: there } })
@@ -122,7 +122,7 @@ describe('a refused token', () => {
     await keySetOnly.stop()
   })
 
-  test('is told of once a second for each reason, however many come', async () => {
+  test('is logged once a second for each reason, however many come', async () => {
     const strangers = startApi()
     const began = performance.now()
     const answers = await Promise.all(

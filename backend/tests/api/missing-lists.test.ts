@@ -20,10 +20,10 @@ async function withoutList() {
   const send = async <Body = TaskBody>(method: string, path = '', options: RequestOptions = {}) =>
     api.request<Body>(method, `/api/tasks${path}`, { token, ...options })
   await writeUncounted(`
-    insert into tasks (user_id, title, change, deleted_at) values
+    insert into todo_api.tasks (user_id, title, change, deleted_at) values
       ('${user}', 'First', 0, null), ('${user}', 'Second', 0, null), ('${user}', 'Trashed', 7, now())`)
   const rows = await database.query<{ id: number }>`
-    select id from tasks where user_id = ${user} order by id`
+    select id from todo_api.tasks where user_id = ${user} order by id`
   return { user, send, ids: rows.map(({ id }) => id) }
 }
 
@@ -36,10 +36,10 @@ async function listOf(user: string) {
     different: boolean
   }>`
     select
-      task_count, (select count(*) from tasks where user_id = ${user} and deleted_at is null) as live,
-      counter >= (select max(change) from tasks where user_id = ${user}) as ahead,
-      (select count(distinct change) = count(*) and min(change) > 0 from tasks where user_id = ${user}) as different
-    from task_lists where user_id = ${user}`
+      task_count, (select count(*) from todo_api.tasks where user_id = ${user} and deleted_at is null) as live,
+      counter >= (select max(change) from todo_api.tasks where user_id = ${user}) as ahead,
+      (select count(distinct change) = count(*) and min(change) > 0 from todo_api.tasks where user_id = ${user}) as different
+    from todo_api.task_lists where user_id = ${user}`
   return found
 }
 
@@ -83,12 +83,12 @@ test('a list that is missing is counted all the same', async () => {
 test('purging gives the list too, so that no number of a change comes twice', async () => {
   const { user, send, ids } = await withoutList()
   await writeUncounted(
-    `update tasks set deleted_at = now() - interval '31 days' where id = ${ids[2]}`,
+    `update todo_api.tasks set deleted_at = now() - interval '31 days' where id = ${ids[2]}`,
   )
   await purge(database)
-  expect(await database.query`select from tasks where user_id = ${user}`).toHaveLength(2)
+  expect(await database.query`select from todo_api.tasks where user_id = ${user}`).toHaveLength(2)
   const [list] = await database.query<{ counter: number; purged_through: number }>`
-    select counter, purged_through from task_lists where user_id = ${user}`
+    select counter, purged_through from todo_api.task_lists where user_id = ${user}`
   expect(list!.counter).toBeGreaterThanOrEqual(7)
   expect(list!.purged_through).toBeGreaterThanOrEqual(7)
   const { status } = await send('PATCH', `/${ids[0]}/complete`)

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'bun:test'
-import { failures } from '../../errors.ts'
+import { failures } from '../../http/failures.ts'
 import { createRateLimits } from '../../http/rate-limit.ts'
 import { frontEnd, newUser, rowsOf, startApi, tokenFor, type Answer } from '../support/api.ts'
 import { openEvents } from '../support/events.ts'

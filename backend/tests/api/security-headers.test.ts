@@ -175,7 +175,7 @@ describe('Strict-Transport-Security', () => {
   const behindProxy = { TRUSTED_PROXIES: '127.0.0.1' }
 
   test.each(['/health', '/docs', '/api/tasks', '/nope'])(
-    'it is sent where a trusted proxy says that the request came over TLS: %s',
+    'it is sent if a trusted proxy says that the request came over TLS: %s',
     async (path) => {
       expect(await transportOf(behindProxy, https, path)).toBe('max-age=31536000')
     },

@@ -83,7 +83,7 @@ describe('the trash', () => {
     expect((await send<unknown[]>(user, 'GET', '/trash')).body).toHaveLength(1)
   })
 
-  test('what is not in it cannot be restored, and nobody else’s', async () => {
+  test('restores only what is in it, and nobody else’s task', async () => {
     const [user, other] = [await newUser(), await newUser()]
     const [live, trashed] = [await create(user, 'Live'), await create(user, 'Trashed')]
     await send(user, 'DELETE', `/${trashed.id}`)
@@ -109,9 +109,9 @@ describe('the trash', () => {
       expect((await send(user, 'DELETE', `/${id}?permanent=true`)).status).toBe(404)
       expect((await send(user, 'POST', `/${id}/restore`)).status).toBe(404)
     }
-    expect(await database.query`select from tasks where user_id = ${user.id}`).toEqual([])
+    expect(await database.query`select from todo_api.tasks where user_id = ${user.id}`).toEqual([])
     expect(
-      await database.query`select task_count from task_lists where user_id = ${user.id}`,
+      await database.query`select task_count from todo_api.task_lists where user_id = ${user.id}`,
     ).toEqual([{ task_count: 0 }])
     expect((await send(user, 'DELETE', '/1?permanent=yes')).status).toBe(422)
   })
@@ -198,7 +198,7 @@ describe('changes', () => {
     expect(seen).toEqual(Array.from({ length: 7 }, (_, number) => `Task ${number}`))
   })
 
-  test('a user without tasks gets a token, too', async () => {
+  test('a user without tasks gets a sync token, too', async () => {
     const user = await newUser()
     const { body } = await changes(user)
     expect(body).toEqual({
@@ -236,10 +236,10 @@ describe('changes', () => {
 describe('purging', () => {
   const age = async (user: User, days: number) => {
     await writeUncounted(`
-      update tasks set deleted_at = deleted_at - interval '${days} days'
+      update todo_api.tasks set deleted_at = deleted_at - interval '${days} days'
       where user_id = '${user.id}' and deleted_at is not null`)
     await database.query`
-      update deleted_tasks set deleted_at = deleted_at - make_interval(days => ${days}::int)
+      update todo_api.deleted_tasks set deleted_at = deleted_at - make_interval(days => ${days}::int)
       where user_id = ${user.id}`
   }
 
@@ -261,7 +261,9 @@ describe('purging', () => {
     await Promise.all([purge(database), purge(database), purge(database)])
     await purge(database)
     expect((await send(user, 'GET', '/trash')).body as unknown).toEqual([])
-    expect(await database.query`select from deleted_tasks where user_id = ${user.id}`).toEqual([])
+    expect(
+      await database.query`select from todo_api.deleted_tasks where user_id = ${user.id}`,
+    ).toEqual([])
     const old = await changes(user, before)
     expect(old.status).toBe(410)
     expect(old.body as unknown).toEqual({
@@ -296,9 +298,10 @@ describe('purging', () => {
     await send(user, 'POST', '', { json: { title: 'x' }, headers })
     await purge(database)
     const keys = async () =>
-      (await database.query`select from idempotency_keys where user_id = ${user.id}`).length
+      (await database.query`select from todo_api.idempotency_keys where user_id = ${user.id}`)
+        .length
     expect(await keys()).toBe(1)
-    await database.query`update idempotency_keys set created_at = now() - interval '25 hours' where user_id = ${user.id}`
+    await database.query`update todo_api.idempotency_keys set created_at = now() - interval '25 hours' where user_id = ${user.id}`
     await purge(database)
     expect(await keys()).toBe(0)
   })
@@ -376,7 +379,7 @@ describe('events', () => {
     const { id } = await create(user, 'gone')
     await send(user, 'DELETE', `/${id}`)
     await writeUncounted(
-      `update tasks set deleted_at = now() - interval '31 days' where user_id = '${user.id}'`,
+      `update todo_api.tasks set deleted_at = now() - interval '31 days' where user_id = '${user.id}'`,
     )
     await purge(database)
     for (const seen of ['1', '999']) {
@@ -395,9 +398,9 @@ describe('events', () => {
     const many = 3_000
     await database.query`
       with list as (
-        insert into task_lists (user_id, counter, task_count) values (${user.id}, ${many}, ${many}) returning counter
+        insert into todo_api.task_lists (user_id, counter, task_count) values (${user.id}, ${many}, ${many}) returning counter
       )
-      insert into tasks (user_id, title, description, change, created_change)
+      insert into todo_api.tasks (user_id, title, description, change, created_change)
       select ${user.id}, 'Task ' || n, repeat('ü', 1000), n, n from list, generate_series(1, counter) n`
     const socket = dial(Number(new URL(api.origin).port), '127.0.0.1')
     socket.pause()
@@ -530,18 +533,18 @@ describe('tickets', () => {
   test('are good for 30 seconds', async () => {
     const user = await newUser()
     const { ticket } = (await ticketOf(user)).body
-    await database.query`update event_tickets set expires_at = expires_at - interval '31 seconds' where user_id = ${user.id}`
+    await database.query`update todo_api.event_tickets set expires_at = expires_at - interval '31 seconds' where user_id = ${user.id}`
     const refused = await withTicket(ticket)
     expect(refused.status).toBe(401)
     expect(refused.headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
   })
 
-  test('are not kept in words, open nothing else, and no other user’s path', async () => {
+  test('are kept as hashes, and open nothing else and no other user’s path', async () => {
     const [user, other] = [await newUser(), await newUser()]
     const { ticket } = (await ticketOf(user)).body
     const rows = await database.query<{
       hash: string
-    }>`select hash from event_tickets where user_id = ${user.id}`
+    }>`select hash from todo_api.event_tickets where user_id = ${user.id}`
     expect(rows.map(({ hash }) => hash === ticket)).toEqual([false])
     expect((await api.request('GET', `/api/tasks?ticket=${ticket}`)).status).toBe(401)
     expect((await withTicket(ticket, `/api/${other.id}/tasks`)).status).toBe(403)

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import * as fc from 'fast-check'
-import { failures } from '../../errors.ts'
+import { failures } from '../../http/failures.ts'
 import { database, newUser, startApi, type RequestOptions, type TaskBody } from '../support/api.ts'
 
 const api = startApi()
@@ -145,9 +145,9 @@ describe('If-Match', () => {
     expect(winners).toHaveLength(1)
     for (const { status, body } of answers)
       if (status !== 200) expect([status, body.current]).toEqual([412, winners[0]!.body])
-    expect(await database.query`select title, version from tasks where user_id = ${user}`).toEqual([
-      { title: winners[0]!.body.title, version: 2 },
-    ])
+    expect(
+      await database.query`select title, version from todo_api.tasks where user_id = ${user}`,
+    ).toEqual([{ title: winners[0]!.body.title, version: 2 }])
   })
 })
 
@@ -253,7 +253,7 @@ describe('changing one field', () => {
         select title, description, completed, priority::text, array_to_json(tags)::text as tags,
           due_date::text, to_char(due_time, 'HH24:MI') as due_time, due_timezone,
           user_id, id, created_at::text, completed_at::text, due_at::text
-        from tasks where id = ${id}`
+        from todo_api.tasks where id = ${id}`
     )[0]!
 
   test.each(['PUT', 'PATCH'])('%s leaves every other byte of the row as it was', async (method) => {
@@ -297,7 +297,7 @@ describe('PATCH as a merge patch (RFC 7396)', () => {
     due_timezone: 'Europe/Paris',
   }
 
-  test('absent keeps, null clears where a field may be null', async () => {
+  test('a field left out keeps its value, and null clears one that may be null', async () => {
     const { request } = await newTask(full)
     const headers = { 'content-type': 'application/merge-patch+json' }
     const patch = async (json: object) =>

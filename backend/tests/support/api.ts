@@ -13,6 +13,7 @@ import { createRateLimits } from '../../http/rate-limit.ts'
 import { serve } from '../../server.ts'
 import type { Task } from '../../tasks/schemas.ts'
 import { countingCheck } from './counting-check.ts'
+import { createConformance, type Conformance, type OpenApiDocument } from './openapi.ts'
 
 export const secret = 'the tests share this secret: 0123456789'
 export const frontEnd = 'http://localhost:3000'
@@ -34,7 +35,7 @@ export async function writeUncounted(sql: string): Promise<void> {
 
 /** The same, but for every statement. */
 export function databaseThat(query: Query): Database {
-  return { ...database, query, queryFor: () => query }
+  return { ...database, query, queryFor: () => query, queryWithin: () => query }
 }
 
 /** Once, after the tests of all files. */
@@ -61,6 +62,19 @@ export type RequestOptions = {
 
 export type TaskBody = Task
 
+let conformance: Promise<Conformance> | undefined
+
+/** What the OpenAPI document says of answers. It is the same whatever the settings are. */
+export async function readConformance(): Promise<Conformance> {
+  conformance ??= (async () => {
+    const api = startApi()
+    const document = (await (await fetch(`${api.origin}/docs/json`)).json()) as OpenApiDocument
+    await api.stop()
+    return createConformance(document)
+  })()
+  return conformance
+}
+
 /** The real app on a real port, logging into `lines`. */
 export function startApi({
   settings = {},
@@ -86,6 +100,7 @@ export function startApi({
   const server = serve(app, { host: '127.0.0.1', port: 0 })
   const origin = server.url.origin
 
+  /** @throws Error if the answer is not one that the OpenAPI document declares */
   async function request<Body = unknown>(
     method: string,
     path: string,
@@ -101,7 +116,12 @@ export function startApi({
       ...((body ?? json) !== undefined && { body: body ?? JSON.stringify(json) }),
     })
     const text = await response.text()
-    return { status: response.status, headers: response.headers, body: parse<Body>(text), text }
+    const answer = { status: response.status, headers: response.headers, text }
+    const { pathname } = new URL(path, origin)
+    const problems = (await readConformance()).problems(method, pathname, answer)
+    if (problems.length > 0)
+      throw new Error(`${method} ${path}: ${response.status} ${text}: ${problems.join('; ')}`)
+    return { ...answer, body: parse<Body>(text) }
   }
 
   return {
@@ -156,5 +176,5 @@ export async function rowsOf(user: string): Promise<Row[]> {
   return database.query<Row>`
     select id, user_id, title, description, completed,
       created_at::text as created_at, updated_at::text as updated_at
-    from tasks where user_id = ${user} and deleted_at is null order by id`
+    from todo_api.tasks where user_id = ${user} and deleted_at is null order by id`
 }

@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 export type Received = { status: number; headers: Headers; text: string }
 
 /**
- * One HTTP/1.1 connection, one request after the other on it. `fetch` will not do where lost requests
+ * One HTTP/1.1 connection, one request after the other on it. `fetch` will not do when lost requests
  * are counted: it sends a request again by itself when a kept connection is closed under it.
  */
 export async function openConnection(port: number) {
@@ -39,7 +39,7 @@ export async function openConnection(port: number) {
   return {
     /** Whether the last answer said that it is the last one, or the connection is gone. */
     isClosed: () => isClosed,
-    /** @throws Error where the connection ends without a whole answer */
+    /** @throws Error if the connection ends without a whole answer */
     async request(
       method: string,
       path: string,

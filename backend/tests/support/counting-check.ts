@@ -16,24 +16,24 @@ export const countingCheck = `
     return null;
   end $$;
 
-  create or replace trigger remember_counting after insert or update on task_lists
+  create or replace trigger remember_counting after insert or update on todo_api.task_lists
   for each row execute function remember_counting();
 
   create or replace function refuse_uncounted() returns trigger language plpgsql as $$
   declare
-    task tasks := case when tg_op = 'DELETE' then old else new end;
+    task todo_api.tasks := case when tg_op = 'DELETE' then old else new end;
     bookkeeping constant text[] := '{version,change,created_change,restored_change}';
     list record;
   begin
     if current_setting('tests.uncounted', true) = 'yes' then return null; end if;
     select counter, purged_through, since into list
-    from task_lists left join counted on counted.user_id = task_lists.user_id and transaction = pg_current_xact_id()
+    from todo_api.task_lists left join counted on counted.user_id = task_lists.user_id and transaction = pg_current_xact_id()
     where task_lists.user_id = task.user_id;
 
     if tg_op = 'DELETE' then
       if list.purged_through >= task.change then return null; end if;
       if list.since is null or not exists (
-        select from deleted_tasks
+        select from todo_api.deleted_tasks
         where id = task.id and user_id = task.user_id and change <= list.counter
           and (change = old.change or change > list.since)
       ) then
@@ -48,7 +48,7 @@ export const countingCheck = `
         task.id, new.change, list.since, list.counter
         using constraint = 'every_write_to_tasks_counts';
     end if;
-    if exists (select from tasks where user_id = new.user_id and change = new.change and id <> new.id) then
+    if exists (select from todo_api.tasks where user_id = new.user_id and change = new.change and id <> new.id) then
       raise 'task % was written with the number % of another task', task.id, new.change
         using constraint = 'every_write_to_tasks_counts';
     end if;
@@ -60,6 +60,6 @@ export const countingCheck = `
     return null;
   end $$;
 
-  create or replace trigger refuse_uncounted after insert or update or delete on tasks
+  create or replace trigger refuse_uncounted after insert or update or delete on todo_api.tasks
   for each row execute function refuse_uncounted();
 `

@@ -5,9 +5,9 @@ import type { Sql } from 'postgres'
 /** Fills a user's list with tasks as large as they can be, 8.8 KB each. */
 export async function fillList(admin: Sql, owner: string, tasks: number): Promise<void> {
   await admin`
-    insert into task_lists (user_id, counter, task_count) values (${owner}, ${tasks}, ${tasks})`
+    insert into todo_api.task_lists (user_id, counter, task_count) values (${owner}, ${tasks}, ${tasks})`
   await admin`
-    insert into tasks (user_id, change, created_change, title, description, tags)
+    insert into todo_api.tasks (user_id, change, created_change, title, description, tags)
     select
       ${owner}, number, number, repeat('😀', 200), repeat('😀', 1000),
       array(select repeat('😀', 48) || tag from generate_series(10, 29) tag)

@@ -1,4 +1,4 @@
-# Sourced by what needs programs beside Bun: the system tests, the benchmark and the battery.
+# Sourced by what needs programs besides Bun: the system tests, the benchmark and the battery.
 # On Debian, as root, what is missing is installed.
 PATH=$PATH:/usr/sbin
 

@@ -10,7 +10,7 @@ afterAll(async () => {
   await postgres.close()
 })
 
-const patience = 120_000 // ms, for all of them
+const patience = 240_000 // ms, for all of them
 
 test(
   'every API test passes on PostgreSQL behind PgBouncer, by a URL as Neon writes it',
@@ -35,7 +35,7 @@ test(
     process.stderr.write(output)
     expect(await run.exited).toBe(0)
     expect(output).toMatch(/^ *[1-9]\d* pass$/m)
-    const kept = await postgres.admin`select from tasks`
+    const kept = await postgres.admin`select from todo_api.tasks`
     expect(kept.length).toBeGreaterThan(0)
   },
   patience,

@@ -101,7 +101,7 @@ describe.each(servers)('$name', ({ request, database, identifies }) => {
     return databases[database].query<Record<string, unknown>>`
       select title, description, completed, priority::text, array_to_string(tags, ',') as tags, due_date::text,
         completed_at is not null as has_completed_at, version::int
-      from tasks where user_id = ${user} order by id`
+      from todo_api.tasks where user_id = ${user} order by id`
   }
 
   const milk = {

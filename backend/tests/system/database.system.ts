@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { startProxy } from '../../battery/proxy.ts'
+import { startProxy } from '../support/proxy.ts'
 import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect, DatabaseUnavailable, type Database } from '../../db/pool.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
@@ -185,7 +185,9 @@ describe.each([
 
   async function recorded(url: string): Promise<string[]> {
     return use(url, async ({ query }) => {
-      const rows = await query<{ name: string }>`select name from schema_migrations order by name`
+      const rows = await query<{
+        name: string
+      }>`select name from todo_api.schema_migrations order by name`
       return rows.map(({ name }) => name)
     })
   }
@@ -243,18 +245,18 @@ describe.each([
     const before = migrations.findIndex(({ name }) => name === '0004_recount')
     await use(url, async (database) => migrate(database, migrations.slice(0, before)))
     const admin = postgres.connectAsSuperuser(new URL(url).pathname.slice(1))
-    await admin`insert into task_lists (user_id, counter, task_count) values ('alice', 7, 3)`
+    await admin`insert into todo_api.task_lists (user_id, counter, task_count) values ('alice', 7, 3)`
     const session = await admin.reserve()
     await session`begin`
-    await session`update task_lists set counter = 8, task_count = 4`
-    await session`insert into tasks (user_id, title, change) values ('alice', 'Only', 8)`
+    await session`update todo_api.task_lists set counter = 8, task_count = 4`
+    await session`insert into todo_api.tasks (user_id, title, change) values ('alice', 'Only', 8)`
     const migrating = use(url, migrate)
     await eventually('it waits for the write', async () => (await postgres.waiting()) > 0)
     await session`commit`
     session.release()
     await migrating
     const rows = await admin`
-      select counter::int, task_count, purged_through::int from task_lists where user_id = 'alice'`
+      select counter::int, task_count, purged_through::int from todo_api.task_lists where user_id = 'alice'`
     expect([...rows]).toEqual([{ counter: 9, task_count: 1, purged_through: 9 }])
     await admin.end()
   })

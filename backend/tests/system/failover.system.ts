@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from 'bun:test'
-import { startProxy } from '../../battery/proxy.ts'
+import { startProxy } from '../support/proxy.ts'
 import { newUser } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { databaseUrl, startPostgres } from '../support/postgres.ts'

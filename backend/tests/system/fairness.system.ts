@@ -17,7 +17,9 @@ describe('a user whose writes all wait for one row', () => {
       ...greedy,
       json: { title: 'Locked' },
     })
-    const release = await postgres.hold(`select from tasks where id = ${task.id} for update`)
+    const release = await postgres.hold(
+      `select from todo_api.tasks where id = ${task.id} for update`,
+    )
     const toggle = `/api/tasks/${task.id}/complete`
     const flood = Array.from({ length: 520 }, async () =>
       statusOf(sendAndNotRead(server.origin, 'PATCH', toggle, greedy)),
@@ -48,7 +50,9 @@ describe('a user whose writes all wait for one row', () => {
       ...greedy,
       json: { title: 'Locked' },
     })
-    const release = await postgres.hold(`select from tasks where id = ${task.id} for update`)
+    const release = await postgres.hold(
+      `select from todo_api.tasks where id = ${task.id} for update`,
+    )
     const flood = Array.from({ length: 40 }, async () =>
       server.request('PATCH', `/api/tasks/${task.id}/complete`, greedy),
     )

@@ -23,7 +23,7 @@ function expectUnavailable({ status, headers, body }: Answer): void {
 
 async function titlesOf(user: string): Promise<string[]> {
   const rows = await postgres.admin<{ title: string }[]>`
-    select title from tasks where user_id = ${user} order by title`
+    select title from todo_api.tasks where user_id = ${user} order by title`
   return rows.map(({ title }) => title)
 }
 
@@ -124,7 +124,7 @@ describe.each([
       json: { title: 'Before' },
     })
     const one = `/api/tasks/${kept.body.id}`
-    const release = await postgres.hold('lock table tasks in access exclusive mode')
+    const release = await postgres.hold('lock table todo_api.tasks in access exclusive mode')
     try {
       const changes = [
         server.request('PUT', one, { token, json: { title: 'Changed' } }),

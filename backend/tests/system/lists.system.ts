@@ -86,7 +86,7 @@ describe('prepared statements on a connection', () => {
     }
     expect(await prepared()).toBeLessThanOrEqual(256)
     const [task] = await database.query<{ version: number }>`
-      select version from tasks where user_id = ${user}`
+      select version from todo_api.tasks where user_id = ${user}`
     expect(task!.version).toBeGreaterThan(500)
   })
 })
@@ -183,7 +183,7 @@ describe('the longest search in the most text', () => {
   ])('is answered within a second and a half: %s', async (_, q, text) => {
     const { id } = await newUser()
     await database.query`
-      insert into tasks (user_id, title, description, change)
+      insert into todo_api.tasks (user_id, title, description, change)
       select ${id}, 'x', ${text}, n from generate_series(1, ${most}::int) n`
     const list = createTaskList(database)
     await list(id, { q: 'a', limit: 1 }, undefined)

@@ -69,7 +69,7 @@ test('the README’s snippet keeps two tabs the same, through a restart of the s
   await create('After the restart')
   await bothShow('Second, changed', 'After the restart')
   const rows =
-    await postgres.admin`select title from tasks where user_id = ${user} and deleted_at is null`
+    await postgres.admin`select title from todo_api.tasks where user_id = ${user} and deleted_at is null`
   expect(rows).toHaveLength(2)
   await server.end()
 })

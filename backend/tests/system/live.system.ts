@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { startProxy } from '../../battery/proxy.ts'
-import { createRandom } from '../../battery/random.ts'
+import { startProxy } from '../support/proxy.ts'
+import { createRandom } from '../support/random.ts'
 import { newUser, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { openEvents } from '../support/events.ts'

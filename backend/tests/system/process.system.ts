@@ -45,7 +45,7 @@ test('a server that is told to stop answers the requests that it has, and exits 
   // One user has half of the connections at most.
   const users = [await newUser(), await newUser()]
   const server = await startServer(url, settings)
-  const release = await postgres.hold('lock table tasks in access exclusive mode')
+  const release = await postgres.hold('lock table todo_api.tasks in access exclusive mode')
   const titles = Array.from({ length: 30 }, (_, number) => `In flight ${number}`)
   const answers = titles.map(async (title, number) =>
     server.request('POST', '/api/tasks', { ...users[number % 2], json: { title } }),
@@ -60,7 +60,7 @@ test('a server that is told to stop answers the requests that it has, and exits 
   expect((await Promise.all(answers)).map(({ status }) => status)).toEqual(titles.map(() => 201))
   expect(await server.exited).toBe(0)
   const rows = await postgres.admin`
-    select title from tasks where user_id in ${postgres.admin(users.map(({ id }) => id))}`
+    select title from todo_api.tasks where user_id in ${postgres.admin(users.map(({ id }) => id))}`
   expect(rows.map(({ title }) => String(title)).toSorted()).toEqual(titles.toSorted())
 })
 

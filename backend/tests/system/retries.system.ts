@@ -37,35 +37,68 @@ const writes: [string, string, string, { json?: unknown; ifMatch?: string; isTra
 ]
 
 test.each(writes)(
-  '%s: a retry that waits for its first request is answered as it',
+  '%s: a retry that overlaps its first request is told to come back, and then answered as it',
   async (_, method, rest, { json, ifMatch, isTrashed = false }) => {
     const { token, id, path } = await newTask(isTrashed)
     const options: Options = {
       ...(json !== undefined && { json }),
       headers: { 'idempotency-key': 'overlaps', ...(ifMatch && { 'if-match': ifMatch }) },
     }
-    const release = await postgres.hold(`select from tasks where id = ${id} for update`)
-    const begun = first.request(method, path + rest, { token, ...options })
+    const ask = async (server: typeof first) =>
+      server.request(method, path + rest, { token, ...options })
+    const release = await postgres.hold(`select from todo_api.tasks where id = ${id} for update`)
+    const begun = ask(first)
     await eventually('the first waits', async () => (await postgres.waiting()) === 1)
-    const repeated = second.request(method, path + rest, { token, ...options })
-    await eventually('the retry waits', async () => (await postgres.waiting()) === 2)
+    for (const server of [first, second]) {
+      const { status, headers, body } = await ask(server)
+      expect([status, headers.get('retry-after')]).toEqual([409, '1'])
+      expect(body).toMatchObject({ code: 'idempotency_in_progress' })
+    }
     await release()
-    const answers = [await begun, await repeated]
-    const [done] = answers
-    expect(done!.status).toBe(method === 'DELETE' ? 204 : 200)
-    for (const { status, text } of answers)
-      expect([status, text]).toEqual([done!.status, done!.text])
-    expect(
-      answers.filter(({ headers }) => headers.get('idempotent-replayed') === 'true'),
-    ).toHaveLength(1)
+    const done = await begun
+    expect([done.status, done.headers.get('idempotent-replayed')]).toEqual([
+      method === 'DELETE' ? 204 : 200,
+      null,
+    ])
+    const again = await ask(second)
+    expect([again.status, again.text, again.headers.get('idempotent-replayed')]).toEqual([
+      done.status,
+      done.text,
+      'true',
+    ])
+  },
+)
+
+test.each(writes)(
+  '%s: retries at the same moment, on two servers, hear of no other end than the first',
+  async (_, method, rest, { json, ifMatch, isTrashed = false }) => {
+    const heard = new Set<number | string>()
+    for (let round = 0; round < 40; round += 1) {
+      const { token, path } = await newTask(isTrashed)
+      const options: Options = {
+        ...(json !== undefined && { json }),
+        headers: { 'idempotency-key': 'storm', ...(ifMatch && { 'if-match': ifMatch }) },
+      }
+      for (const answer of await atOnce(3, token, path + rest, options, method))
+        heard.add(codeOf(answer))
+    }
+    expect([...heard].filter((code) => code !== 'idempotency_in_progress')).toEqual([
+      method === 'DELETE' ? 204 : 200,
+    ])
   },
 )
 
 /** Sends a request to both servers at once, some times each. */
-async function atOnce(times: number, token: string, path: string, options: Options) {
+async function atOnce(
+  times: number,
+  token: string,
+  path: string,
+  options: Options,
+  method = 'POST',
+) {
   const each = Array.from({ length: times }, async () => [
-    first.request('POST', path, { token, ...options }),
-    second.request('POST', path, { token, ...options }),
+    first.request(method, path, { token, ...options }),
+    second.request(method, path, { token, ...options }),
   ])
   return Promise.all((await Promise.all(each)).flat())
 }
@@ -92,9 +125,9 @@ test('a key that is just a day old does the new request once, however many send 
     const options = { json: { title: 'Daily' }, headers: { 'idempotency-key': 'daily' } }
     await first.request('POST', '/api/tasks', { token, ...options })
     await postgres.admin`
-      update idempotency_keys set created_at = now() - interval '24 hours' where user_id = ${user}`
+      update todo_api.idempotency_keys set created_at = now() - interval '24 hours' where user_id = ${user}`
     for (const answer of await atOnce(4, token, '/api/tasks', options)) heard.add(codeOf(answer))
-    expect(await postgres.admin`select from tasks where user_id = ${user}`).toHaveLength(2)
+    expect(await postgres.admin`select from todo_api.tasks where user_id = ${user}`).toHaveLength(2)
   }
   expect([...heard].filter((code) => code !== 'idempotency_in_progress')).toEqual([201])
 })

@@ -112,7 +112,7 @@ const byTitle = ([one]: [string, number], [other]: [string, number]) => (one < o
 /** Title and version of each, past the API. */
 async function tasksOf(user: string): Promise<[string, number][]> {
   const rows = await postgres.admin<{ title: string; version: number }[]>`
-    select title, version::int from tasks where user_id = ${user}`
+    select title, version::int from todo_api.tasks where user_id = ${user}`
   return rows.map(({ title, version }) => [title, version])
 }
 
@@ -154,7 +154,7 @@ test('four servers that start at once on an empty database migrate it once, and 
   )
   const migrated = async () =>
     fresh.query<{ name: string; at: string }>`
-      select name, applied_at::text as at from schema_migrations order by name`
+      select name, applied_at::text as at from todo_api.schema_migrations order by name`
   try {
     const first = await Promise.all(ports.map(async () => start(0, { database: name })))
     const applied = await migrated()
@@ -177,7 +177,7 @@ test('the connections to PostgreSQL are those of the pool, and one per server th
   await eventually('each server listens', async () => (await listening()) === servers.length)
 
   // More requests than all processes have connections: 4 times 10 to the pooler, which has 20.
-  const release = await postgres.hold('lock table tasks in access exclusive mode')
+  const release = await postgres.hold('lock table todo_api.tasks in access exclusive mode')
   const answers = servers.flatMap(({ request }) =>
     Array.from({ length: 15 }, async () => request('GET', '/api/tasks', { token })),
   )

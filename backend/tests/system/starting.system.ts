@@ -117,14 +117,20 @@ describe('a role that may read and write and not create', () => {
   test('is told what it lacks while there is something to migrate, and serves afterwards', async () => {
     await postgres.admin.unsafe(`create role app login password '${password}'`)
     const database = await postgres.createDatabase()
-    const lacks = `The role app of DATABASE_URL lacks a right to change the tables of ${database}. Start one server with the role that owns them; once that is done, app needs only to read and write them.`
+    const lacks = `The role app of DATABASE_URL lacks a right to change the tables of ${database}. Start one server with the role that owns them and may create schemas; once that is done, app needs only to use the schema todo_api, and to read and write its tables.`
     expect((await refusal(urlOf(database))).said).toBe(
-      `The table schema_migrations cannot be created: permission denied for schema public (SQLSTATE 42501). ${lacks}`,
+      `The schema todo_api cannot be made: permission denied for database ${database} (SQLSTATE 42501). ${lacks}`,
     )
     const byOwner = await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))
     await byOwner.end()
     const admin = postgres.connectAsSuperuser(database)
-    await admin.unsafe('grant select, insert, update, delete on all tables in schema public to app')
+    const unusable = 'The table todo_api.schema_migrations cannot be read'
+    expect((await refusal(urlOf(database))).said).toBe(
+      `${unusable}: SQLSTATE 42501 in aclcheck_error. ${lacks}`,
+    )
+    await admin.unsafe(`
+      grant usage on schema todo_api to app;
+      grant select, insert, update, delete on all tables in schema todo_api to app`)
 
     const server = await startServer(urlOf(database))
     const { token } = await newUser()
@@ -138,8 +144,8 @@ describe('a role that may read and write and not create', () => {
     expect((await server.request('POST', '/api/tasks/events/ticket', { token })).status).toBe(201)
     await server.end()
 
-    await admin`delete from schema_migrations where name = (select max(name) from schema_migrations)`
-    await admin`revoke insert on schema_migrations from app`
+    await admin`delete from todo_api.schema_migrations where name = (select max(name) from todo_api.schema_migrations)`
+    await admin`revoke insert on todo_api.schema_migrations from app`
     expect((await refusal(urlOf(database))).said).toMatch(
       /^Migration \w+ failed and was rolled back: permission denied for table schema_migrations \(SQLSTATE 42501\)\. The role app of DATABASE_URL lacks a right/,
     )

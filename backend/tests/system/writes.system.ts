@@ -26,7 +26,9 @@ test('while the first request with a key still runs, a second is told to come ba
   const server = await startServer(url)
   await server.request('POST', '/api/tasks', { token, json: { title: 'There is a list' } })
   const options = { token, json, headers: { 'idempotency-key': 'slow' } }
-  const release = await postgres.hold(`select from task_lists where user_id = '${user}' for update`)
+  const release = await postgres.hold(
+    `select from todo_api.task_lists where user_id = '${user}' for update`,
+  )
   const first = server.request<TaskBody>('POST', '/api/tasks', options)
   await eventually('the first waits', async () => (await postgres.waiting()) === 1)
   const second = await server.request('POST', '/api/tasks', options)
@@ -45,17 +47,18 @@ test('a server that is killed between the write and the answer leaves one row, a
   const first = await startServer(url)
   const options = { token, json, headers: { 'idempotency-key': 'killed' } }
   // The statement waits at its very end, where it writes the key down.
-  const release = await postgres.hold('lock table idempotency_keys in share mode')
+  const release = await postgres.hold('lock table todo_api.idempotency_keys in share mode')
   const lost = first.request('POST', '/api/tasks', options).catch(() => 'lost')
   await eventually('it waits', async () => {
     const waiting = await postgres.admin`
-      select from pg_stat_activity where wait_event_type = 'Lock' and query like '%pg_try_advisory_xact_lock(hashtextextended%'`
+      select from pg_stat_activity where wait_event_type = 'Lock' and query like '%input as materialized%'`
     return waiting.length === 1
   })
   await first.end('SIGKILL')
   expect(await lost).toBe('lost')
   await release()
-  const count = async () => (await postgres.admin`select from tasks where user_id = ${user}`).length
+  const count = async () =>
+    (await postgres.admin`select from todo_api.tasks where user_id = ${user}`).length
   const second = await startServer(url)
   const answers = [
     await second.request('POST', '/api/tasks', options),
@@ -88,7 +91,7 @@ test('who reads by the counter misses no change, however many write at once', as
   for (let isLast = false; !isLast;) {
     isLast = running === 0
     const rows = await reader.query<{ id: number; change: number }>`
-      select id, change from tasks where user_id = ${user} and change > ${last} order by change limit 7`
+      select id, change from todo_api.tasks where user_id = ${user} and change > ${last} order by change limit 7`
     for (const { id, change } of rows) {
       expect(change).toBeGreaterThan(last)
       last = change
@@ -98,7 +101,7 @@ test('who reads by the counter misses no change, however many write at once', as
   }
   await Promise.all(work)
   const all = await reader.query<{ id: number; change: number }>`
-    select id, change from tasks where user_id = ${user}`
+    select id, change from todo_api.tasks where user_id = ${user}`
   expect(all).toHaveLength(each * 8)
   for (const { id, change } of all) expect([id, seen.get(id)]).toEqual([id, change])
   expect(new Set(all.map(({ change }) => change)).size).toBe(all.length)

@@ -7,7 +7,7 @@ import { connect, DatabaseUnavailable, StatementFailed, type Database } from '..
 import { DirectoryInUse } from '../../db/data-directory.ts'
 import { embeddedVersion, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
-import { createTaskChanges } from '../../sync/changes.ts'
+import { createChangeFeed } from '../../sync/changes.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 
 let embedded: EmbeddedDatabase
@@ -31,7 +31,7 @@ describe('migrations', () => {
     expect(await migrate(empty)).toEqual(names)
     expect(await migrate(empty)).toEqual([])
     const rows = await empty.query<{ name: string }>`
-      select name from schema_migrations order by name`
+      select name from todo_api.schema_migrations order by name`
     expect(rows.map(({ name }) => name)).toEqual(names)
     await empty.close()
     await fresh.close()
@@ -42,7 +42,7 @@ describe('migrations', () => {
     const filled = connect({ socket: old.socket })
     await migrate(filled, migrations.slice(0, 1))
     await filled.script(
-      `insert into tasks (user_id, title, description, completed, created_at, updated_at) values
+      `insert into todo_api.tasks (user_id, title, description, completed, created_at, updated_at) values
          ('alice', 'First', null, false, '2026-01-01T00:00:00.123456Z', '2026-01-01T00:00:00.123456Z'),
          ('bob', 'His', 'text', true, '2026-01-02T00:00:00Z', '2026-01-03T00:00:00Z'),
          ('alice', 'Second', '', true, '2026-01-04T00:00:00Z', '2026-01-05T00:00:00.5Z')`,
@@ -50,12 +50,12 @@ describe('migrations', () => {
     )
     const before = await filled.query`
       select id, user_id, title, description, completed, created_at::text, updated_at::text
-      from tasks order by id`
+      from todo_api.tasks order by id`
     await migrate(filled)
     expect(
       await filled.query`
         select id, user_id, title, description, completed, created_at::text, updated_at::text
-        from tasks order by id`,
+        from todo_api.tasks order by id`,
     ).toEqual(before)
     const store = createTaskStore(filled, { maxTasksPerUser: 10 })
     expect(JSON.parse((await store.find('alice', 3)).json)).toEqual({
@@ -76,13 +76,13 @@ describe('migrations', () => {
     })
     await store.create('alice', { title: 'Third' }, {})
     expect(
-      await filled.query`select user_id, counter, task_count from task_lists order by user_id`,
+      await filled.query`select user_id, counter, task_count from todo_api.task_lists order by user_id`,
     ).toEqual([
       { user_id: 'alice', counter: 4, task_count: 3 },
       { user_id: 'bob', counter: 2, task_count: 1 },
     ])
     expect(
-      await filled.query`select title, change from tasks where user_id = 'alice' order by change`,
+      await filled.query`select title, change from todo_api.tasks where user_id = 'alice' order by change`,
     ).toEqual([
       { title: 'First', change: 1 },
       { title: 'Second', change: 2 },
@@ -101,7 +101,7 @@ describe('migrations', () => {
       migrations.filter(({ name }) => name !== '0004_recount'),
     )
     const store = createTaskStore(mixed, { maxTasksPerUser: 10 })
-    const changes = createTaskChanges(mixed)
+    const changes = createChangeFeed(mixed)
     for (const title of ['Kept', 'Trashed', 'Gone']) await store.create('alice', { title }, {})
     await store.remove('alice', 2, {})
     const { token } = await changes.since('alice', undefined, 10)
@@ -109,14 +109,14 @@ describe('migrations', () => {
     for (const id of [2, 3])
       await mixed.query`
         with list as (
-          update task_lists set counter = counter + 1, task_count = task_count - 1
+          update todo_api.task_lists set counter = counter + 1, task_count = task_count - 1
           where user_id = 'alice' returning counter
         )
-        delete from tasks using list where tasks.user_id = 'alice' and id = ${id}`
+        delete from todo_api.tasks using list where tasks.user_id = 'alice' and id = ${id}`
     const misled = await changes.since('alice', token, 10)
     expect(misled).toMatchObject({ items: '[]', deleted: '[]' })
     const countOf = async () =>
-      mixed.query`select task_count from task_lists where user_id = 'alice'`
+      mixed.query`select task_count from todo_api.task_lists where user_id = 'alice'`
     expect(await countOf()).toEqual([{ task_count: 0 }])
 
     await migrate(mixed)
@@ -139,8 +139,8 @@ describe('migrations', () => {
     const position = migrations.findIndex(({ name }) => name === '0006_zones_with_summer_time')
     await migrate(filled, migrations.slice(0, position))
     await filled.script(
-      `insert into task_lists (user_id, counter, task_count) values ('alice', 5, 5), ('bob', 1, 1);
-       insert into tasks (user_id, title, change, due_date, due_time, due_timezone) values
+      `insert into todo_api.task_lists (user_id, counter, task_count) values ('alice', 5, 5), ('bob', 1, 1);
+       insert into todo_api.tasks (user_id, title, change, due_date, due_time, due_timezone) values
          ('alice', 'summer', 1, '2026-07-01', '09:30', 'CET'),
          ('alice', 'winter', 2, '2026-01-01', '09:30', 'CET'),
          ('alice', 'all day', 3, '2026-07-01', null, 'EET'),
@@ -154,7 +154,7 @@ describe('migrations', () => {
       await filled.query`
         select title, due_timezone, change, version,
           to_char(due_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI') as due_at
-        from tasks order by id`,
+        from todo_api.tasks order by id`,
     ).toEqual([
       { title: 'summer', due_timezone: 'CET', change: 6, version: 2, due_at: '2026-07-01 07:30' },
       { title: 'winter', due_timezone: 'CET', change: 2, version: 1, due_at: '2026-01-01 08:30' },
@@ -175,12 +175,33 @@ describe('migrations', () => {
       },
       { title: 'never', due_timezone: null, change: 1, version: 1, due_at: null },
     ])
-    expect(await filled.query`select user_id, counter from task_lists order by user_id`).toEqual([
+    expect(
+      await filled.query`select user_id, counter from todo_api.task_lists order by user_id`,
+    ).toEqual([
       { user_id: 'alice', counter: 7 },
       { user_id: 'bob', counter: 1 },
     ])
     await filled.close()
     await old.close()
+  })
+
+  test('leave tables that can be split by user: every key begins with the user', async () => {
+    const keys = await database.query`
+      select indexrelid::regclass::text as key, attname as first
+      from pg_index
+        join pg_class on pg_class.oid = indrelid
+        join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+      where indisunique and relnamespace = 'todo_api'::regnamespace
+        and relname not in ('schema_migrations', 'epoch')
+      order by key`
+    expect(keys).toEqual(
+      ['deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'tasks'].map(
+        (table) => ({
+          key: `todo_api.${table}_pkey`,
+          first: 'user_id',
+        }),
+      ),
+    )
   })
 
   test('one that fails is rolled back whole and named', async () => {
@@ -338,7 +359,7 @@ describe('the embedded database', () => {
     const first = await startEmbedded(directory)
     const writer = connect({ socket: first.socket })
     await migrate(writer)
-    await writer.query`insert into tasks (user_id, title) values ('alice', 'Kept')`
+    await writer.query`insert into todo_api.tasks (user_id, title) values ('alice', 'Kept')`
     await expect(startEmbedded(directory)).rejects.toBeInstanceOf(DirectoryInUse)
     await writer.close()
     await first.close()
@@ -346,7 +367,7 @@ describe('the embedded database', () => {
     const second = await startEmbedded(directory)
     const reader = connect({ socket: second.socket })
     expect(await migrate(reader)).toEqual([])
-    expect(await reader.query`select user_id, title from tasks`).toEqual([
+    expect(await reader.query`select user_id, title from todo_api.tasks`).toEqual([
       { user_id: 'alice', title: 'Kept' },
     ])
     await reader.close()

@@ -57,7 +57,7 @@ const problemOf = (history: History) => {
 }
 
 describe('a history is explained', () => {
-  test('where writes at the same time took effect in either order', () => {
+  test('if writes at the same time took effect in either order', () => {
     const history = after({
       writes: [
         done(rename('B'), [3, 9], 3, renamed('B')),
@@ -72,7 +72,7 @@ describe('a history is explained', () => {
     expect(judge(history)).toEqual({ effects: 3 })
   })
 
-  test('where a write without an answer took effect, or did not', () => {
+  test('if a write without an answer took effect, and if it did not', () => {
     const lost = unknown(rename('A'), 3)
     expect(judge(after({ writes: [lost], last: { version: 2, state: renamed('A') } }))).toEqual({
       effects: 2,
@@ -82,7 +82,7 @@ describe('a history is explained', () => {
     })
   })
 
-  test('where the versions of deletions are found in the gaps', () => {
+  test('if the versions of deletions are found in the gaps', () => {
     const history = after({
       writes: [
         done({ does: 'remove' }, [3, 4]),

@@ -1,11 +1,11 @@
 import { connect } from 'node:net'
-import type { Answer } from '../openapi.ts'
+import type { WireAnswer } from './openapi.ts'
 
 /** Requests as bytes, and answers read as strictly as RFC 9112 lets one. */
 
 export type Message = {
   method?: string
-  /** What stands in the request line, with the query. */
+  /** As the request line has it, with the query. */
   target: string
   headers?: Record<string, string>
   body?: string | Uint8Array
@@ -27,14 +27,17 @@ export function bytesOf({ method = 'GET', target, headers = {}, body }: Message)
 }
 
 export type Exchange = {
-  answers: Answer[]
+  answers: WireAnswer[]
   /** How it ended: all answers came, or the server closed before that, or nobody did anything. */
   ending: 'answered' | 'closed' | 'late'
 }
 
 export type ExchangeOptions = {
+  /** The methods of the requests in the bytes: one answer is awaited for each. */
   to?: string[]
+  /** Whether our side of the connection is closed after the bytes. */
   ended?: boolean
+  /** Waits no longer than for this. Default: a deadline. */
   until?: Promise<unknown>
 }
 
@@ -43,10 +46,7 @@ const deadline = 10_000 // ms
 /**
  * Sends bytes on a connection of its own and waits for answers to them.
  *
- * @param to the methods of the requests in the bytes: one answer is awaited for each
- * @param ended whether our side of the connection is closed after the bytes
- * @param until waits no longer than for this, and otherwise for the deadline
- * @throws where what comes back is not HTTP
+ * @throws Error if what comes back is not HTTP
  */
 export async function exchange(
   port: number,
@@ -84,8 +84,8 @@ export async function exchange(
 }
 
 /** The answers that are whole. */
-function readAnswers(bytes: Buffer, to: string[], isClosed: boolean): Answer[] {
-  const answers: Answer[] = []
+function readAnswers(bytes: Buffer, to: string[], isClosed: boolean): WireAnswer[] {
+  const answers: WireAnswer[] = []
   let at = 0
   while (answers.length < to.length) {
     const headEnd = bytes.indexOf('\r\n\r\n', at)
@@ -107,16 +107,15 @@ function readAnswers(bytes: Buffer, to: string[], isClosed: boolean): Answer[] {
   return answers
 }
 
-function readHead(head: string): Pick<Answer, 'status' | 'headers'> {
+function readHead(head: string): Pick<WireAnswer, 'status' | 'headers'> {
   const [statusLine, ...lines] = head.split('\r\n')
   const [, status] = /^HTTP\/1\.1 (\d{3})(?: .*)?$/.exec(statusLine!) ?? []
   if (status === undefined) throw new Error(`This is no status line: ${statusLine}`)
-  const headers = new Map<string, string>()
+  const headers = new Headers()
   for (const line of lines) {
     const [, name, value] = /^([\w!#$%&'*+.^`|~-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? []
     if (name === undefined) throw new Error(`This is no header: ${line}`)
-    const before = headers.get(name.toLowerCase())
-    headers.set(name.toLowerCase(), before === undefined ? value! : `${before}, ${value}`)
+    headers.append(name, value!)
   }
   return { status: Number(status), headers }
 }
@@ -124,12 +123,12 @@ function readHead(head: string): Pick<Answer, 'status' | 'headers'> {
 function readBody(
   bytes: Buffer,
   start: number,
-  headers: Answer['headers'],
+  headers: WireAnswer['headers'],
   isClosed: boolean,
 ): { text: string; end: number } | undefined {
   if (headers.get('transfer-encoding') === 'chunked') return readChunks(bytes, start)
   const length = headers.get('content-length')
-  const end = length === undefined ? (isClosed ? bytes.length : Infinity) : start + Number(length)
+  const end = length === null ? (isClosed ? bytes.length : Infinity) : start + Number(length)
   return end > bytes.length ? undefined : { text: bytes.toString('utf8', start, end), end }
 }
 

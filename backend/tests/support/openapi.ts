@@ -2,12 +2,7 @@ import Ajv from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 
 /** An answer as it came over the wire. */
-export type Answer = {
-  status: number
-  /** In lower case; of a repeated one the values with commas between them. */
-  headers: Map<string, string>
-  text: string
-}
+export type WireAnswer = { status: number; headers: Headers; text: string }
 
 export type OpenApiDocument = {
   paths: Record<string, Record<string, Operation>>
@@ -49,7 +44,7 @@ export function createConformance(document: OpenApiDocument) {
       shape: new RegExp(`^${pattern.replaceAll(/\{\w+\}/g, '[^/]+')}/?$`),
     }))
 
-  function problemsOfHeaders(declared: Declared, { headers }: Answer): string[] {
+  function problemsOfHeaders(declared: Declared, { headers }: WireAnswer): string[] {
     const ours = new Map(
       Object.entries(declared.headers ?? {}).map(([name, header]) => [name.toLowerCase(), header]),
     )
@@ -59,7 +54,7 @@ export function createConformance(document: OpenApiDocument) {
         .map((name) => `the header ${name} is not declared`),
       ...[...ours].flatMap(([name, { required, schema }]) => {
         const value = headers.get(name)
-        if (value === undefined) return required ? [`the header ${name} is missing`] : []
+        if (value === null) return required ? [`the header ${name} is missing`] : []
         const isNumber = 'type' in schema && schema.type === 'integer'
         return compiled(schema)(isNumber ? Number(value) : value)
           ? []
@@ -68,10 +63,10 @@ export function createConformance(document: OpenApiDocument) {
     ]
   }
 
-  function problemsOfBody(declared: Declared, method: string, answer: Answer): string[] {
+  function problemsOfBody(declared: Declared, method: string, answer: WireAnswer): string[] {
     const [[mediaType, media] = []] = Object.entries(declared.content ?? {})
     if (method === 'HEAD' || mediaType === undefined || media === undefined)
-      return answer.text === '' ? [] : ['there is a body where none is declared']
+      return answer.text === '' ? [] : ['there is a body, and none is declared']
     const [given] = (answer.headers.get('content-type') ?? '').split(';')
     if (given !== mediaType) return [`the content type is ${given} and not ${mediaType}`]
     if (mediaType !== 'application/json') return []
@@ -91,7 +86,7 @@ export function createConformance(document: OpenApiDocument) {
     return pattern === undefined ? undefined : document.paths[pattern]?.[wanted]
   }
 
-  /** What an answer may be by the document: as its route says, or as is said beside the routes. */
+  /** What an answer may be by the document: as its route says, or as is said of all of them. */
   function declarationOf(method: string, path: string, status: number): Declared | undefined {
     const operation = operationOf(method, path)
     if (operation === undefined) return document.components.responses[status]
@@ -125,7 +120,9 @@ export function createConformance(document: OpenApiDocument) {
      * @param path without the query
      * @returns what the document does not declare
      */
-    problems(method: string, path: string, answer: Answer): string[] {
+    problems(method: string, path: string, answer: WireAnswer): string[] {
+      // The documentation is no part of the API that it describes.
+      if (/^\/docs(\/|$)/.test(path) && answer.status < 400) return []
       // Preflight requests are answered by the rules of CORS, which has its own.
       if (method === 'OPTIONS') return answer.status === 204 ? [] : ['OPTIONS is not answered 204']
       const declared = declarationOf(method, path, answer.status)
@@ -142,12 +139,13 @@ function either(one: Declared, other: Declared): Declared {
 }
 
 /** The same schema, taking no property that it does not name. */
-function closed(schema: unknown): object {
-  return JSON.parse(JSON.stringify(schema), (_, value: unknown) =>
-    typeof value === 'object' && value !== null && 'properties' in value
-      ? { additionalProperties: false, ...value }
-      : value,
-  ) as object
+function closed<Schema>(schema: Schema): Schema {
+  if (typeof schema !== 'object' || schema === null) return schema
+  if (Array.isArray(schema)) return schema.map(closed) as Schema
+  const within = Object.fromEntries(
+    Object.entries(schema).map(([name, value]) => [name, closed<unknown>(value)]),
+  )
+  return ('properties' in within ? { additionalProperties: false, ...within } : within) as Schema
 }
 
 /** Makes a thing once for each key. */

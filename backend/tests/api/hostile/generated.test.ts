@@ -1,6 +1,9 @@
+import { expect, test } from 'bun:test'
 import * as fc from 'fast-check'
-import { bearer, each, parsed, pathFor, userWithTask, type Probe } from './probe.ts'
-import type { Message } from './wire.ts'
+import { bearer, createProbe, parsed, pathFor } from '../../support/probe.ts'
+
+const probe = await createProbe()
+const runs = { bodies: 100, queries: 300 } // of each route; a failure prints the seed that repeats it
 
 const text = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 60 }),
@@ -61,55 +64,33 @@ const body = fc.oneof(
   },
 )
 
-/**
- * Generated bodies on every route with every method that could take one. What is accepted must be
- * what the document says the route takes, and must come back.
- */
-export async function tryGeneratedBodies(
-  probe: Probe,
-  { seed, runs }: { seed: number; runs: number },
-) {
-  const withBody = probe.conformance.operations.filter(
-    ({ method, path }) => method !== 'GET' && path.startsWith('/api/'),
-  )
-  await each(withBody, async ({ method, path }) => {
-    const { task, ...user } = await userWithTask(probe)
+const routes = probe.conformance.operations.filter(
+  ({ method, path }) => method !== 'GET' && path.startsWith('/api/'),
+)
+test.each(routes)(
+  '$method $path takes of generated bodies what the document says, and gives it back',
+  async ({ method, path }) => {
+    const { task, ...user } = await probe.userWithTask()
     const property = fc.asyncProperty(body, fc.boolean(), async (value, isUnderUser) => {
       const target = pathFor(path, task.id, isUnderUser ? user : undefined)
       const sent = JSON.stringify(value)
-      const message: Message = { method, target, headers: bearer(user), body: sent }
+      const message = { method, target, headers: bearer(user), body: sent }
       // A task that was deleted stays in the trash: 404 from then on.
-      const answer = await probe.attempt('a generated body', message)
-      if (answer === undefined || answer.status >= 300 || answer.text === '') return
-      const given: unknown = JSON.parse(sent)
-      if (!probe.conformance.takesBody(method, path, trimmed(given)))
-        throw new Error(`${sent} was accepted, which the document does not allow`)
+      const answer = await probe.send('a generated body', message)
+      if (answer.status >= 300 || answer.text === '') return
+      const given = trimmed(JSON.parse(sent))
+      expect([sent, probe.conformance.takesBody(method, path, given)]).toEqual([sent, true])
       const answered = parsed(answer.text)
-      for (const field of ['title', 'description', 'completed', 'priority', 'tags'])
-        if (
-          method !== 'DELETE' &&
-          isObject(given) &&
-          field in given &&
-          field in answered &&
-          takesField(path, field)
-        )
-          if (!Bun.deepEquals(answered[field], (trimmed(given) as Record<string, unknown>)[field]))
-            throw new Error(`${sent} came back as ${answer.text}`)
+      for (const field of fieldsOf(path))
+        if (isObject(given) && field in given && field in answered)
+          expect(answered[field]).toEqual(given[field])
     })
-    const outcome = await fc.check(property, { seed, numRuns: runs })
-    if (outcome.failed)
-      probe.report.violation(
-        `${method} ${path} with a generated body: ${String(outcome.errorInstance)}`,
-      )
-  })
-}
+    await fc.assert(property, { numRuns: runs.bodies })
+  },
+)
 
-/** Generated values for the parameters that a list knows, several at once and several times. */
-export async function tryGeneratedQueries(
-  probe: Probe,
-  { seed, runs }: { seed: number; runs: number },
-) {
-  const user = await userWithTask(probe)
+test('generated values for the parameters of a list are taken, or are 422', async () => {
+  const user = await probe.userWithTask()
   const known = probe.conformance.parametersOf('GET', '/api/tasks')
   const value = fc.oneof(
     text,
@@ -126,23 +107,24 @@ export async function tryGeneratedQueries(
       'UTC',
     ),
   )
-  const pairs = fc.array(fc.tuple(fc.constantFrom(...known, 'tag', 'unknown'), value), {
-    maxLength: 6,
-  })
-  for (const query of fc.sample(pairs, { seed, numRuns: runs })) {
-    const wellFormed = query.map(([name, given]): [string, string] => [name, given.toWellFormed()])
-    await probe.attempt(
-      'a generated query',
-      { target: `/api/tasks?${new URLSearchParams(wellFormed).toString()}`, headers: bearer(user) },
-      { expected: [200, 422] },
-    )
-  }
-}
+  const name = fc.constantFrom(...known, 'tag', 'unknown')
+  const property = fc.asyncProperty(
+    fc.array(fc.tuple(name, value), { maxLength: 6 }),
+    async (query) => {
+      const wellFormed = query.map(([key, given]): [string, string] => [key, given.toWellFormed()])
+      const target = `/api/tasks?${new URLSearchParams(wellFormed).toString()}`
+      await probe.send('a generated query', { target, headers: bearer(user) }, 200, 422)
+    },
+  )
+  await fc.assert(property, { numRuns: runs.queries })
+})
 
-const takesField = (path: string, field: string) =>
-  path === '/api/tasks' ||
-  path === '/api/tasks/{id}' ||
-  (path.endsWith('/complete') && field === 'completed')
+/** The fields that a route takes and gives back as they are. */
+function fieldsOf(path: string): string[] {
+  if (path.endsWith('/complete')) return ['completed']
+  if (path !== '/api/tasks' && path !== '/api/tasks/{id}') return []
+  return ['title', 'description', 'completed', 'priority', 'tags']
+}
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

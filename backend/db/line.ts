@@ -1,0 +1,134 @@
+import { QueueFull, WaitedTooLong } from './turns.ts'
+
+export type LineOptions<Request, Answer> = {
+  /**
+   * Sends requests to the database in one statement and gives their answers, in the same order.
+   *
+   * @param deadline how long it may take, in milliseconds
+   */
+  send: (requests: readonly Request[], deadline: number) => Promise<readonly Answer[]>
+  /**
+   * What only one request in a statement may name: the row that it changes. If given, a user's
+   * requests are in one statement at a time, because a second one would wait for the first.
+   */
+  rowOf?: (request: Request) => string | number | undefined
+  /** The most statements under way at a time. */
+  width: number
+  /** The most requests in a statement. */
+  most: number
+  /** From its arrival until a request is given up, in milliseconds. */
+  deadline: number
+  /** The most requests of one user that wait. */
+  longest: number
+}
+
+/**
+ * @param arrivedAt when the request came, on `performance.now()`, if that was not now
+ * @throws QueueFull, WaitedTooLong, and what `send` throws
+ */
+export type Line<Request, Answer> = (
+  owner: string,
+  request: Request,
+  arrivedAt?: number,
+) => Promise<Answer>
+
+type Waiting<Request, Answer> = {
+  owner: string
+  request: Request
+  arrivedAt: number
+  resolve: (answer: Answer) => void
+  reject: (error: unknown) => void
+}
+
+const betweenSweeps = 100 // ms
+
+/**
+ * Requests that wait at the same moment go to the database together. One that finds the line free is
+ * sent at once; what arrives while statements are under way is collected and goes in the next. No
+ * request waits for company, and a statement that is under way takes nobody in, so that no answer is
+ * older than its request.
+ *
+ * Users take turns: nobody has two requests in a statement before everybody who waits has one.
+ */
+export function createLine<Request, Answer>({
+  send,
+  rowOf,
+  width,
+  most,
+  deadline,
+  longest,
+}: LineOptions<Request, Answer>): Line<Request, Answer> {
+  type Entry = Waiting<Request, Answer>
+  /** What waits, by user, in the order of their turns. */
+  const waiting = new Map<string, Entry[]>()
+  const ownersUnderWay = new Set<string>()
+  let statements = 0
+  let sweeping: Timer | undefined
+
+  function takeTurns(): Entry[] {
+    const set: Entry[] = []
+    const rows = new Set<string | number>()
+    // A user who had a turn and has more to send goes to the end of the map, and so is met again.
+    for (const [owner, queue] of waiting) {
+      if (set.length === most) break
+      if (ownersUnderWay.has(owner)) continue
+      const row = rowOf?.(queue[0]!.request)
+      if (row !== undefined && rows.has(row)) continue
+      if (row !== undefined) rows.add(row)
+      set.push(queue.shift()!)
+      waiting.delete(owner)
+      if (queue.length > 0) waiting.set(owner, queue)
+    }
+    return set
+  }
+
+  function sendOn(): void {
+    while (statements < width && waiting.size > 0) {
+      const set = takeTurns()
+      if (set.length === 0) return
+      void sendTogether(set)
+    }
+  }
+
+  async function sendTogether(set: Entry[]): Promise<void> {
+    statements += 1
+    if (rowOf !== undefined) for (const { owner } of set) ownersUnderWay.add(owner)
+    const oldest = Math.min(...set.map(({ arrivedAt }) => arrivedAt))
+    const requests = set.map(({ request }) => request)
+    try {
+      const answers = await send(requests, Math.max(oldest + deadline - performance.now(), 1))
+      for (const [place, { resolve }] of set.entries()) resolve(answers[place]!)
+    } catch (error) {
+      for (const { reject } of set) reject(error)
+    } finally {
+      statements -= 1
+      if (rowOf !== undefined) for (const { owner } of set) ownersUnderWay.delete(owner)
+      sendOn()
+    }
+  }
+
+  /** Gives up those who have waited for as long as they may, behind statements that do not end. */
+  function sweep(): void {
+    const tooEarly = performance.now() - deadline
+    for (const [owner, queue] of waiting) {
+      while (queue.length > 0 && queue[0]!.arrivedAt <= tooEarly)
+        queue.shift()!.reject(new WaitedTooLong(`No turn within ${deadline} ms`))
+      if (queue.length === 0) waiting.delete(owner)
+    }
+    if (waiting.size > 0) return
+    clearInterval(sweeping)
+    sweeping = undefined
+  }
+
+  return async function ask(owner, request, arrivedAt = performance.now()) {
+    return new Promise((resolve, reject) => {
+      const queue = waiting.get(owner) ?? []
+      if (queue.length >= longest)
+        return reject(new QueueFull(`${longest} requests of one user wait already`))
+      queue.push({ owner, request, arrivedAt, resolve, reject })
+      waiting.set(owner, queue)
+      sendOn()
+      if (waiting.size > 0) sweeping ??= setInterval(sweep, betweenSweeps)
+    })
+  }
+}

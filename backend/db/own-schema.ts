@@ -1,0 +1,84 @@
+/**
+ * SQL that makes the schema of ours, todo_api, and moves our tables into it from wherever the version
+ * before, which named no schema, has made them: the search path finds the place. Somebody else's tables
+ * of the same names stay as they are. To be run in a transaction, under the lock of those that migrate.
+ *
+ * Servers of the version before go on. Under the old names there are views through which they write; the
+ * columns `ctid` are there because their purge goes by them. The type `task_priority` stays where it is:
+ * a type has one name only. No statement names it any more, so that a later version can move it.
+ */
+export const ownSchema = `
+do $$
+declare
+  former record;
+  applied text[] := '{}';
+  ours record;
+  granted record;
+begin
+  if exists (
+    select from pg_class
+    where relname = 'schema_migrations' and relnamespace = to_regnamespace('todo_api')
+  ) then return; end if;
+
+  select pg_namespace.oid as namespace, nspname as schema, pg_get_userbyid(relowner) as owner into former
+  from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+  where pg_class.oid = to_regclass('schema_migrations') and relkind = 'r'
+    and has_table_privilege(pg_class.oid, 'select')
+    and array(
+      select attname::text from pg_attribute
+      where attrelid = pg_class.oid and attnum > 0 and not attisdropped order by attname
+    ) = array['applied_at', 'name'];
+  if found then
+    execute format('select array_agg(name::text) from %I.schema_migrations', former.schema) into applied;
+  end if;
+  if '0001_tasks' = any (applied) is not true then
+    if to_regnamespace('todo_api') is null then create schema todo_api; end if;
+    return;
+  end if;
+
+  if to_regnamespace('todo_api') is null then
+    execute format('create schema todo_api authorization %I', former.owner);
+  end if;
+  -- Each is locked in the order in which most statements lock them.
+  for ours in
+    select relname as name, relowner as owner, relacl as rights, extra
+    from (values
+      (1, '0002_fields_and_versions', 'idempotency_keys', 'ctid, '),
+      (2, '0003_trash_and_sync', 'event_tickets', 'ctid, '),
+      (3, '0001_tasks', 'tasks', ''),
+      (4, '0003_trash_and_sync', 'deleted_tasks', ''),
+      (5, '0002_fields_and_versions', 'task_lists', ''),
+      (6, '0005_epoch', 'epoch', ''),
+      (7, '0001_tasks', 'schema_migrations', '')
+    ) as known (place, migration, name, extra)
+      join pg_class on relname = name and relkind = 'r' and relnamespace = former.namespace
+    where migration = any (applied)
+    order by place
+  loop
+    execute format('alter table %I.%I set schema todo_api', former.schema, ours.name);
+    execute format('create view %I.%I as select %s* from todo_api.%I', former.schema, ours.name, ours.extra, ours.name);
+    execute format('alter view %I.%I owner to %I', former.schema, ours.name, pg_get_userbyid(ours.owner));
+    -- Whoever may use the table may use it in its new place, and the view.
+    for granted in
+      select privilege_type as right, case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role
+      from aclexplode(ours.rights) where grantee <> ours.owner
+    loop
+      execute format('grant usage on schema todo_api to %s', granted.role);
+      execute format('grant %s on %I.%I to %s', granted.right, former.schema, ours.name, granted.role);
+    end loop;
+  end loop;
+  for granted in
+    select privilege_type as right, case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role
+    from pg_default_acl, aclexplode(defaclacl)
+    where defaclobjtype = 'r' and defaclrole = to_regrole(quote_ident(current_user))
+      and defaclnamespace = former.namespace
+  loop
+    execute format('alter default privileges in schema todo_api grant %s on tables to %s', granted.right, granted.role);
+  end loop;
+  if '0002_fields_and_versions' = any (applied) then
+    execute format('alter function %I.first_instant(timestamp, text) set schema todo_api', former.schema);
+  end if;
+  if '0006_zones_with_summer_time' = any (applied) then
+    execute format('alter function %I.zone_name(text) set schema todo_api', former.schema);
+  end if;
+end $$`

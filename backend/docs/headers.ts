@@ -1,0 +1,138 @@
+import { failures, type FailureCode } from '../http/failures.ts'
+import { securityHeaders } from '../http/security-headers.ts'
+
+/** As much of an answer's schema as decides on its headers. */
+export type AnswerSchema = { properties?: { code?: { enum?: FailureCode[] }; version?: object } }
+
+/** One of the answers of an operation, or one that belongs to none. */
+export type Place = {
+  status: string
+  schema: AnswerSchema | undefined
+  codes: FailureCode[]
+  /** Whether the operation takes an `Idempotency-Key`. */
+  isWrite: boolean
+  /** Whether the request may count against a quota. */
+  isCounted: boolean
+  /** Those that the route itself tells of. */
+  headers: Record<string, RouteHeader>
+}
+
+/** A header of some answers of one route, as its `detail` tells of it. */
+export type RouteHeader = { description: string; example: string | number; required?: boolean }
+
+type AnswerHeader = {
+  description: string
+  example: string | number
+  /** Whether an answer has it: `true` for always, `'maybe'` if some of its kind do. */
+  on: (place: Place) => boolean | 'maybe'
+}
+
+export const sampleRequestId = '0b1c6a52-4e2d-4f0e-9a51-6e6f1f6f8a55'
+
+const isTask = ({ status, schema }: Place) =>
+  status.startsWith('2') && schema?.properties?.version !== undefined
+
+/**
+ * The headers that the answers of many routes carry, besides those of CORS and of HTTP itself. What a
+ * single route adds is in its own `detail`.
+ */
+const answerHeaders: Record<string, AnswerHeader> = {
+  'X-Request-Id': {
+    description: 'The id of this request in our log',
+    example: sampleRequestId,
+    on: () => true,
+  },
+  'Cache-Control': {
+    description: 'What is behind a token is for its bearer alone; other answers are kept by nobody',
+    example: 'private, no-cache',
+    on: () => true,
+  },
+  'X-Content-Type-Options': {
+    description: 'The body is what Content-Type says',
+    example: securityHeaders['x-content-type-options'],
+    on: () => true,
+  },
+  'Referrer-Policy': {
+    description: 'Links tell nobody where they were',
+    example: securityHeaders['referrer-policy'],
+    on: () => true,
+  },
+  'Content-Security-Policy': {
+    description: 'Shown as a page, an answer loads nothing and is in no frame',
+    example: securityHeaders['content-security-policy'],
+    on: () => true,
+  },
+  'Strict-Transport-Security': {
+    description: 'Where a trusted proxy says that the request came over TLS',
+    example: 'max-age=31536000',
+    on: () => 'maybe',
+  },
+  'RateLimit-Policy': {
+    description: 'The quotas that this request counts against, where there are any',
+    example: '"address";q=3000;w=60, "user";q=600;w=60',
+    on: ({ isCounted }) => isCounted && 'maybe',
+  },
+  RateLimit: {
+    description: 'What is left of them (`r`), and the seconds until there is more (`t`)',
+    example: '"address";r=2999;t=1, "user";r=599;t=1',
+    on: ({ isCounted }) => isCounted && 'maybe',
+  },
+  Vary: {
+    description: 'The request headers on which the answer depends',
+    example: 'Authorization, Origin',
+    on: () => true,
+  },
+  'WWW-Authenticate': {
+    description: 'RFC 6750',
+    example: 'Bearer error="invalid_token"',
+    on: ({ status }) => status === '401',
+  },
+  Allow: {
+    description: 'The methods that the path takes',
+    example: 'GET, HEAD, OPTIONS',
+    on: ({ status }) => status === '405',
+  },
+  'Retry-After': {
+    description: 'Seconds to wait before trying again',
+    example: 1,
+    on: ({ codes }) => {
+      const waits = codes.filter(
+        (code) => code === 'rate_limited' || 'retryAfter' in failures[code],
+      )
+      return waits.length > 0 && (waits.length === codes.length || 'maybe')
+    },
+  },
+  ETag: {
+    description: 'The version of the task, or of the list',
+    example: '"7"',
+    on: (place) => isTask(place) || place.status === '304',
+  },
+  Location: {
+    description: 'Where the new task is',
+    example: '/api/tasks/1',
+    on: (place) => isTask(place) && place.status === '201',
+  },
+  'Idempotent-Replayed': {
+    description: '`true` on an answer that is given again',
+    example: 'true',
+    on: ({ isWrite, status }) => isWrite && status.startsWith('2') && 'maybe',
+  },
+}
+
+/** The headers of an answer, as OpenAPI describes them. */
+export function headersOf(place: Place): object {
+  const common = Object.entries(answerHeaders)
+    .map(([name, { on, ...header }]) => ({ name, header, presence: on(place) }))
+    .filter(({ presence }) => presence !== false)
+    .map(({ name, header, presence }) => [name, describe(header, presence === true)])
+  const own = Object.entries(place.headers).map(([name, header]) => [
+    name,
+    describe(header, header.required ?? true),
+  ])
+  return Object.fromEntries([...common, ...own])
+}
+
+function describe({ description, example }: Omit<RouteHeader, 'required'>, required: boolean) {
+  const type = typeof example === 'number' ? 'integer' : 'string'
+  return { description, required, schema: { type }, example }
+}

@@ -1,0 +1,5 @@
+/** The query of a request's URL. Not by `URL`: it throws if the Host header is no host. */
+export function parametersOf(url: string): URLSearchParams {
+  const start = url.indexOf('?')
+  return new URLSearchParams(start === -1 ? '' : url.slice(start + 1))
+}

@@ -1,0 +1,65 @@
+import type { Logger } from 'pino'
+import { createAuthenticate } from './auth/current-user.ts'
+import type { VerifyToken } from './auth/tokens.ts'
+import type { Config } from './config.ts'
+import type { Database } from './db/pool.ts'
+import { createAnswers } from './http/answers.ts'
+import { createFailureLog } from './http/failure-log.ts'
+import { idleTimeout } from './http/framework.ts'
+import type { Proxies } from './http/proxies.ts'
+import type { RateLimits } from './http/rate-limit.ts'
+import { createChangeFeed } from './sync/changes.ts'
+import { createLive } from './sync/live.ts'
+import { createTickets } from './sync/tickets.ts'
+import type { FollowNews } from './sync/watch.ts'
+import { createTaskList } from './tasks/list/list.ts'
+import { createTaskStore } from './tasks/store.ts'
+
+/** What a process gives its app. */
+export type AppParts = {
+  database: Database
+  verifyToken: VerifyToken
+  corsOrigins: string[]
+  maxTasksPerUser: number
+  maxStreamsPerUser: number
+  proxies: Proxies
+  rateLimits: RateLimits
+  /** How this process hears of changes that others make, and how often it looks: see `watch`. */
+  followNews?: FollowNews | undefined
+  lookEvery?: number | undefined
+  /** The server will stop soon: it is unready, and closes the connections that it is asked on. */
+  draining?: AbortSignal
+  /** Takes what ends the event streams: a server that is told to stop waits for what is open. */
+  onStop?: (end: () => Promise<void>) => void
+  environment: Config['environment']
+  log: Logger
+}
+
+/** Makes what the routes need: the stores and what is kept between requests. */
+export function createParts(given: AppParts) {
+  const { database, maxTasksPerUser, maxStreamsPerUser, followNews, lookEvery, log } = given
+  const changes = createChangeFeed(database)
+  const live = createLive({
+    changes,
+    followNews,
+    lookEvery,
+    maxStreamsPerUser,
+    onTrouble: (err) => log.warn({ err }, 'the event streams wait for the database'),
+  })
+  given.onStop?.(async () => live.close())
+  const tickets = createTickets(database)
+  return {
+    authenticate: createAuthenticate(given.verifyToken),
+    tellFailure: createFailureLog(log),
+    tickets,
+    /** What the handlers of a user's routes find in their contexts. */
+    ofUser: {
+      tasks: createTaskStore(database, { maxTasksPerUser, onChange: live.announce }),
+      list: createTaskList(database),
+      answers: createAnswers({ idleTimeout }),
+      changes,
+      live,
+      tickets,
+    },
+  }
+}

@@ -1,0 +1,145 @@
+import { writePlace, type Place } from '../tasks/list/place.ts'
+import type { TaskEvent } from './changes.ts'
+
+export type StreamOptions = {
+  /** The change after which the stream begins. */
+  start: Place
+  /** Whether the client must read everything anew, since it cannot resume from what it has seen. */
+  needsResync: boolean
+  /** When it ends, in milliseconds since 1970. */
+  endsAt: number
+  /** The events after a change. */
+  read: (counter: number) => Promise<TaskEvent[]>
+  /** Is told of reads that fail. They are tried again. */
+  onFailedRead: (error: unknown) => void
+  onStart: (stream: Stream) => void
+  onEnd: (stream: Stream) => void
+}
+
+/** What the process does with a stream that is open. */
+export type Stream = {
+  /** How far its client has come. */
+  place: () => Place
+  /**
+   * There may be something new. If the database has been restored since the stream began, it ends:
+   * its client resumes, and is told to read everything anew.
+   */
+  nudge: (epoch?: string) => void
+  /** Keeps the connection alive; a reader that has long taken nothing is cut off, and resumes. */
+  beat: () => void
+  end: () => void
+}
+
+const retryAfter = 1_000 // ms, if the database is away
+const reconnectAfter = 3_000 // ms, told to clients
+const mostUnsent = 256 * 1024 // bytes; a reader that is further behind waits for the rest
+const patienceWithReader = 2 // beats
+const longestTimer = 2 ** 31 - 1 // ms
+
+const encoder = new TextEncoder()
+
+/** Opens one stream of events (Server-Sent Events). It reads what is new whenever it is nudged. */
+export function openStream(options: StreamOptions): ReadableStream<Uint8Array> {
+  const { start, needsResync, onStart } = options
+  let stream: ReturnType<typeof createStream>
+  return new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        stream = createStream(controller, options)
+        // The id alone, so that a stream that is cut before its first event resumes from here.
+        stream.send(`retry: ${reconnectAfter}\nid: ${writePlace(start)}\n\n`)
+        if (needsResync) stream.send(`id: ${writePlace(start)}\nevent: resync\ndata: {}\n\n`)
+        onStart(stream)
+        stream.nudge()
+      },
+      pull: () => stream.readOn(),
+      cancel: () => stream.end(),
+    },
+    new ByteLengthQueuingStrategy({ highWaterMark: mostUnsent }),
+  )
+}
+
+function createStream(
+  controller: ReadableStreamDefaultController<Uint8Array>,
+  { start: { epoch, counter }, endsAt, read, onFailedRead, onEnd }: StreamOptions,
+) {
+  let position = counter
+  let unsent: TaskEvent[] = []
+  let isOpen = true
+  let isReading = false
+  let isNudged = false
+  let beatsWithoutRoom = 0
+  const expiry = setTimeout(end, Math.min(Math.max(endsAt - Date.now(), 0), longestTimer))
+
+  const hasRoom = () => isOpen && (controller.desiredSize ?? 0) > 0
+
+  function send(text: string): void {
+    if (isOpen) controller.enqueue(encoder.encode(text))
+  }
+
+  function sendUnsent(): void {
+    while (unsent.length > 0 && hasRoom()) {
+      const { change, type, json } = unsent.shift()!
+      send(`id: ${writePlace({ epoch, counter: change })}\nevent: ${type}\ndata: ${json}\n\n`)
+      position = change
+    }
+  }
+
+  async function readAndSend(): Promise<void> {
+    isReading = true
+    try {
+      sendUnsent()
+      while (isNudged && hasRoom()) {
+        isNudged = false
+        unsent = [...(await read(position))] // a copy: what is read is shared
+        if (unsent.some((event) => event.epoch !== epoch)) return end()
+        if (unsent.length > 0) isNudged = true // there may be more than is read at once
+        sendUnsent()
+      }
+    } catch (error) {
+      onFailedRead(error)
+      setTimeout(nudge, retryAfter)
+    } finally {
+      isReading = false
+    }
+  }
+
+  /** The reader has room again. */
+  function readOn(): void {
+    if (isNudged && !isReading) void readAndSend()
+  }
+
+  function nudge(current = epoch): void {
+    if (current !== epoch) return end()
+    isNudged = true
+    if (!isReading && isOpen) void readAndSend()
+  }
+
+  function beat(): void {
+    beatsWithoutRoom = hasRoom() ? 0 : beatsWithoutRoom + 1
+    if (beatsWithoutRoom > patienceWithReader) end()
+    else if (hasRoom()) send(': still here\n\n')
+  }
+
+  function end(): void {
+    if (!isOpen) return
+    isOpen = false
+    clearTimeout(expiry)
+    onEnd(stream)
+    try {
+      controller.close()
+    } catch {
+      // The client has closed it already.
+    }
+  }
+
+  const stream = {
+    place: (): Place => ({ epoch, counter: position }),
+    send,
+    readOn,
+    nudge,
+    beat,
+    end,
+  }
+  return stream
+}

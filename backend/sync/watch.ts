@@ -1,0 +1,50 @@
+import type { Listener } from '../db/listen.ts'
+
+/** Tells whose tasks have changed, wherever that was, as long as it can; returns how to stop it. */
+export type FollowNews = (listener: Omit<Listener, 'notify'>) => () => Promise<void>
+
+export type WatchOptions = {
+  /** Absent if no news comes from elsewhere: changes are looked for then. */
+  followNews?: FollowNews | undefined
+  /** Between two looks for changes that nobody told of, in milliseconds. */
+  lookEvery?: number | undefined
+  /** There may be changes of this user's tasks. */
+  onNews: (owner: string) => void
+  /** There may be changes of anybody's: news has been missed. */
+  onMissedNews: () => void
+  look: () => Promise<void>
+  beat: () => void
+  /** Is told why news does not arrive, or a look failed. */
+  onTrouble: (error: unknown) => void
+}
+
+const heartbeat = 15_000 // ms
+const withNews = 15_000 // ms
+const withoutNews = 1_000 // ms
+
+/**
+ * Watches for changes that other processes make, until it is told to stop. As long as it hears of
+ * them it looks only now and then.
+ *
+ * @returns how to stop
+ */
+export function watch(options: WatchOptions): () => Promise<void> {
+  const { followNews, lookEvery = withoutNews, onNews, onMissedNews, beat, onTrouble } = options
+  const look = () => void options.look().catch(onTrouble)
+  let looking = setInterval(look, lookEvery)
+  const beating = setInterval(beat, heartbeat)
+  const stopFollowing = followNews?.({
+    onPayload: onNews,
+    onHearing(isHearing) {
+      clearInterval(looking)
+      looking = setInterval(look, isHearing ? withNews : withoutNews)
+      if (isHearing) onMissedNews()
+    },
+    report: onTrouble,
+  })
+  return async function stop() {
+    await stopFollowing?.()
+    clearInterval(looking)
+    clearInterval(beating)
+  }
+}

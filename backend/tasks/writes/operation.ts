@@ -1,0 +1,74 @@
+import type { Idempotency } from '../idempotency.ts'
+import type { Precondition } from '../preconditions.ts'
+import type { NewTask, TaskChanges } from '../schemas.ts'
+
+/** One change to one task, or a new one. */
+export type Operation =
+  | { op: 'create'; fields: NewTask }
+  | { op: 'update'; id: number; fields: TaskChanges }
+  | { op: 'toggle' | 'delete' | 'restore' | 'destroy'; id: number }
+
+/** An operation, whose it is, and on what terms. */
+export type Write = {
+  owner: string
+  operation: Operation
+  precondition?: Precondition | undefined
+  idempotency?: Idempotency | undefined
+}
+
+/** What became of a write: a row of the statement. A write without one has changed nothing. */
+export type Outcome = {
+  /** Of the write in its set. */
+  place: number
+  outcome: 'done' | 'repeated' | 'running'
+  id: number
+  version: number
+  /** The task; null where the answer has no body. */
+  json: string | null
+  /** What the key stands for, if the outcome is `repeated`. */
+  request: string | null
+}
+
+/** The writes as rows of the statement's input. A user's are numbered in the order of the set. */
+export function rowsOf(writes: readonly Write[]): object[] {
+  const numbers = new Map<string, number>()
+  const rows = writes.map(({ owner, operation, precondition, idempotency }, place) => {
+    const number = (numbers.get(owner) ?? 0) + 1
+    numbers.set(owner, number)
+    return {
+      place,
+      user_id: owner,
+      number,
+      kind: kindOf(operation),
+      op: operation.op,
+      ...('id' in operation && { id: operation.id }),
+      ...(Array.isArray(precondition) && { versions: precondition }),
+      ...idempotency,
+      ...('fields' in operation && fieldsOf(operation)),
+    }
+  })
+  return rows.map((row) => ({ ...row, numbers: numbers.get(row.user_id) }))
+}
+
+function fieldsOf(operation: Extract<Operation, { fields: object }>): object {
+  if (operation.op === 'create')
+    return { completed: false, priority: 'none', tags: [], ...operation.fields }
+  const { description, due_date } = operation.fields
+  // Where the date goes, the time and the zone of it go, too.
+  const gone = due_date === null ? null : undefined
+  const { due_time = gone, due_timezone = gone } = operation.fields
+  return {
+    ...operation.fields,
+    due_time,
+    due_timezone,
+    sets_description: description !== undefined,
+    sets_due_date: due_date !== undefined,
+    sets_due_time: due_time !== undefined,
+    sets_due_timezone: due_timezone !== undefined,
+  }
+}
+
+/** What is done to the row: it is inserted, updated or deleted. */
+export function kindOf({ op }: Operation): 'create' | 'change' | 'destroy' {
+  return op === 'create' || op === 'destroy' ? op : 'change'
+}

@@ -1,0 +1,140 @@
+import type { Database, Fragment } from '../../db/pool.ts'
+import { taskColumns } from '../columns.ts'
+import { rowsOf, type Write } from './operation.ts'
+
+/**
+ * What every statement that writes is made of. What differs is the judgement: each has a part `allowed`
+ * with those rows of `input` that may happen, the `deleted_at` of their tasks and their `growth`.
+ */
+export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
+  const columns = taskColumns({ fragment })
+  const isDone = fragment`
+    case when op = 'toggle' then not tasks.completed else coalesce(new.completed, tasks.completed) end`
+
+  return {
+    jsonOf: (row: Fragment) =>
+      fragment`(select row_to_json(task)::text from (select ${columns} from (select ${row}.*) as row) task)`,
+
+    /** @param patience how long to wait for a lock, in milliseconds; 0 for ever */
+    input: (writes: readonly Write[], patience: number) => fragment`
+      input as materialized (
+        select input.*
+        from
+          (select set_config('lock_timeout', ${String(patience)}, true)) as limited,
+          json_to_recordset(${JSON.stringify(rowsOf(writes))}::text::json) as input (
+          place int, user_id text, number int, numbers int, kind text, op text, id bigint,
+          versions bigint[], key text, request text,
+          title text, description text, completed boolean, priority todo_api.task_priority, tags text[],
+          due_date date, due_time time, due_timezone text,
+          sets_description boolean, sets_due_date boolean, sets_due_time boolean,
+          sets_due_timezone boolean
+        )
+      )`,
+
+    /** The answers that were given under the keys before. */
+    prior: fragment`
+      prior as (
+        select input.place, found.*
+        from input, lateral (
+          select task_id, version, body, request from todo_api.idempotency_keys as recorded
+          where recorded.user_id = input.user_id and recorded.key = input.key
+            and created_at > now() - interval '24 hours'
+          offset 0
+        ) as found
+        where input.key is not null
+      )`,
+
+    /** Held until the end of the transaction: whoever does not get it knows that the first still runs. */
+    turn: fragment`
+      turn as (
+        select place, pg_try_advisory_xact_lock(hashtextextended(user_id || ' ' || key, 0)) as is_ours
+        from input where key is not null
+      )`,
+
+    /** Whether the task of an operation is where the operation looks for it. */
+    isAmong: fragment`(op = 'destroy' or (op = 'restore') = (tasks.deleted_at is not null))`,
+
+    /** By how much the list is longer afterwards. */
+    growth: fragment`
+      case op
+        when 'create' then 1
+        when 'restore' then 1
+        when 'delete' then -1
+        when 'destroy' then case when deleted_at is null then -1 else 0 end
+        else 0
+      end`,
+
+    // An update locks its rows in no order; this does, and inserts nothing.
+    list: (maxTasksPerUser: number) => fragment`
+      list as (
+        insert into todo_api.task_lists as list (user_id, counter, task_count)
+        select demand.*
+        from
+          (
+            select user_id, max(numbers), sum(growth) from allowed group by user_id
+          ) as demand,
+          -- Not 'exists', for which all lists of all users might be read.
+          lateral (
+            select from todo_api.task_lists where task_lists.user_id = demand.user_id offset 0
+          ) as known
+        order by user_id
+        on conflict (user_id) do update set
+          counter = list.counter + excluded.counter,
+          task_count = list.task_count + excluded.task_count
+        where excluded.task_count <= 0 or list.task_count + excluded.task_count <= ${maxTasksPerUser}
+        returning user_id, counter
+      ), numbered as (
+        select allowed.*, list.counter - numbers + number as change
+        from allowed join list using (user_id)
+      )`,
+
+    created: fragment`
+      created as (
+        insert into todo_api.tasks (
+          user_id, change, created_change, title, description, completed, completed_at, priority,
+          tags, due_date, due_time, due_timezone
+        )
+        select
+          user_id, change, change, title, description, completed,
+          case when completed then now() end, priority, tags, due_date, due_time, due_timezone
+        from numbered where kind = 'create' order by place
+        returning *
+      )`,
+
+    changed: fragment`
+      changed as (
+        update todo_api.tasks set
+          title = coalesce(new.title, tasks.title),
+          description = case when sets_description then new.description else tasks.description end,
+          completed = ${isDone},
+          completed_at = case when ${isDone} then coalesce(tasks.completed_at, clock_timestamp()) end,
+          priority = coalesce(new.priority, tasks.priority),
+          tags = coalesce(new.tags, tasks.tags),
+          due_date = case when sets_due_date then new.due_date else tasks.due_date end,
+          due_time = case when sets_due_time then new.due_time else tasks.due_time end,
+          due_timezone = case when sets_due_timezone then new.due_timezone else tasks.due_timezone end,
+          deleted_at = case when op = 'delete' then clock_timestamp() end,
+          restored_change = case when op = 'restore' then new.change else tasks.restored_change end,
+          updated_at = case when op = 'delete' then tasks.updated_at else clock_timestamp() end,
+          version = tasks.version + 1,
+          change = new.change
+        from numbered as new
+        where tasks.user_id = new.user_id and tasks.id = new.id and new.kind = 'change'
+        returning tasks.*, new.place
+      )`,
+
+    destroyed: fragment`
+      destroyed as (
+        delete from todo_api.tasks using numbered as old
+        where tasks.user_id = old.user_id and tasks.id = old.id and old.kind = 'destroy'
+        returning
+          tasks.user_id, tasks.id, tasks.version, old.place,
+          -- For those who follow the changes, it was deleted when it went into the trash.
+          case when tasks.deleted_at is null then old.change else tasks.change end as change,
+          coalesce(tasks.deleted_at, clock_timestamp()) as deleted_at
+      ), remembered as (
+        insert into todo_api.deleted_tasks (id, user_id, change, deleted_at)
+        select id, user_id, change, deleted_at from destroyed
+      )`,
+  }
+}

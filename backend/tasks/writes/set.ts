@@ -1,0 +1,127 @@
+import type { Database, Fragment } from '../../db/pool.ts'
+import { kindOf, type Write } from './operation.ts'
+import { createWriteParts } from './parts.ts'
+
+/** What became of a write: a row of the statement. A write without one has changed nothing. */
+export type Outcome = {
+  /** Of the write in its set. */
+  place: number
+  outcome: 'done' | 'repeated' | 'running'
+  id: number
+  version: number
+  /** The task; null if the answer has no body. */
+  json: string | null
+  /** What the key stands for, if the outcome is `repeated`. */
+  request: string | null
+}
+
+export type SetOptions = {
+  maxTasksPerUser: number
+  /**
+   * Whether to wait for tasks that somebody else has locked. If not, they are left as they are, so
+   * that one of them keeps no other write of the set waiting.
+   */
+  waits: boolean
+}
+
+const patience = 100 // ms, with a lock that keeps a whole set waiting
+
+/**
+ * The statement that makes a set of writes, each as if it were by itself: it locks the tasks, counts
+ * their lists up, makes the changes and records the answers under the idempotency keys. The parts that
+ * a set has no use for are left out, or a lone write would pay for them.
+ *
+ * Locks are taken in one order by every statement, tasks before lists and each by user and id, so that
+ * no two can wait for each other. Each write gets a number of its own from its list's counter; the
+ * numbers of writes that are refused stay unused.
+ */
+export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
+  const { input, prior, turn, isAmong, growth, list, created, changed, destroyed, jsonOf } =
+    createWriteParts({ fragment })
+
+  // Otherwise a constraint would refuse the whole set: by itself, it refuses this write alone.
+  const hasItsDate = fragment`
+    (
+      case when sets_due_date then input.due_date else tasks.due_date end is not null
+      or case when sets_due_time then input.due_time else tasks.due_time end is null
+      and case when sets_due_timezone then input.due_timezone else tasks.due_timezone end is null
+    )`
+
+  const isFirst = fragment`(
+    key is null
+    or place in (select place from turn where is_ours) and place not in (select place from prior)
+  )`
+  const target = ({ waits }: SetOptions, keyed: boolean) => fragment`
+    target as (
+      select input.place, tasks.deleted_at
+      from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
+      where input.kind in ('change', 'destroy') and ${isAmong}
+        and (input.versions is null or tasks.version = any (input.versions))
+        ${keyed ? fragment`and ${isFirst}` : fragment``}
+        ${waits ? fragment`` : fragment`and ${hasItsDate}`}
+      order by tasks.user_id, tasks.id
+      for update of tasks ${waits ? fragment`` : fragment`skip locked`}
+    )`
+  const noTarget = fragment`
+    target as (select null::int as place, null::timestamptz as deleted_at where false)`
+
+  const allowed = (keyed: boolean) => fragment`
+    allowed as (
+      select input.*, target.deleted_at, ${growth} as growth
+      from input left join target using (place)
+      where target.place is not null or kind = 'create' ${keyed ? fragment`and ${isFirst}` : fragment``}
+    )`
+
+  const ofCreated = fragment`
+    select numbered.place, created.id, created.version, ${jsonOf(fragment`created`)} as json
+    from created
+    join numbered on numbered.user_id = created.user_id and numbered.change = created.change`
+  const ofChanged = fragment`
+    select place, id, version, case when deleted_at is null then ${jsonOf(fragment`changed`)} end as json
+    from changed`
+  const ofDestroyed = fragment`select place, id, version, null as json from destroyed`
+
+  const recorded = fragment`
+    recorded as (
+      insert into todo_api.idempotency_keys (user_id, key, request, status, task_id, version, body)
+      select user_id, key, request, 200, done.id, done.version, done.json
+      from done join input using (place) where key is not null
+    )`
+
+  return function setStatement(writes: readonly Write[], options: SetOptions): Fragment {
+    const kinds = new Set(writes.map(({ operation }) => kindOf(operation)))
+    const [creates, changes, destroys] = [
+      kinds.has('create'),
+      kinds.has('change'),
+      kinds.has('destroy'),
+    ]
+    const keyed = writes.some(({ idempotency }) => idempotency !== undefined)
+    const done = [creates && ofCreated, changes && ofChanged, destroys && ofDestroyed]
+    return fragment`
+      with ${listed(fragment`, `, [
+        input(writes, options.waits ? 0 : patience),
+        keyed && prior,
+        keyed && turn,
+        changes || destroys ? target(options, keyed) : noTarget,
+        allowed(keyed),
+        list(options.maxTasksPerUser),
+        creates && created,
+        changes && changed,
+        destroys && destroyed,
+        fragment`done as (${listed(fragment` union all `, done)})`,
+        keyed && recorded,
+      ])}
+      ${listed(fragment` union all `, [
+        fragment`select place, 'done' as outcome, id, version, json, null as request from done`,
+        keyed && fragment`select place, 'repeated', task_id, version, body, request from prior`,
+        keyed &&
+          fragment`select place, 'running', null, null, null, null from turn where not is_ours`,
+      ])}`
+  }
+
+  function listed(separator: Fragment, parts: readonly (Fragment | false)[]): Fragment {
+    return parts
+      .filter((part) => part !== false)
+      .reduce((all, part) => fragment`${all}${separator}${part}`)
+  }
+}

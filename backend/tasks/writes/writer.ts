@@ -1,0 +1,259 @@
+import { createLine } from '../../db/line.ts'
+import {
+  DatabaseUnavailable,
+  Locked,
+  StatementFailed,
+  type Database,
+  type Fragment,
+} from '../../db/pool.ts'
+import { ApiError } from '../../http/failures.ts'
+import { taskColumns } from '../columns.ts'
+import type { Idempotency } from '../idempotency.ts'
+import { addLists } from '../list/missing.ts'
+import type { Precondition } from '../preconditions.ts'
+import type { Operation, Write } from './operation.ts'
+import { createSetStatement, type Outcome } from './set.ts'
+
+/** What a write is answered with, now and to every repetition under the same Idempotency-Key. */
+export type WriteAnswer = {
+  id: number
+  version: number
+  /** The task; null if the answer has no body. */
+  json: string | null
+  replayed: boolean
+}
+
+/** Each is for somebody else's write that came in between: more of them than this is no chance. */
+const mostAttempts = 20
+
+/**
+ * Makes writes: together with others, and those that stay undone by themselves. A write happens whole
+ * or not at all, whatever becomes of the connection. Why one was refused is asked afterwards, and only
+ * then: the answer would make every write dearer.
+ */
+export function createWriter(database: Database, { maxTasksPerUser }: { maxTasksPerUser: number }) {
+  const { queryFor, queryWithin, fragment, deadline } = database
+  const columns = taskColumns(database)
+  const setStatement = createSetStatement(database)
+  const shared = { rowOf, deadline, longest: 500 }
+
+  const writeTogether = createLine<Write, Outcome | undefined>({
+    ...shared,
+    width: 2,
+    most: 64,
+    send: async (writes, left) => run(writes, { waits: false }, left).catch(nothingDone(writes)),
+  })
+  /** For writes that a statement of many left as they were. */
+  const writeByItself = createLine<Write, Outcome | undefined>({
+    ...shared,
+    width: 2,
+    most: 1,
+    send: async (writes, left) => run(writes, { waits: false }, left).catch(unlessInTheWay(writes)),
+  })
+  /** For writes that wait for a row that somebody holds: few, so that connections stay free of them. */
+  const writeWhenFree = createLine<Write, Outcome | undefined>({
+    ...shared,
+    width: Math.max(Math.floor(database.connections / 2), 1),
+    most: 1,
+    async send(writes, left) {
+      try {
+        return await run(writes, { waits: true }, left).catch(unlessInTheWay(writes))
+      } finally {
+        for (const { owner } of writes) blocked.delete(owner)
+      }
+    },
+  })
+  /** Whose list somebody holds: a statement of many would wait for it. */
+  const blocked = new Set<string>()
+  /** The keys of requests that run here; of those that run elsewhere the statement knows. */
+  const running = new Set<string>()
+
+  async function run(
+    writes: readonly Write[],
+    { waits }: { waits: boolean },
+    left: number,
+  ): Promise<(Outcome | undefined)[]> {
+    const rows = await queryWithin(left)<Outcome>`
+      ${setStatement(writes, { maxTasksPerUser, waits })}`
+    const outcomes = Array.from<Outcome | undefined>({ length: writes.length })
+    for (const row of rows) outcomes[row.place] = row
+    return outcomes
+  }
+
+  /** What a lone write is refused for is its own fault, unless it is somebody else's row or request. */
+  function unlessInTheWay([asked]: readonly Write[]) {
+    return async function leaveUndone(error: unknown): Promise<undefined[]> {
+      const { owner, idempotency } = asked!
+      if (error instanceof Locked) blocked.add(owner)
+      // The first request ended while this one began, or the key is a day old.
+      else if (idempotency && isKeyTaken(error)) await forgetOldKey(owner, idempotency)
+      else refuseDueDate(error)
+      return [undefined]
+    }
+  }
+
+  /**
+   * @throws ApiError if the write is refused: 403, 404, 409, 412, 422
+   * @throws DatabaseUnavailable
+   */
+  async function write(asked: Write): Promise<WriteAnswer> {
+    if (!asked.idempotency) return settle(asked)
+    const key = `${asked.owner} ${asked.idempotency.key}`
+    if (running.has(key)) throw new ApiError('idempotency_in_progress')
+    running.add(key)
+    try {
+      return await settle(asked)
+    } finally {
+      running.delete(key)
+    }
+  }
+
+  /** Together with others, then by itself, then waiting for its row. */
+  async function settle(asked: Write): Promise<WriteAnswer> {
+    const { owner } = asked
+    const arrivedAt = performance.now()
+    const ways = [writeTogether, writeByItself, writeWhenFree]
+    let way = blocked.has(owner) ? 2 : 0
+    for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
+      const outcome = await ways[way]!(owner, asked, arrivedAt)
+      const answer = answerOf(outcome, asked)
+      if (answer) return answer
+      const { prior, ...obstacle } = await findObstacle(asked)
+      const given = answerOf(prior, asked)
+      if (given) return given
+      if (obstacle.task_count === null) await addLists(queryFor(owner), [owner])
+      else {
+        refuse(asked, obstacle)
+        // It has gone since, or it is a lock.
+        way = Math.min(way + 1, 2)
+      }
+    }
+    throw new DatabaseUnavailable(`A write found no quiet moment in ${mostAttempts} attempts`)
+  }
+
+  /** What stands in the way of a write, or stood there a moment ago, in a snapshot of its own. */
+  async function findObstacle({ owner, operation, idempotency }: Write): Promise<Obstacle> {
+    const id = 'id' in operation ? operation.id : null
+    const [found] = await queryFor(owner)<ObstacleRow>`
+      select list.task_count, prior.*, task.*
+      from (values (1)) as one
+        left join todo_api.task_lists as list on list.user_id = ${owner}
+        left join (
+          select
+            user_id = ${owner} as is_own, version as task_version,
+            case when user_id = ${owner} then ${jsonOf(fragment`(select tasks.*) as own`)} end as task_json
+          from todo_api.tasks where id = ${id} and ${among(operation)}
+        ) as task on true
+        left join (
+          select task_id as id, version, body as json, request from todo_api.idempotency_keys
+          where user_id = ${owner} and key = ${idempotency?.key ?? null}
+            and created_at > now() - interval '24 hours'
+        ) as prior on true`
+    const { id: priorId, request, version, json, ...obstacle } = found!
+    const prior: Outcome | undefined =
+      priorId === null
+        ? undefined
+        : { place: 0, outcome: 'repeated', id: priorId, version, json, request }
+    return { ...obstacle, prior }
+  }
+
+  /** @throws ApiError if there is still something in the way */
+  function refuse({ operation, precondition }: Write, obstacle: Omit<Obstacle, 'prior'>): void {
+    if ('id' in operation) {
+      if (obstacle.is_own === null) throw new ApiError('task_not_found')
+      if (!obstacle.is_own) throw new ApiError('not_owner')
+      if (!isMet(precondition, obstacle.task_version!))
+        throw new ApiError('version_conflict', { current: obstacle.task_json! })
+    }
+    const needsRoom = operation.op === 'create' || operation.op === 'restore'
+    if (needsRoom && obstacle.task_count! >= maxTasksPerUser)
+      throw new ApiError('task_limit_reached')
+  }
+
+  /** Where the task of an operation may be: in the list, in the trash, or either. */
+  function among({ op }: Operation): Fragment {
+    if (op === 'destroy') return fragment`true`
+    return op === 'restore' ? fragment`deleted_at is not null` : fragment`deleted_at is null`
+  }
+
+  function jsonOf(row: Fragment): Fragment {
+    return fragment`(select row_to_json(task)::text from (select ${columns} from ${row}) task)`
+  }
+
+  async function forgetOldKey(owner: string, { key }: Idempotency): Promise<void> {
+    await queryFor(owner)`
+      delete from todo_api.idempotency_keys
+      where user_id = ${owner} and key = ${key} and created_at <= now() - interval '24 hours'`
+  }
+
+  return write
+}
+
+function rowOf({ operation }: Write): number | undefined {
+  return 'id' in operation ? operation.id : undefined
+}
+
+/** If PostgreSQL refuses the statement, one of its writes is at fault, and nothing was changed. */
+function nothingDone(writes: readonly Write[]) {
+  return function leaveUndone(error: unknown): undefined[] {
+    if (!(error instanceof StatementFailed || error instanceof Locked)) throw error
+    return writes.map(() => undefined)
+  }
+}
+
+type Obstacle = {
+  /** Null: the user has no list yet. */
+  task_count: number | null
+  /** Null: there is no such task. */
+  is_own: boolean | null
+  task_version: number | null
+  task_json: string | null
+  /** The answer to the first request with this key. */
+  prior: Outcome | undefined
+}
+
+type ObstacleRow = Omit<Obstacle, 'prior'> &
+  Omit<Outcome, 'id' | 'outcome' | 'place'> & { id: number | null }
+
+/** @throws ApiError 409 while the first request with this key runs, 422 if it was another request */
+function answerOf(outcome: Outcome | undefined, { idempotency }: Write): WriteAnswer | undefined {
+  if (outcome === undefined) return undefined
+  if (outcome.outcome === 'running') throw new ApiError('idempotency_in_progress')
+  const replayed = outcome.outcome === 'repeated'
+  if (replayed && outcome.request !== idempotency?.request)
+    throw new ApiError('idempotency_key_reused', {
+      errors: [{ field: 'Idempotency-Key', detail: 'was used for another request' }],
+    })
+  const { id, version, json } = outcome
+  return { id, version, json, replayed }
+}
+
+function isMet(precondition: Precondition | undefined, version: number): boolean {
+  return (
+    precondition === undefined || precondition === 'any version' || precondition.includes(version)
+  )
+}
+
+function isKeyTaken(error: unknown): boolean {
+  return error instanceof StatementFailed && error.constraint === 'idempotency_keys_pkey'
+}
+const invalidParameterValue = '22023'
+
+/** What only the database can know of a due date: the rest of the task, and its time zones. */
+function refuseDueDate(error: unknown): never {
+  if (!(error instanceof StatementFailed)) throw error
+  for (const field of ['due_time', 'due_timezone'])
+    if (error.constraint === `${field}_needs_due_date`)
+      throw new ApiError('validation_failed', { errors: [{ field, detail: 'needs a due_date' }] })
+  if (error.constraint === 'due_at_has_a_year')
+    throw new ApiError('validation_failed', {
+      errors: [{ field: 'due_date', detail: 'must be in the years 1 to 9999 in UTC, too' }],
+    })
+  if (error.sqlState === invalidParameterValue)
+    throw new ApiError('validation_failed', {
+      errors: [
+        { field: 'due_timezone', detail: 'must be the name of a time zone, such as Europe/Paris' },
+      ],
+    })
+  throw error
+}

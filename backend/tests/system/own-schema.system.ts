@@ -1,0 +1,212 @@
+import { afterAll, describe, expect, test } from 'bun:test'
+import { connect } from '../../db/pool.ts'
+import { parseDatabaseUrl } from '../../db/address.ts'
+import { migrations } from '../../db/migrate.ts'
+import { newUser } from '../support/api.ts'
+import { startPgBouncer } from '../support/pgbouncer.ts'
+import { databaseUrl, owner, startPostgres } from '../support/postgres.ts'
+import { spawnServer, startServer } from '../support/server.ts'
+
+const postgres = await startPostgres()
+const pooler = await startPgBouncer(postgres)
+afterAll(async () => {
+  await pooler.close()
+  await postgres.close()
+})
+
+type Task = { id: number; title: string; priority: string }
+
+describe('tables of somebody else', () => {
+  // As SQLModel makes them of the models of a course's FastAPI back end, beside Better Auth's.
+  const foreign = `
+    create type task_priority as enum ('low', 'urgent');
+    create table "user" (id varchar primary key, email varchar not null unique);
+    create table tasks (
+      id serial primary key,
+      user_id varchar not null references "user" (id),
+      title varchar(200) not null,
+      description varchar(1000),
+      completed boolean not null,
+      created_at timestamp not null,
+      updated_at timestamp not null
+    );
+    create index ix_tasks_user_id on tasks (user_id);
+    insert into "user" values ('alice', 'alice@example.com');
+    insert into tasks (user_id, title, completed, created_at, updated_at)
+    values ('alice', 'Of the other program', false, now(), now())`
+
+  test.each([
+    ['', ''],
+    [
+      ', and a record of migrations of another tool',
+      `create table schema_migrations (version varchar primary key);
+       insert into schema_migrations values ('20260101000000')`,
+    ],
+    [
+      ', and a record of migrations of the shape of ours',
+      `create table schema_migrations (name text primary key, applied_at timestamptz);
+       insert into schema_migrations values ('0001_init', now())`,
+    ],
+  ])('of our names%s stay as they are', async (_, record) => {
+    const database = await postgres.createDatabase()
+    const admin = postgres.connectAsSuperuser(database)
+    await admin.unsafe(`set role ${owner.name}; ${foreign}; ${record}; reset role`)
+    const look = async () => admin`
+      select tasks.*, tasks.ctid::text, tasks.xmin::text, 'tasks'::regclass::oid from public.tasks`
+    const before = await look()
+
+    const server = await startServer(databaseUrl({ ...pooler, database }, 'prepare=false'))
+    const { token } = await newUser()
+    const json = { title: 'Of ours', priority: 'medium' }
+    expect((await server.request('POST', '/api/tasks', { token, json })).status).toBe(201)
+    const listed = await server.request<Task[]>('GET', '/api/tasks?priority=medium', { token })
+    expect(listed.body).toMatchObject([json])
+    await server.end()
+    expect(await look()).toEqual(before)
+    expect(await admin`select title from todo_api.tasks`).toMatchObject([{ title: 'Of ours' }])
+    await admin.end({ timeout: 1 })
+  })
+})
+
+describe('our tables from the version before, which named no schema', () => {
+  const released = migrations.slice(0, 3)
+
+  /** A database as that version leaves it, and a role that may only read and write. */
+  async function formerDatabase(schema: string) {
+    const database = await postgres.createDatabase()
+    const admin = postgres.connectAsSuperuser(database)
+    const reader = `app_${database}`
+    await admin.unsafe(`create role ${reader} login password 'of the app'`)
+    await admin.unsafe(`
+      create schema if not exists ${schema};
+      grant all on schema ${schema} to ${owner.name};
+      grant usage on schema ${schema} to ${reader};
+      alter role ${owner.name} in database ${database} set search_path = ${schema};
+      alter role ${reader} in database ${database} set search_path = ${schema};
+      set role ${owner.name};
+      set search_path = ${schema};
+      alter default privileges in schema ${schema} grant select, insert, update, delete on tables to ${reader};
+      create table schema_migrations (name text primary key, applied_at timestamptz not null default now());
+      ${released.map(({ name, sql }) => `${sql}; insert into schema_migrations (name) values ('${name}')`).join(';')};
+      reset search_path;
+      reset role`)
+    const former = connect(
+      parseDatabaseUrl(
+        databaseUrl({ ...postgres, database }, 'sslmode=require', 'of the app').replace(
+          owner.name,
+          reader,
+        ),
+      ),
+    )
+    return { database, admin, former, reader }
+  }
+
+  test.each(['public', 'elsewhere'])(
+    'are moved out of %s, with what is in them and who may use them',
+    async (schema) => {
+      const { database, admin, former, reader } = await formerDatabase(schema)
+      const { id: user, token } = await newUser()
+      await former.query`insert into task_lists (user_id, counter, task_count) values (${user}, 1, 1)`
+      await former.query`insert into tasks (user_id, title, change, priority) values (${user}, 'Kept', 1, 'high')`
+      // Two at once, as two servers that start.
+      const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
+      const [server, other] = await Promise.all([startServer(url), startServer(url)])
+      await other.end()
+      const list = async () => (await server.request<Task[]>('GET', '/api/tasks', { token })).body
+      expect(await list()).toMatchObject([{ id: 1, title: 'Kept', priority: 'high' }])
+      await server.request('POST', '/api/tasks', { token, json: { title: 'New' } })
+      expect(await list()).toMatchObject([{ id: 1 }, { id: 2, title: 'New' }])
+
+      // A role that may only read and write needs nothing more than before.
+      const limited = await startServer(
+        databaseUrl({ ...postgres, database }, 'sslmode=require', 'of the app').replace(
+          owner.name,
+          reader,
+        ),
+      )
+      const json = { title: 'Of the limited role' }
+      expect((await limited.request('POST', '/api/tasks', { token, json })).status).toBe(201)
+      await limited.end()
+      await server.end()
+      expect(
+        await admin`
+          select relname from pg_class
+          where relnamespace = ${schema}::regnamespace and relkind in ('r', 'S', 'i', 'p')`,
+      ).toHaveLength(0)
+      await former.close()
+      await admin.end({ timeout: 1 })
+    },
+  )
+
+  test('take what servers of that version write, read and purge under the old names', async () => {
+    const { database, admin, former } = await formerDatabase('public')
+    const query = former.queryFor('alice')
+    const upsert = async () =>
+      query`
+        insert into task_lists as list (user_id, counter, task_count) values ('alice', 1, 1)
+        on conflict (user_id) do update
+          set counter = list.counter + 1, task_count = list.task_count + 1
+          where list.task_count < ${10}
+        returning counter`
+    const create = async (title: string, priority: string) =>
+      query<Task>`
+        insert into tasks (user_id, change, title, priority, due_date, due_time, due_timezone)
+        select 'alice', counter, ${title}, ${priority}::task_priority, '2026-07-01', '09:30', 'Europe/Paris'
+        from task_lists where user_id = 'alice'
+        returning *`
+    const byPriority = async () =>
+      query<Task>`
+        select id, title from tasks where user_id = 'alice' and priority = ${'high'}::task_priority
+          and (priority, id) > (${'low'}::text::task_priority, ${0}::bigint)
+        order by priority, id`
+    await upsert()
+    await create('First', 'high')
+    expect(await byPriority()).toMatchObject([{ title: 'First' }])
+    // Those statements are prepared on its connections while the tables move.
+    const server = await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))
+    expect(await upsert()).toEqual([{ counter: 3 }]) // 0004_recount has counted, too
+    expect(await create('Second', 'high')).toMatchObject([{ id: 2, version: 1 }])
+    expect(await byPriority()).toMatchObject([{ title: 'First' }, { title: 'Second' }])
+    expect(
+      await query`
+        with target as (select id from tasks where user_id = 'alice' and id = 1 for update)
+        update tasks set title = 'Changed', version = version + 1
+        from target where tasks.user_id = 'alice' and tasks.id = target.id
+        returning tasks.title, tasks.version`,
+    ).toEqual([{ title: 'Changed', version: 2 }])
+    await query`
+      insert into idempotency_keys (user_id, key, request, status, task_id, created_at)
+      values ('alice', 'old', '', 200, 1, now() - interval '2 days'), ('alice', 'new', '', 200, 1, now())`
+    await query`
+      delete from idempotency_keys where ctid in (
+        select ctid from idempotency_keys where created_at < now() - interval '24 hours'
+        limit 1000 for update skip locked
+      )`
+    expect(await query`select key from idempotency_keys`).toEqual([{ key: 'new' }])
+    await expect(
+      query`insert into idempotency_keys (user_id, key, request, status, task_id) values ('alice', 'new', '', 200, 1)`,
+    ).rejects.toMatchObject({ constraint: 'idempotency_keys_pkey' })
+    await server.end()
+    await former.close()
+    await admin.end({ timeout: 1 })
+  })
+
+  test('whose owner may not make a schema are left where they are, and it is said what to do', async () => {
+    const { database, admin, former } = await formerDatabase('public')
+    await admin.unsafe(`alter database ${database} owner to postgres`)
+    const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
+    const refused = spawnServer(url)
+    expect(await refused.exited).toBe(1)
+    expect((await refused.wholeLog()).at(-1)!.msg).toBe(
+      `The schema todo_api cannot be made: permission denied for database ${database} (SQLSTATE 42501). ` +
+        `The role ${owner.name} of DATABASE_URL lacks a right to change the tables of ${database}. ` +
+        `Start one server with the role that owns them and may create schemas; once that is done, ${owner.name} needs only to use the schema todo_api, and to read and write its tables.`,
+    )
+    expect(await former.query`select from tasks`).toEqual([])
+    // Or somebody who may makes it.
+    await admin.unsafe(`create schema todo_api authorization ${owner.name}`)
+    await (await startServer(url)).end()
+    await former.close()
+    await admin.end({ timeout: 1 })
+  })
+})
