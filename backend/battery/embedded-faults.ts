@@ -1,6 +1,5 @@
-import { newUser } from '../tests/support/api.ts'
+import { newUser, secret } from '../tests/support/api.ts'
 import { makeDirectory, startProcess } from '../tests/support/process.ts'
-import { secret } from '../tests/support/api.ts'
 import { createClient, never } from './client.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'

@@ -4,6 +4,7 @@ import type { Weather } from '../tests/support/proxy.ts'
 import { createClient, never, type Client } from './client.ts'
 import { embeddedFaults } from './embedded-faults.ts'
 import { startLoad } from './load.ts'
+import { logFaults } from './log-faults.ts'
 import type { Battery } from './main.ts'
 import { buildStand, type Stand } from './stand.ts'
 
@@ -40,7 +41,7 @@ const faults: Fault[] = [
       client.excuse({ unavailable: () => never, cut: never })
       const session = await admin.reserve()
       await session.unsafe('begin; lock table todo_api.tasks in access exclusive mode')
-      await eventually('requests are in flight', async () => (await postgres.waiting()) >= 10)
+      await eventually('requests are in flight', async () => (await postgres.waiting()) > 0)
       const exitCode = await places[0].restart('SIGTERM', async () => {
         const from = performance.now() - 50
         client.excuse({ unavailable: () => never, cut: { from, until: Infinity } })
@@ -220,10 +221,11 @@ async function recovered(admin: Stand['admin']): Promise<void> {
   )
 }
 
-/** Faults under load: of servers and their database, and of the embedded database. */
+/** Faults under load: of servers and their database, of the embedded database, and of the log. */
 export async function faultsUnderLoad(battery: Battery): Promise<void> {
   await databaseFaults(battery)
   await embeddedFaults(battery)
+  await logFaults(battery)
 }
 
 /** Faults, one after the other, under a steady load that is checked to the last row at the end. */

@@ -42,7 +42,6 @@ test('two servers on one database show the same tasks', async () => {
 })
 
 test('a server that is told to stop answers the requests that it has, and exits 0', async () => {
-  // One user has half of the connections at most.
   const users = [await newUser(), await newUser()]
   const server = await startServer(url, settings)
   const release = await postgres.hold('lock table todo_api.tasks in access exclusive mode')
@@ -50,7 +49,8 @@ test('a server that is told to stop answers the requests that it has, and exits 
   const answers = titles.map(async (title, number) =>
     server.request('POST', '/api/tasks', { ...users[number % 2], json: { title } }),
   )
-  await eventually('every connection waits', async () => (await postgres.waiting()) === 10)
+  // The first goes by itself, and the others wait to go together.
+  await eventually('a statement waits', async () => (await postgres.waiting()) > 0)
   // It is accepted after all of them.
   expect((await server.request('GET', '/health')).status).toBe(200)
   server.signal('SIGTERM')
