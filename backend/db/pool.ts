@@ -21,6 +21,7 @@ export class Fragment {
   /** What stands around the values: one more than those. */
   readonly texts: readonly string[]
   readonly values: readonly postgres.SerializableParameter[]
+  private text: string | undefined
 
   constructor(strings: readonly string[], parameters: readonly Parameter[]) {
     const texts: string[] = []
@@ -49,7 +50,22 @@ export class Fragment {
 
   /** The statement, with `$1` and so on in the places of the values. */
   get sql(): string {
-    return this.texts.reduce((sql, text, index) => `${sql}$${index}${text}`)
+    this.text ??= this.texts.reduce((sql, text, index) => `${sql}$${index}${text}`)
+    return this.text
+  }
+
+  /** The same SQL with other values: what is sent often is put together once. */
+  with(values: readonly postgres.SerializableParameter[]): Fragment {
+    const same = new Fragment(this.texts, values)
+    same.text = this.sql
+    return same
+  }
+
+  /** A template as a statement. One that is nothing but a fragment is that fragment. */
+  static of(strings: readonly string[], parameters: readonly Parameter[]): Fragment {
+    const [whole] = parameters
+    const isWhole = whole instanceof Fragment && parameters.length === 1 && !strings.some(Boolean)
+    return isWhole ? whole : new Fragment(strings, parameters)
   }
 }
 
@@ -146,19 +162,19 @@ export function connect(
   }
 
   return {
-    query: async (strings, ...parameters) => query(new Fragment(strings, parameters), deadline),
+    query: async (strings, ...parameters) => query(Fragment.of(strings, parameters), deadline),
     queryFor: (user) =>
       async function queryInTurn<Row extends object>(
         strings: TemplateStringsArray,
         ...parameters: Parameter[]
       ) {
-        const statement = new Fragment(strings, parameters)
+        const statement = Fragment.of(strings, parameters)
         return turns.run(user, async (left) => query<Row>(statement, left))
       },
     queryWithin:
       (milliseconds) =>
       async (strings, ...parameters) =>
-        query(new Fragment(strings, parameters), milliseconds),
+        query(Fragment.of(strings, parameters), milliseconds),
     deadline,
     connections: most,
     fragment: (strings, ...parameters) => new Fragment(strings, parameters),

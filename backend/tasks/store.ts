@@ -36,7 +36,7 @@ export function createTaskStore(
   database: Database,
   { maxTasksPerUser, onChange = () => {} }: TaskStoreOptions,
 ) {
-  const { queryFor, queryWithin, deadline } = database
+  const { queryFor, queryWithin, fragment, deadline } = database
   const columns = taskColumns(database)
   const makeWrite = createWriter(database, { maxTasksPerUser })
   const makeBulk = createBulkWriter(database, { maxTasksPerUser })
@@ -58,30 +58,31 @@ export function createTaskStore(
     return answer
   }
 
+  const readStatement = fragment`
+    select
+      input.place, found.version, found.json,
+      case when found.version is null then
+        (select true from todo_api.tasks where tasks.id = input.id and deleted_at is null limit 1)
+      end as is_others
+    from json_to_recordset(${''}::text::json) as input (place int, user_id text, id bigint)
+    left join lateral (
+      select version, row_to_json(task)::text as json
+      from (
+        select ${columns} from todo_api.tasks
+        where tasks.user_id = input.user_id and tasks.id = input.id and deleted_at is null
+      ) as task
+      offset 0
+    ) as found on true`
+
   async function read(
     asked: readonly { owner: string; id: number }[],
     left: number,
   ): Promise<Found[]> {
-    const input = JSON.stringify(
-      asked.map(({ owner, id }, place) => ({ place, user_id: owner, id })),
-    )
-    const rows = await queryWithin(left)<Found & { place: number }>`
-      select
-        input.place, found.version, found.json,
-        case when found.version is null then
-          (select true from todo_api.tasks where tasks.id = input.id and deleted_at is null limit 1)
-        end as is_others
-      from json_to_recordset(${input}::text::json) as input (place int, user_id text, id bigint)
-      left join lateral (
-        select version, row_to_json(task)::text as json
-        from (
-          select ${columns} from todo_api.tasks
-          where tasks.user_id = input.user_id and tasks.id = input.id and deleted_at is null
-        ) as task
-        offset 0
-      ) as found on true`
+    const input = asked.map(({ owner, id }, place) => ({ place, user_id: owner, id }))
+    const statement = readStatement.with([JSON.stringify(input)])
     const found = Array.from<Found>({ length: asked.length })
-    for (const row of rows) found[row.place] = row
+    for (const row of await queryWithin(left)<Found & { place: number }>`${statement}`)
+      found[row.place] = row
     return found
   }
 

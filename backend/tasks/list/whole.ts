@@ -29,19 +29,14 @@ export function createWholeReader({
 }: Pick<Database, 'queryWithin' | 'fragment' | 'deadline'>) {
   const columns = taskColumns({ fragment })
 
-  async function read(asked: readonly Asked[], left: number): Promise<Whole[]> {
-    const input = asked.map(({ owner, known, wanted, most }, place) => {
-      const { epoch, counter } = (known && readPlace(known)) || { epoch: '', counter: -1 }
-      return { place, user_id: owner, epoch, counter, wanted, most, kind: 'list' }
-    })
-    const rows = await queryWithin(left)<Row>`
+  const statement = fragment`
       with asked as materialized (
         select
           asked.*, (select value from todo_api.epoch) as epoch_now,
           coalesce((
             select counter from todo_api.task_lists where task_lists.user_id = asked.user_id
           ), 0) as counter_now
-        from json_to_recordset(${JSON.stringify(input)}::text::json) as asked (
+        from json_to_recordset(${''}::text::json) as asked (
           place int, user_id text, epoch text, counter bigint, wanted boolean, most bigint, kind text
         )
         -- All are: without it the planner expects a hundred long lists, and compiles the statement.
@@ -62,6 +57,13 @@ export function createWholeReader({
           order by tasks.id
         ) as task
       ) as page`
+
+  async function read(asked: readonly Asked[], left: number): Promise<Whole[]> {
+    const input = asked.map(({ owner, known, wanted, most }, place) => {
+      const { epoch, counter } = (known && readPlace(known)) || { epoch: '', counter: -1 }
+      return { place, user_id: owner, epoch, counter, wanted, most, kind: 'list' }
+    })
+    const rows = await queryWithin(left)<Row>`${statement.with([JSON.stringify(input)])}`
     const found = Array.from<Whole>({ length: asked.length })
     for (const row of rows) found[row.place] = row
     return found

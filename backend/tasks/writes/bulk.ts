@@ -4,7 +4,7 @@ import { ApiError, failures } from '../../http/failures.ts'
 import type { Idempotency } from '../idempotency.ts'
 import { addLists } from '../list/missing.ts'
 import type { Precondition } from '../preconditions.ts'
-import type { Operation } from './operation.ts'
+import { rowsOf, type Operation } from './operation.ts'
 import { createWriteParts } from './parts.ts'
 import { forgetOldKey, isKeyTaken, refuseDueDate } from './refusals.ts'
 
@@ -113,7 +113,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
   ): Fragment {
     const writes = operations.map((operation) => ({ owner, ...operation, idempotency }))
     return fragment`
-      with ${input(writes, 0)}, ${prior}, ${turn},
+      with ${input(JSON.stringify(rowsOf(writes)), '0')}, ${prior}, ${turn},
       target as (
         select
           input.place, tasks.deleted_at,

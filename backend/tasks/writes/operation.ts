@@ -68,7 +68,9 @@ function fieldsOf(operation: Extract<Operation, { fields: object }>): object {
   }
 }
 
+export type Kind = 'create' | 'change' | 'destroy'
+
 /** What is done to the row: it is inserted, updated or deleted. */
-export function kindOf({ op }: Operation): 'create' | 'change' | 'destroy' {
+export function kindOf({ op }: Operation): Kind {
   return op === 'create' || op === 'destroy' ? op : 'change'
 }

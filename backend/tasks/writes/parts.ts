@@ -1,6 +1,5 @@
 import type { Database, Fragment } from '../../db/pool.ts'
 import { taskColumns } from '../columns.ts'
-import { rowsOf, type Write } from './operation.ts'
 
 /**
  * What every statement that writes is made of. What differs is the judgement: each has a part `allowed`
@@ -15,13 +14,16 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
     jsonOf: (row: Fragment) =>
       fragment`(select row_to_json(task)::text from (select ${columns} from (select ${row}.*) as row) task)`,
 
-    /** @param patience how long to wait for a lock, in milliseconds; 0 for ever */
-    input: (writes: readonly Write[], patience: number) => fragment`
+    /**
+     * @param rows of `rowsOf`, in JSON
+     * @param patience how long to wait for a lock, in milliseconds; 0 for ever
+     */
+    input: (rows: string, patience: string) => fragment`
       input as materialized (
         select input.*
         from
-          (select set_config('lock_timeout', ${String(patience)}, true)) as limited,
-          json_to_recordset(${JSON.stringify(rowsOf(writes))}::text::json) as input (
+          (select set_config('lock_timeout', ${patience}, true)) as limited,
+          json_to_recordset(${rows}::text::json) as input (
           place int, user_id text, number int, numbers int, kind text, op text, id bigint,
           versions bigint[], key text, request text,
           title text, description text, completed boolean, priority text, tags text[],

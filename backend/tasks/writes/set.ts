@@ -1,5 +1,5 @@
 import type { Database, Fragment } from '../../db/pool.ts'
-import { kindOf, type Write } from './operation.ts'
+import { kindOf, rowsOf, type Kind, type Write } from './operation.ts'
 import { createWriteParts } from './parts.ts'
 
 /** What became of a write: a row of the statement. A write without one has changed nothing. */
@@ -24,7 +24,10 @@ export type SetOptions = {
   waits: boolean
 }
 
-const patience = 100 // ms, with a lock that keeps a whole set waiting
+const patience = '100' // ms, with a lock that keeps a whole set waiting
+
+/** What is in a set decides what is in its statement. */
+type Shape = { kinds: ReadonlySet<Kind>; keyed: boolean; waits: boolean }
 
 /**
  * The statement that makes a set of writes, each as if it were by itself: it locks the tasks, counts
@@ -54,7 +57,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     key is null
     or place in (select place from turn where is_ours) and place not in (select place from prior)
   )`
-  const target = ({ waits }: SetOptions, keyed: boolean) => fragment`
+  const target = (waits: boolean, keyed: boolean) => fragment`
     target as (
       select input.place, tasks.deleted_at
       from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
@@ -91,23 +94,37 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
       from done join input using (place) where key is not null
     )`
 
-  return function setStatement(writes: readonly Write[], options: SetOptions): Fragment {
+  /** As they were put together the first time, by what is in them. */
+  const statements = new Map<string, Fragment>()
+
+  return function setStatement(
+    writes: readonly Write[],
+    { maxTasksPerUser, waits }: SetOptions,
+  ): Fragment {
     const kinds = new Set(writes.map(({ operation }) => kindOf(operation)))
+    const keyed = writes.some(({ idempotency }) => idempotency !== undefined)
+    const shape = { kinds, keyed, waits }
+    const name = [...[...kinds].toSorted(), keyed, waits].join(' ')
+    const statement = statements.get(name) ?? assemble(shape)
+    statements.set(name, statement)
+    return statement.with([waits ? '0' : patience, JSON.stringify(rowsOf(writes)), maxTasksPerUser])
+  }
+
+  function assemble({ kinds, keyed, waits }: Shape): Fragment {
     const [creates, changes, destroys] = [
       kinds.has('create'),
       kinds.has('change'),
       kinds.has('destroy'),
     ]
-    const keyed = writes.some(({ idempotency }) => idempotency !== undefined)
     const done = [creates && ofCreated, changes && ofChanged, destroys && ofDestroyed]
     return fragment`
       with ${listed(fragment`, `, [
-        input(writes, options.waits ? 0 : patience),
+        input('', ''),
         keyed && prior,
         keyed && turn,
-        changes || destroys ? target(options, keyed) : noTarget,
+        changes || destroys ? target(waits, keyed) : noTarget,
         allowed(keyed),
-        list(options.maxTasksPerUser),
+        list(0),
         creates && created,
         changes && changed,
         destroys && destroyed,
