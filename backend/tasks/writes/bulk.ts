@@ -121,7 +121,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
           ${hasItsDate} as is_sound,
           case when tasks.version <> all (input.versions) then ${jsonOf(fragment`tasks`)} end as current
         from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
-        where input.kind in ('change', 'destroy') and ${isAmong}
+        where input.aims_at = 'task' and ${isAmong}
         order by tasks.user_id, tasks.id
         for update of tasks
       ), judged as (

@@ -40,6 +40,7 @@ export function rowsOf(writes: readonly Write[]): object[] {
       user_id: owner,
       number,
       kind: kindOf(operation),
+      aims_at: 'id' in operation ? 'task' : 'list',
       op: operation.op,
       ...('id' in operation && { id: operation.id }),
       ...(Array.isArray(precondition) && { versions: precondition }),

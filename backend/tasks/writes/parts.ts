@@ -24,7 +24,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         from
           (select set_config('lock_timeout', ${patience}, true)) as limited,
           json_to_recordset(${rows}::text::json) as input (
-          place int, user_id text, number int, numbers int, kind text, op text, id bigint,
+          place int, user_id text, number int, numbers int, kind text, aims_at text, op text, id bigint,
           versions bigint[], key text, request text,
           title text, description text, completed boolean, priority text, tags text[],
           due_date date, due_time time, due_timezone text,
@@ -93,7 +93,8 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           task_count = list.task_count + excluded.task_count
         where excluded.task_count <= 0 or list.task_count + excluded.task_count <= ${maxTasksPerUser}
         returning user_id, counter
-      ), numbered as (
+      ), numbered as materialized (
+        -- Of one piece, so that a task is looked up by its user and its id, and not by one of them.
         select allowed.*, list.counter - numbers + number as change
         from allowed join list using (user_id)
       )`,

@@ -61,7 +61,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     target as (
       select input.place, tasks.deleted_at
       from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
-      where input.kind in ('change', 'destroy') and ${isAmong}
+      where input.aims_at = 'task' and ${isAmong}
         and (input.versions is null or tasks.version = any (input.versions))
         ${keyed ? fragment`and ${isFirst}` : fragment``}
         ${waits ? fragment`` : fragment`and ${hasItsDate}`}

@@ -206,3 +206,52 @@ test.each(actions)('%s reads %j rows at most, by an index', async (_, most, act)
       expect(rows).toBeLessThanOrEqual(most.toSorted((a, b) => b - a)[index]!)
   }
 })
+
+test('plans that were remembered while the tables were empty go by indexes when they are full', async () => {
+  const name = await postgres.createDatabase()
+  const young = connect(
+    parseDatabaseUrl(databaseUrl({ port: postgres.port, database: name }, 'sslmode=require&max=1')),
+  )
+  await migrate(young)
+  const youngStore = createTaskStore(young, { maxTasksPerUser: 100_000 })
+  const { id } = await youngStore.create('alice', { title: 'First' }, {})
+  const refused = (error: unknown) => expect(error).toBeInstanceOf(ApiError)
+  const bulk = (operation: object) => ({ owner: 'alice', atomic: true, operations: [operation] })
+  const requests: [string, (round: number) => Promise<unknown>][] = [
+    ['create', async () => youngStore.create('alice', { title: 'Another' }, {})],
+    ['update', async () => youngStore.update('alice', id, changes, {})],
+    ['toggle', async () => youngStore.toggle('alice', id, {})],
+    ['under a key', async (round) => youngStore.toggle('alice', id, once(round))],
+    ['find', async () => youngStore.find('alice', id)],
+    ['find nobody’s', async () => youngStore.find('alice', 999_999_999).catch(refused)],
+    ['list', async () => createTaskList(young)('alice', {}, undefined)],
+    [
+      'bulk',
+      async () =>
+        youngStore.bulk(
+          bulk({ operation: { op: 'toggle', id } }) as Parameters<typeof youngStore.bulk>[0],
+        ),
+    ],
+  ]
+  for (const [, request] of requests)
+    for (let round = 1; round <= 8; round += 1) await request(round)
+  const admin = postgres.connectAsSuperuser(name)
+  await admin.unsafe(`
+    insert into todo_api.tasks (user_id, title, change)
+    select 'user-' || n % 1000, 'Task ' || n, n from generate_series(1, 100000) n`)
+  await admin.unsafe(`
+    insert into todo_api.task_lists (user_id, counter, task_count)
+    select user_id, max(change), count(*) from todo_api.tasks where user_id <> 'alice' group by user_id`)
+  await admin.unsafe(`
+    insert into todo_api.idempotency_keys (user_id, key, request, status, task_id)
+    select 'user-' || n % 1000, n, '', 200, n from generate_series(1, 10000) n`)
+  for (const [what, request] of requests) {
+    const scans = (await explain(async () => request(9)))
+      .filter(({ 'Relation Name': relation }) => relation !== undefined && relation !== 'epoch')
+      .filter((node) => node['Node Type'].endsWith('Scan') && node['Actual Loops'] > 0)
+      .map((node) => `${what}: ${node['Node Type']} on ${node['Relation Name']}`)
+    expect(scans.filter((scan) => scan.includes('Seq Scan'))).toEqual([])
+  }
+  await admin.end()
+  await young.close()
+})
