@@ -74,19 +74,32 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         else 0
       end`,
 
-    // An update locks its rows in no order; this does, and inserts nothing.
+    // An update locks its rows in no order; this does.
     list: (maxTasksPerUser: number) => fragment`
       list as (
         insert into todo_api.task_lists as list (user_id, counter, task_count)
         select demand.*
         from
           (
-            select user_id, max(numbers), sum(growth) from allowed group by user_id
+            select user_id, max(numbers) as numbers, sum(growth) as growth
+            from allowed group by user_id
           ) as demand,
-          -- Not 'exists', for which all lists of all users might be read.
+          -- A list, or somebody who has nothing yet and gets theirs here. Whose list is missing gets it
+          -- from addLists. Not 'exists', for which PostgreSQL might read all lists of all users.
           lateral (
-            select from todo_api.task_lists where task_lists.user_id = demand.user_id offset 0
+            (select from todo_api.task_lists where task_lists.user_id = demand.user_id)
+            union all
+            (
+              select where
+                (select true from todo_api.tasks where tasks.user_id = demand.user_id limit 1) is null
+                and (
+                  select true from todo_api.deleted_tasks
+                  where deleted_tasks.user_id = demand.user_id limit 1
+                ) is null
+            )
+            limit 1
           ) as known
+        where growth <= ${maxTasksPerUser}
         order by user_id
         on conflict (user_id) do update set
           counter = list.counter + excluded.counter,

@@ -107,7 +107,8 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     const name = [...[...kinds].toSorted(), keyed, waits].join(' ')
     const statement = statements.get(name) ?? assemble(shape)
     statements.set(name, statement)
-    return statement.with([waits ? '0' : patience, JSON.stringify(rowsOf(writes)), maxTasksPerUser])
+    const rows = JSON.stringify(rowsOf(writes))
+    return statement.with([waits ? '0' : patience, rows, maxTasksPerUser, maxTasksPerUser])
   }
 
   function assemble({ kinds, keyed, waits }: Shape): Fragment {
