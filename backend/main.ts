@@ -157,7 +157,7 @@ function welcome(
   Keys       ${keys}
   HS256      ${secret}
   Origins    ${corsOrigins.join(', ') || 'none'} (CORS_ORIGINS)
-  Token      bun run token
+  Token      bun run token (without Bun: npx -y bun@${Bun.version} run token)
 
 `
 }

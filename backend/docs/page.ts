@@ -9,7 +9,8 @@ import { complete, isDocument, type Document } from './document.ts'
 
 const introduction = `Each user's tasks, behind a Better Auth token.
 
-**Trying it out:** in development \`bun run token\` prints a token; paste it under *Authorize*.
+**Trying it out:** in development \`bun run token\` (without Bun, \`npx -y bun@${Bun.version} run token\`)
+prints a token; paste it under *Authorize*.
 
 **Errors** have one shape everywhere: \`detail\` for a person, \`code\` for a program, \`request_id\` for
 asking us about it; a 422 adds \`errors\`, one per field, and its \`detail\` is the first of them. An unknown path is 404 \`route_not_found\`, a
@@ -22,7 +23,7 @@ path. \`user_id\` must be the token's \`sub\`; any other is 403 \`wrong_user\`.
 
 /**
  * The API's documentation: the OpenAPI document at `/docs/json`, made from the routes, and Swagger
- * UI at `/docs`, with every file served from here.
+ * UI at `/docs`, with every file served from here. `/` leads there.
  */
 export function docs() {
   let completed: Document | undefined
@@ -54,6 +55,7 @@ export function docs() {
           } as object,
         }),
       )
+      .get('/', async () => toDocs(), hidden)
       // In place of the plugin's page, whose script comes from a CDN whatever its options say.
       .get('/docs', async () => htmlPage(), hidden)
       .get('/docs/start.js', async () => text(startScript, 'text/javascript'), hidden)
@@ -73,6 +75,10 @@ const startScript = `window.ui = SwaggerUIBundle({
   tryItOutEnabled: true,
 })
 `
+
+function toDocs(): Response {
+  return new Response(null, { status: 302, headers: { location: '/docs', ...unkept } })
+}
 
 function htmlPage(): Response {
   return text(

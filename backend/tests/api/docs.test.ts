@@ -222,6 +222,14 @@ describe('the OpenAPI document', () => {
 })
 
 describe('the page', () => {
+  test('whoever opens the address of the server is led to the documentation', async () => {
+    const answer = await fetch(api.origin, { redirect: 'manual' })
+    expect(answer.status).toBe(302)
+    expect(answer.headers.get('location')).toBe('/docs')
+    expect(answer.headers.get('cache-control')).toBe('no-cache')
+    expect(await (await fetch(api.origin)).text()).toContain('<div id="swagger-ui">')
+  })
+
   test.each(['/docs', '/docs/'])('%s and every file that it names come from here', async (path) => {
     const { status, headers, text } = await api.request('GET', path)
     expect(status).toBe(200)

@@ -488,7 +488,6 @@ describe('somebody else’s task', () => {
 
 describe('routes', () => {
   test.each([
-    '/',
     '/nope',
     '/api',
     '/health/x',
@@ -510,6 +509,7 @@ describe('routes', () => {
     ['HEAD', '/api/tasks/1/complete', 'OPTIONS, PATCH'],
     ['DELETE', '/api/me/tasks', 'GET, HEAD, OPTIONS, POST'],
     ['POST', '/health', 'GET, HEAD, OPTIONS'],
+    ['POST', '/', 'GET, HEAD, OPTIONS'],
     ['PUT', '/docs', 'GET, HEAD, OPTIONS'],
     ['DELETE', '/docs/json', 'GET, HEAD, OPTIONS'],
     ['PUT', '/api/tasks/trash', 'GET, HEAD, OPTIONS'],

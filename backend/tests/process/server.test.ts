@@ -44,7 +44,9 @@ describe('a first start with nothing set', () => {
       `HS256      on, with the secret in ${join(directory.path, '.data/secret')} (BETTER_AUTH_SECRET is not set)`,
     )
     expect(output).toContain('Origins    http://localhost:3000 (CORS_ORIGINS)')
-    expect(output).toContain('Token      bun run token')
+    expect(output).toContain(
+      `Token      bun run token (without Bun: npx -y bun@${Bun.version} run token)`,
+    )
 
     const second = await startProcess(directory.path)
     const listed = await fetch(`${second.origin}/api/tasks`, { headers })

@@ -8,8 +8,8 @@ import { repository, startServer } from '../support/server.ts'
 
 const postgres = await startPostgres()
 const url = databaseUrl(postgres, 'sslmode=require')
-const readme = await Bun.file(join(repository, 'README.md')).text()
-const [, snippet = ''] = /```js\n(async function keepLive[\s\S]*?)```/.exec(readme) ?? []
+const reference = await Bun.file(join(repository, 'docs/api.md')).text()
+const [, snippet = ''] = /```js\n(async function keepLive[\s\S]*?)```/.exec(reference) ?? []
 const page = Bun.serve({
   port: 0,
   fetch: async () =>
@@ -24,7 +24,7 @@ afterAll(async () => {
   await postgres.close()
 })
 
-test('the README’s snippet keeps two tabs the same, through a restart of the server', async () => {
+test('the snippet of docs/api.md keeps two tabs the same, through a restart of the server', async () => {
   expect(snippet.split('\n').length - 1).toBeLessThan(25)
   const { id: user, token } = await newUser()
   const settings = { PORT: String(await freePort()), CORS_ORIGINS: page.url.origin }
