@@ -68,7 +68,7 @@ export type Database = {
    * For what a user asked for. Where the connections are in use, users take turns; the deadline is the
    * same and counts the wait.
    *
-   * @throws QueueFull, WaitedTooLong, and what `query` throws
+   * @throws QueueFull, WaitedTooLong, WaitedForOneself, and what `query` throws
    */
   queryFor: (user: string) => Query
   /** For a statement that serves many requests: as `query`, for so many milliseconds at most. */
