@@ -211,19 +211,38 @@ test.each(['Content-Length: 100', 'Transfer-Encoding: chunked'])(
   },
 )
 
-test('settings that are wrong are reported all at once, and nothing of them is shown', async () => {
-  const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, {
-    NODE_ENV: 'production',
-    PORT: 'eighty',
-    BETTER_AUTH_SECRET: 'hunter2',
+describe('settings that are wrong are reported all at once, and nothing of them is shown:', () => {
+  const short =
+    'BETTER_AUTH_SECRET must have at least 32 characters; make one with: openssl rand -base64 32'
+  const noPort = 'PORT must be a whole number from 0 to 65535'
+  const wrong = { PORT: 'eighty', BETTER_AUTH_SECRET: 'hunter2' }
+
+  test('to a person, in lines', async () => {
+    const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, wrong)
+    expect([exitCode, stdout]).toEqual([1, ''])
+    expect(stderr).toBe(`The settings have problems:\n  - ${short}\n  - ${noPort}\n`)
   })
-  expect(exitCode).toBe(1)
-  expect(stdout).toBe('')
-  expect(stderr).toBe(`The settings have problems:
-  - BETTER_AUTH_SECRET must have at least 32 characters; make one with: openssl rand -base64 32
-  - PORT must be a whole number from 0 to 65535
-  - DATABASE_URL is required in production: paste the connection string of your PostgreSQL
-`)
+
+  test.each([
+    [
+      {},
+      'DATABASE_URL is required in production: paste the connection string of your PostgreSQL; ',
+    ],
+    [{ DATABASE_URL: 'postgresql://owner:a#b@db.example/todo' }, 'DATABASE_URL '],
+  ])('in production as a line of the log, with %j', async (settings, beginning) => {
+    const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, {
+      NODE_ENV: 'production',
+      ...wrong,
+      ...settings,
+    })
+    expect([exitCode, stderr]).toEqual([1, ''])
+    expect(stdout.trimEnd()).not.toContain('\n')
+    const { level, msg } = JSON.parse(stdout) as { level: number; msg: string }
+    expect(level).toBe(60)
+    expect(msg).toStartWith(`The settings have problems: ${beginning}`)
+    expect(msg).toEndWith(`; ${short}; ${noPort}`)
+    expect(msg).not.toContain('a#b')
+  })
 })
 
 test.each(['SIGTERM', 'SIGHUP'] as const)(
