@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { chmod, readdir, stat } from 'node:fs/promises'
 import { createConnection, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { scripts } from '../../../package.json'
 import { openEvents } from '../support/events.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort, makeDirectory, run, spawn, startProcess } from '../support/process.ts'
@@ -16,6 +17,8 @@ async function token(user: string, settings = {}): Promise<string> {
   const { stdout } = await run('backend/programs/token.ts', directory.path, settings, [user])
   return stdout.trim()
 }
+
+const sigterm = 1n << 14n // its bit in /proc/PID/status
 
 describe('a first start with nothing set', () => {
   test('serves, says where everything is, takes the token that the command prints, and keeps the data', async () => {
@@ -163,6 +166,27 @@ test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
     child.kill(signal)
     expect(await child.exited).toBe(0)
     expect(performance.now() - began).toBeLessThan(1_000)
+  },
+)
+
+test.each(['start', 'dev'] as const)(
+  'bun run %s takes signals long before it has loaded the server',
+  async (script) => {
+    const program = /backend\/\S+/.exec(scripts[script])![0]
+    const began = performance.now()
+    const nowhere = `postgresql://user@127.0.0.1:${freePort()}/db`
+    const child = spawn(program, directory.path, { PORT: '0', DATABASE_URL: nowhere })
+    const takesSigterm = async () => {
+      const status = await Bun.file(`/proc/${child.pid}/status`).text()
+      return (BigInt(`0x${/SigCgt:\s*(\w+)/.exec(status)![1]}`) & sigterm) !== 0n
+    }
+    while (!(await takesSigterm())) if (child.exitCode !== null) throw new Error('It exited')
+    const taken = performance.now() - began
+    await child.stdout.getReader().read() // that the database does not answer
+    const loaded = performance.now() - began
+    child.kill('SIGTERM')
+    expect(await child.exited).toBe(0)
+    expect(taken).toBeLessThan(loaded / 2)
   },
 )
 
