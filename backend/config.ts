@@ -33,11 +33,14 @@ export type Config = {
 /** Every problem with the settings, each a sentence that names the setting and never its value. */
 export class ConfigError extends Error {
   readonly problems: readonly string[]
+  /** Who reads the message: a program that takes lines of JSON, or a person. */
+  readonly environment: Config['environment']
 
-  constructor(problems: readonly string[]) {
+  constructor(problems: readonly string[], environment: Config['environment']) {
     super(`The settings have problems:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
     this.name = 'ConfigError'
     this.problems = problems
+    this.environment = environment
   }
 }
 
@@ -52,24 +55,9 @@ const minimumDistinctCharacters = 8
  *
  * @throws ConfigError with all problems at once
  */
-export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
-  const problems: string[] = []
-
-  function read<Value>(name: string, parse: (text: string) => Value): Value | undefined {
-    const text = env[name]?.trim()
-    if (text === undefined || text === '') return undefined
-    try {
-      return parse(text)
-    } catch (problem) {
-      problems.push(`${name} ${problem instanceof Error ? problem.message : 'is not valid'}`)
-      return undefined
-    }
-  }
-
-  const environment =
-    read('NODE_ENV', (text) => parseOneOf(text, environments)) ??
-    (env['NODE_ENV'] ? 'production' : 'development')
-  const database = read('DATABASE_URL', parseDatabaseUrl)
+export function readConfig(env: Environment): Config {
+  const { environment, problems, read } = openSettings(env)
+  const database = readDatabase(env, { environment, problems, read })
   const unpooled = read('DATABASE_URL_UNPOOLED', parseDatabaseUrl)
   const directDatabase = unpooled ?? (database && isPooler(database) ? undefined : database)
   const secret = read('BETTER_AUTH_SECRET', parseSecret)
@@ -110,18 +98,61 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     }),
   }
 
-  if (environment === 'production') {
-    if (!env['DATABASE_URL']?.trim())
-      problems.push(
-        'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
-      )
+  if (environment === 'production')
     if (!env['BETTER_AUTH_SECRET']?.trim() && !env['BETTER_AUTH_URL']?.trim())
       problems.push(
         'BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified',
       )
-  }
-  if (problems.length > 0) throw new ConfigError(problems)
+  if (problems.length > 0) throw new ConfigError(problems, environment)
   return config
+}
+
+/**
+ * Reads what a command needs that works on the database alone.
+ *
+ * @throws ConfigError with all problems at once
+ */
+export function readDatabaseConfig(env: Environment): Pick<Config, 'database'> {
+  const settings = openSettings(env)
+  const database = readDatabase(env, settings)
+  const { problems, environment } = settings
+  if (problems.length > 0) throw new ConfigError(problems, environment)
+  return database ? { database } : {}
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+type Settings = ReturnType<typeof openSettings>
+
+function openSettings(env: Environment) {
+  const problems: string[] = []
+
+  function read<Value>(name: string, parse: (text: string) => Value): Value | undefined {
+    const text = env[name]?.trim()
+    if (text === undefined || text === '') return undefined
+    try {
+      return parse(text)
+    } catch (problem) {
+      problems.push(`${name} ${problem instanceof Error ? problem.message : 'is not valid'}`)
+      return undefined
+    }
+  }
+
+  const environment =
+    read('NODE_ENV', (text) => parseOneOf(text, environments)) ??
+    (env['NODE_ENV'] ? 'production' : 'development')
+  return { environment, problems, read }
+}
+
+function readDatabase(
+  env: Environment,
+  { environment, problems, read }: Settings,
+): DatabaseAddress | undefined {
+  if (environment === 'production' && !env['DATABASE_URL']?.trim())
+    problems.push(
+      'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
+    )
+  return read('DATABASE_URL', parseDatabaseUrl)
 }
 
 function parseOneOf<const Choice extends string>(text: string, choices: readonly Choice[]): Choice {

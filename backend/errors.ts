@@ -2,7 +2,7 @@ import type { ValueError } from '@sinclair/typebox/errors'
 import { Elysia, NotFoundError, ValidationError } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
 import { DatabaseUnavailable } from './db/pool.ts'
-import { QueueFull, WaitedTooLong } from './db/turns.ts'
+import { QueueFull, WaitedForOneself, WaitedTooLong } from './db/turns.ts'
 import { rememberCode, type TellFailure } from './http/failure-log.ts'
 import {
   ApiError,
@@ -88,7 +88,7 @@ function translate(error: unknown): ApiError {
   if (error instanceof ApiError) return error
   if (error instanceof DatabaseUnavailable || error instanceof WaitedTooLong)
     return new ApiError('database_unavailable')
-  if (error instanceof QueueFull)
+  if (error instanceof QueueFull || error instanceof WaitedForOneself)
     return new ApiError('rate_limited', { headers: { 'retry-after': '1' } })
   if (error instanceof AuthUnavailable)
     return new ApiError('auth_unavailable', { reason: error.message })

@@ -5,18 +5,16 @@ import { createApp } from './app.ts'
 import { developmentSecret, secretFile } from './auth/development-secret.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
-import { DatabaseUnavailable, isUnavailable, type Database } from './db/pool.ts'
-import { DirectoryUnusable } from './db/data-directory.ts'
+import { isUnavailable, type Database } from './db/pool.ts'
 import { listen } from './db/listen.ts'
-import { MigrationFailed } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
-import { DatabaseUnusable } from './db/refusal.ts'
+import { isExpected } from './expected.ts'
 import { createLogger } from './http/logging.ts'
 import { createOutput } from './http/output.ts'
 import { createProxies } from './http/proxies.ts'
 import { createRateLimits } from './http/rate-limit.ts'
 import type { AppParts } from './parts.ts'
-import { CannotListen, serve } from './server.ts'
+import { serve } from './server.ts'
 import { purgeRegularly } from './tasks/purge.ts'
 import { taskChannel } from './tasks/columns.ts'
 
@@ -47,8 +45,11 @@ async function start(): Promise<void> {
     logger.info(`${signal}: stopping before it serves`)
     void exit(0)
   })
-  const database = await openDatabase(config.database, dataDirectory, (problem) =>
-    logger.warn(`The database does not answer yet, trying again: ${problem}`),
+  const database = await openDatabase(
+    config.database,
+    dataDirectory,
+    (problem) => logger.warn(`The database does not answer yet, trying again: ${problem}`),
+    (problem) => logger.warn(problem),
   )
   const draining = new AbortController()
   const endings: (() => Promise<void>)[] = []
@@ -165,16 +166,11 @@ function welcome(
 try {
   await start()
 } catch (error) {
-  const expected = [
-    ConfigError,
-    DatabaseUnavailable,
-    DatabaseUnusable,
-    DirectoryUnusable,
-    MigrationFailed,
-    CannotListen,
-  ]
-  if (expected.some((kind) => error instanceof kind))
-    sayWhy(error instanceof Error ? error.message : String(error))
+  if (error instanceof ConfigError && error.environment === 'production')
+    createLogger({ environment: 'production', logLevel: 'fatal' }, standardOutput).fatal(
+      `The settings have problems: ${error.problems.join('; ')}`,
+    )
+  else if (isExpected(error)) sayWhy(error.message)
   else standardError.write(`A fault in this program, it could not start: ${Bun.inspect(error)}\n`)
   await exit(1)
 }

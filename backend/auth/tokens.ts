@@ -5,6 +5,7 @@ import {
   decodeProtectedHeader,
   errors,
   jwtVerify,
+  type FetchImplementation,
   type JWTPayload,
   type JWTVerifyGetKey,
 } from 'jose'
@@ -63,6 +64,7 @@ const endOfTime = 253_402_300_799 // s; the last second that RFC 3339 can write
 const keySetMaxAge = 10 * 60_000 // ms
 const keySetCooldown = 1_000 // ms
 const keySetTimeout = 5_000 // ms
+const longestKeySet = 1024 * 1024 // bytes: hundreds of keys; to parse 28 MB takes 0.3 s of everybody's time
 
 /**
  * Makes the verifier of this server's two families of token: HS256 under the shared secret, and
@@ -173,6 +175,26 @@ function shown(claim: unknown): string {
   return printable(typeof claim === 'string' ? claim : JSON.stringify(claim))
 }
 
+/** @throws Error if it is too long, without reading on */
+async function fetchKeySet(url: string, options: FetchOptions): Promise<Response> {
+  const leaving = new AbortController()
+  const signal = AbortSignal.any([options.signal, leaving.signal])
+  const response = await fetch(url, { ...options, signal })
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.byteLength
+    if (bytes > longestKeySet) {
+      leaving.abort()
+      throw new Error(`the answer has more than ${longestKeySet} bytes`)
+    }
+    chunks.push(chunk)
+  }
+  return new Response(Buffer.concat(chunks), response)
+}
+
+type FetchOptions = Parameters<FetchImplementation>[1]
+
 function openKeySet(
   authServer: AuthServer,
   onRefresh: () => void,
@@ -193,7 +215,7 @@ function openKeySet(
     // by every token with an unknown key.
     async [customFetch](url, options) {
       if (failure && performance.now() - failure.at < keySetCooldown) throw failure.error
-      return fetch(url, options)
+      return fetchKeySet(url, options)
     },
   })
   let refreshedAt = now()

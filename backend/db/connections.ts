@@ -137,12 +137,16 @@ export function createConnections(
     /** Whoever waits waits no longer. */
     withdraw: (asking: Asking) => void waiting.delete(asking),
     giveBack,
-    /** Replaces all that there are, those at work once their statements have ended. */
-    replace(): void {
-      if (performance.now() - replacedAt < betweenReplacements) return
+    /**
+     * Replaces all that there are, those at work once their statements have ended. Once a second at
+     * most: says whether it did.
+     */
+    replace(): boolean {
+      if (performance.now() - replacedAt < betweenReplacements) return false
       replacedAt = performance.now()
       for (const lent of open) lent.isSpent = true
       closeIdle()
+      return true
     },
     /** Waits for the statements that there are, for so many milliseconds at most. */
     async close(patience: number): Promise<void> {

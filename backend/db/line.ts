@@ -1,4 +1,4 @@
-import { QueueFull, WaitedTooLong } from './turns.ts'
+import { isRecent, leastToBegin, QueueFull, WaitedForOneself, WaitedTooLong } from './turns.ts'
 
 export type LineOptions<Request, Answer> = {
   /**
@@ -24,7 +24,7 @@ export type LineOptions<Request, Answer> = {
 
 /**
  * @param arrivedAt when the request came, on `performance.now()`, if that was not now
- * @throws QueueFull, WaitedTooLong, and what `send` throws
+ * @throws QueueFull, WaitedTooLong, WaitedForOneself, and what `send` throws
  */
 export type Line<Request, Answer> = (
   owner: string,
@@ -62,10 +62,13 @@ export function createLine<Request, Answer>({
   /** What waits, by user, in the order of their turns. */
   const waiting = new Map<string, Entry[]>()
   const ownersUnderWay = new Set<string>()
+  /** When those who have more waiting were last answered. */
+  const answered = new Map<string, number>()
   let statements = 0
   let sweeping: Timer | undefined
 
   function takeTurns(): Entry[] {
+    giveUpLate()
     const set: Entry[] = []
     const rows = new Set<string | number>()
     // A user who had a turn and has more to send goes to the end of the map, and so is met again.
@@ -78,6 +81,7 @@ export function createLine<Request, Answer>({
       set.push(queue.shift()!)
       waiting.delete(owner)
       if (queue.length > 0) waiting.set(owner, queue)
+      else answered.delete(owner)
     }
     return set
   }
@@ -96,8 +100,11 @@ export function createLine<Request, Answer>({
     const oldest = Math.min(...set.map(({ arrivedAt }) => arrivedAt))
     const requests = set.map(({ request }) => request)
     try {
-      const answers = await send(requests, Math.max(oldest + deadline - performance.now(), 1))
-      for (const [place, { resolve }] of set.entries()) resolve(answers[place]!)
+      const answers = await send(requests, oldest + deadline - performance.now())
+      for (const [place, { owner, resolve }] of set.entries()) {
+        if (waiting.has(owner)) answered.set(owner, performance.now())
+        resolve(answers[place]!)
+      }
     } catch (error) {
       for (const { reject } of set) reject(error)
     } finally {
@@ -107,14 +114,25 @@ export function createLine<Request, Answer>({
     }
   }
 
-  /** Gives up those who have waited for as long as they may, behind statements that do not end. */
-  function sweep(): void {
-    const tooEarly = performance.now() - deadline
+  /** Those who have waited for as long as they may, so that what they ask for would be cut off. */
+  function giveUpLate(): void {
+    const tooEarly = performance.now() - deadline + leastToBegin(deadline)
     for (const [owner, queue] of waiting) {
       while (queue.length > 0 && queue[0]!.arrivedAt <= tooEarly)
-        queue.shift()!.reject(new WaitedTooLong(`No turn within ${deadline} ms`))
-      if (queue.length === 0) waiting.delete(owner)
+        queue.shift()!.reject(whyNot(owner))
+      if (queue.length > 0) continue
+      waiting.delete(owner)
+      answered.delete(owner)
     }
+  }
+
+  function whyNot(owner: string): Error {
+    const isOwn = isRecent(answered.get(owner) ?? -Infinity, deadline)
+    return new (isOwn ? WaitedForOneself : WaitedTooLong)(`No turn within ${deadline} ms`)
+  }
+
+  function sweep(): void {
+    giveUpLate()
     if (waiting.size > 0) return
     clearInterval(sweeping)
     sweeping = undefined

@@ -1,5 +1,6 @@
 import { ownSchema } from './own-schema.ts'
 import { DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
+import { expectRights } from './rights.ts'
 import tasks from './migrations/0001_tasks.sql' with { type: 'text' }
 import fieldsAndVersions from './migrations/0002_fields_and_versions.sql' with { type: 'text' }
 import trashAndSync from './migrations/0003_trash_and_sync.sql' with { type: 'text' }
@@ -41,12 +42,14 @@ const insufficientPrivilege = '42501'
  * taken and knows that it has been done.
  *
  * @throws MigrationFailed with the name of the migration; nothing of it is applied
+ * @throws DatabaseUnusable if the role lacks rights on what is there
  */
 export async function migrate(
   { query, script }: Pick<Database, 'query' | 'script'>,
   all: readonly Migration[] = migrations,
 ): Promise<string[]> {
-  if (!(await isRecordThere(query))) await createRecord({ query, script })
+  if (await isRecordThere(query)) await expectRights(query)
+  else await createRecord({ query, script })
   const applied = await readRecord(query)
   const missing = all.filter(({ name }) => !applied.includes(name))
   const ran: string[] = []

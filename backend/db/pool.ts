@@ -84,7 +84,7 @@ export type Database = {
    * For what a user asked for. Where the connections are in use, users take turns; the deadline is the
    * same and counts the wait.
    *
-   * @throws QueueFull, WaitedTooLong, and what `query` throws
+   * @throws QueueFull, WaitedTooLong, WaitedForOneself, and what `query` throws
    */
   queryFor: (user: string) => Query
   /** For a statement that serves many requests: as `query`, for so many milliseconds at most. */
@@ -135,7 +135,9 @@ export class StatementFailed extends Error {
 
 export type ConnectOptions = {
   /** How long a statement may take, waiting for a connection included, in milliseconds. */
-  deadline: number
+  deadline?: number
+  /** The database has refused to write (25006), and its connections are replaced. */
+  onReadsOnly?: () => void
 }
 
 export const defaultDeadline = 5_000
@@ -144,7 +146,7 @@ const longestQueue = 500 // statements of one user
 /** Opens a pool of connections. None is made before the first statement. */
 export function connect(
   place: Place,
-  { deadline }: ConnectOptions = { deadline: defaultDeadline },
+  { deadline = defaultDeadline, onReadsOnly = () => {} }: ConnectOptions = {},
 ): Database {
   // One session serves all connections of the embedded database.
   const most = 'socket' in place ? 1 : place.maxConnections
@@ -158,7 +160,8 @@ export function connect(
     milliseconds: number,
   ): Promise<Row[]> {
     const prepare = isPrepared(text)
-    return run<Row>(connections, { text, values, prepare, milliseconds, describe: sayPlace })
+    const statement = { text, values, prepare, milliseconds, describe: sayPlace, onReadsOnly }
+    return run<Row>(connections, statement)
   }
 
   return {
@@ -179,7 +182,8 @@ export function connect(
     connections: most,
     fragment: (strings, ...parameters) => new Fragment(strings, parameters),
     async script(text, milliseconds) {
-      await run(connections, { text, values: [], prepare: false, milliseconds, describe: sayAll })
+      const statement = { text, values: [], prepare: false, milliseconds, describe: sayAll }
+      await run(connections, { ...statement, onReadsOnly })
     },
     close: async () => connections.close(deadline),
   }
@@ -192,12 +196,13 @@ type Statement = {
   prepare: boolean
   milliseconds: number
   describe: Describe
+  onReadsOnly: () => void
 }
 
 /** Runs a statement on a connection that nothing else uses, and cancels it past its deadline. */
 async function run<Row extends object>(
   connections: Connections,
-  { text, values, prepare, milliseconds, describe }: Statement,
+  { text, values, prepare, milliseconds, describe, onReadsOnly }: Statement,
 ): Promise<Row[]> {
   const { promise, resolve, reject } = Promise.withResolvers<Row[]>()
   let used: Lent | undefined
@@ -213,7 +218,7 @@ async function run<Row extends object>(
       reject(translate(error, describe))
       // After whatever PostgreSQL does not say itself, nothing is known of the connection.
       if (!(error instanceof postgres.PostgresError)) abandon(lent)
-      else if (error.code === readsOnly) connections.replace()
+      else if (error.code === readsOnly && connections.replace()) onReadsOnly()
     } finally {
       clearTimeout(timer)
       clearTimeout(silence)

@@ -1,4 +1,4 @@
-import { escapes } from './address.ts'
+import { escapes, type DatabaseAddress } from './address.ts'
 import type { DatabaseUnavailable } from './pool.ts'
 import { noTls } from './socket.ts'
 
@@ -33,36 +33,58 @@ for (const code of [
 ])
   remedies[code] = unknownAuthority
 
+/** At signing in it is the right to connect that is missing. */
+const noRight = '42501'
+
 /** PgBouncer has one SQLSTATE, 08P01, for all that it refuses; these are its words, or the server's. */
 const saidByPooler: [RegExp, string][] = [
   [/authentication failed|no such user/i, '28P01'],
   [/SSL required|not permitted to log in|no pg_hba.conf entry/i, '28000'],
   [/no such database|database ".*" does not exist/i, '3D000'],
+  [/permission denied for database/i, noRight],
 ]
+
+/** Limits that cut statements off, by SQLSTATE. */
+const limits: Record<string, string> = {
+  '57014': 'Is statement_timeout too short, for this role or this database?',
+  '55P03': 'Is lock_timeout too short, for this role or this database?',
+}
 
 /** What may be mended while a server waits, and what to look at if it is not. */
 const questions: Record<string, string> = {
+  ...limits,
   ENOTFOUND: 'Is the name of its host right?',
   ECONNREFUSED: 'Is PostgreSQL running there, and is the port right?',
   '53300': 'Its connections are all taken: are there too many servers, or is max too high?',
-  '57014': 'Is statement_timeout too short, for this role or this database?',
-  '55P03': 'Is lock_timeout too short, for this role or this database?',
   '25006':
     'It takes no writes: is it a standby, or is default_transaction_read_only set for this role or this database?',
 }
 
 /** Why asking again will not help, as a sentence with what will; nothing if it may. */
-export function explainRefusal({
-  message,
-  code = '',
-}: DatabaseUnavailable): DatabaseUnusable | undefined {
+export function explainRefusal(
+  { message, code = '' }: DatabaseUnavailable,
+  { username, database }: Pick<DatabaseAddress, 'username' | 'database'>,
+): DatabaseUnusable | undefined {
   if (code === noTls)
     return new DatabaseUnusable(
       'the server does not encrypt connections, and sslmode asks for it. Turn TLS on there, or on a network that you trust set sslmode=disable.',
     )
   const known = saidByPooler.find(([words]) => code === '08P01' && words.test(message))?.[1] ?? code
-  const remedy = remedies[known]
+  const remedy =
+    known === noRight
+      ? `The role ${username} lacks the right to connect. Let the owner of the database run: grant connect on database ${identifier(database)} to ${identifier(username)}`
+      : remedies[known]
   return remedy === undefined ? undefined : new DatabaseUnusable(`${message}. ${remedy}.`)
+}
+
+function identifier(name: string): string {
+  return /^[a-z_][a-z\d_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`
+}
+
+/** What to say while waiting: a limit that somebody has set may be in the way. */
+export function explainWait({ message, code = '' }: DatabaseUnavailable): string {
+  const limit = limits[code]
+  return limit === undefined ? message : `${message}. ${limit}`
 }
 
 /** What to say once waiting was in vain. */

@@ -20,6 +20,21 @@ export class WaitedTooLong extends Error {
   override readonly name = 'WaitedTooLong'
 }
 
+/** As `WaitedTooLong`, and what was waited for are the user's own requests. */
+export class WaitedForOneself extends Error {
+  override readonly name = 'WaitedForOneself'
+}
+
+/** Whether a user was served so lately that what they still wait for is behind requests of their own. */
+export function isRecent(servedAt: number, deadline: number): boolean {
+  return performance.now() - servedAt < deadline / 2
+}
+
+/** How much of a deadline must be left for something to begin: with less it would only be cut off. */
+export function leastToBegin(deadline: number): number {
+  return deadline / 20
+}
+
 /** What a request holds until it gives it back. */
 export type Hold = {
   /** What is left of the deadline, in milliseconds. */
@@ -31,8 +46,8 @@ export type Hold = {
 
 export type Turns = ReturnType<typeof createTurns>
 
-/** What one user holds, and waits for in the order of arrival. */
-type Share = { user: string; held: number; waiting: Set<Waiter> }
+/** What one user holds, and waits for in the order of arrival, and when they last had a turn. */
+type Share = { user: string; held: number; waiting: Set<Waiter>; hadTurnAt: number }
 type Waiter = {
   share: Share
   size: number
@@ -54,11 +69,12 @@ export function createTurns({ places, perUser, longestQueue, deadline }: TurnsOp
   /** All who wait, in the order of arrival, which is that of their deadlines: one timer does for all. */
   const arrivals = new Set<Waiter>()
   let timer: Timer | undefined
+  const patience = deadline - leastToBegin(deadline)
 
   function shareOf(user: string): Share {
     let share = shares.get(user)
     if (share === undefined) {
-      share = { user, held: 0, waiting: new Set() }
+      share = { user, held: 0, waiting: new Set(), hadTurnAt: -Infinity }
       shares.set(user, share)
     }
     return share
@@ -97,8 +113,9 @@ export function createTurns({ places, perUser, longestQueue, deadline }: TurnsOp
       arrivals.delete(waiter)
       next.held += waiter.size
       free -= waiter.size
+      next.hadTurnAt = performance.now()
       takePlaceInLine(next)
-      waiter.begin(Math.max(waiter.arrived + deadline - performance.now(), 0))
+      waiter.begin(waiter.arrived + deadline - next.hadTurnAt)
     }
   }
 
@@ -118,24 +135,30 @@ export function createTurns({ places, perUser, longestQueue, deadline }: TurnsOp
       share.waiting.add(waiter)
       arrivals.add(waiter)
       takePlaceInLine(share)
-      timer ??= setTimeout(endWaits, deadline)
+      timer ??= setTimeout(endWaits, patience)
     })
   }
 
-  /** For those whose deadline has passed. */
+  /** For those whose deadline has passed, or is too near for anything to begin. */
   function endWaits(): void {
     timer = undefined
     for (const waiter of arrivals) {
-      const left = waiter.arrived + deadline - performance.now()
+      const left = waiter.arrived + patience - performance.now()
       if (left > 0) {
         timer = setTimeout(endWaits, Math.ceil(left))
         return
       }
       arrivals.delete(waiter)
       waiter.share.waiting.delete(waiter)
-      waiter.giveUp(new WaitedTooLong(`No place within ${deadline} ms`))
+      waiter.giveUp(whyNot(waiter))
       goOn(waiter.share)
     }
+  }
+
+  /** Whoever holds all they may, or had a turn just now, is not kept waiting by others. */
+  function whyNot({ share, size }: Waiter): Error {
+    const isOwn = !isWithin(share, size) || isRecent(share.hadTurnAt, deadline)
+    return new (isOwn ? WaitedForOneself : WaitedTooLong)(`No place within ${deadline} ms`)
   }
 
   return {
@@ -143,7 +166,7 @@ export function createTurns({ places, perUser, longestQueue, deadline }: TurnsOp
      * Does something in one place, when it is the user's turn.
      *
      * @param work is given what is left of the deadline, in milliseconds
-     * @throws QueueFull, WaitedTooLong
+     * @throws QueueFull, WaitedTooLong, WaitedForOneself
      */
     async run<Result>(user: string, work: (left: number) => Promise<Result>): Promise<Result> {
       const share = shareOf(user)
@@ -159,7 +182,7 @@ export function createTurns({ places, perUser, longestQueue, deadline }: TurnsOp
      * Takes several places at once, when it is the user's turn. More than one user may hold is given
      * to a user who holds nothing else, and more than there is counts as all there is.
      *
-     * @throws QueueFull, WaitedTooLong
+     * @throws QueueFull, WaitedTooLong, WaitedForOneself
      */
     async take(user: string, size: number): Promise<Hold> {
       const share = shareOf(user)

@@ -102,7 +102,7 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
      *
      * @param make gives the answer, or `undefined` where it has no body, and throws `NeedsRoom` where it
      *   would have more bytes than it is given
-     * @throws QueueFull, WaitedTooLong
+     * @throws QueueFull, WaitedTooLong, WaitedForOneself
      */
     send,
   }

@@ -1,16 +1,18 @@
 /** After a restore from a backup, before clients come back: `bun run restored`. */
 import { resolve } from 'node:path'
-import { ConfigError, readConfig } from '../config.ts'
-import { DirectoryInUse } from '../db/data-directory.ts'
-import { MigrationFailed } from '../db/migrate.ts'
+import { readDatabaseConfig } from '../config.ts'
 import { openDatabase } from '../db/open.ts'
-import { DatabaseUnavailable, StatementFailed } from '../db/pool.ts'
+import { isExpected } from '../expected.ts'
 import { markRestored } from '../tasks/restored.ts'
 
 async function run(): Promise<void> {
-  const config = readConfig(process.env)
-  const database = await openDatabase(config.database, resolve('.data'), (problem) =>
-    process.stderr.write(`The database does not answer yet, trying again: ${problem}\n`),
+  const { database: address } = readDatabaseConfig(process.env)
+  const database = await openDatabase(
+    address,
+    resolve('.data'),
+    (problem) =>
+      process.stderr.write(`The database does not answer yet, trying again: ${problem}\n`),
+    (problem) => process.stderr.write(`${problem}\n`),
   )
   try {
     await markRestored(database)
@@ -25,14 +27,7 @@ async function run(): Promise<void> {
 try {
   await run()
 } catch (error) {
-  const isExpected = [
-    ConfigError,
-    DatabaseUnavailable,
-    DirectoryInUse,
-    MigrationFailed,
-    StatementFailed,
-  ].some((kind) => error instanceof kind)
-  if (!isExpected) throw error
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  if (!isExpected(error)) throw error
+  process.stderr.write(`${error.message}\n`)
   process.exitCode = 1
 }

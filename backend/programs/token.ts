@@ -13,7 +13,10 @@ async function printToken(): Promise<void> {
   const [user = 'alice'] = positionals
   const { environment, secret } = readConfig(process.env)
   if (environment === 'production')
-    throw new ConfigError(['NODE_ENV is production: there, tokens come from your auth server only'])
+    throw new ConfigError(
+      ['NODE_ENV is production: there, tokens come from your auth server only'],
+      environment,
+    )
   const key = secret ?? (await developmentSecret(resolve('.data')))
   const token = await new SignJWT()
     .setProtectedHeader({ alg: 'HS256' })

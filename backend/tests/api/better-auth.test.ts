@@ -174,6 +174,18 @@ describe('while the auth server is away', () => {
     await settled(async () => (await statusFor(token)) === 200)
   })
 
+  test('more than a megabyte of keys is 503, and less is read', async () => {
+    const { authServer, api, statusFor } = start()
+    const { token } = await authServer.signUp()
+    const published = await (await fetch(`${authServer.url}/api/auth/jwks`)).text()
+    const withPadding = (size: number) => new Response(' '.repeat(size) + published)
+    authServer.interceptKeySet(async () => withPadding(1024 * 1024))
+    expect(await statusFor(token)).toBe(503)
+    expect(api.lines.join('')).toContain('cannot be had: the answer has more than 1048576 bytes')
+    authServer.interceptKeySet(async () => withPadding(1000 * 1024))
+    await settled(async () => (await statusFor(token)) === 200)
+  })
+
   test('a redirect in place of the keys is not followed', async () => {
     const { authServer, statusFor } = start()
     const { token } = await authServer.signUp()

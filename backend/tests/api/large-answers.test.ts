@@ -1,5 +1,7 @@
 import { afterAll, describe, expect, test } from 'bun:test'
+import { once } from 'node:events'
 import { database, newUser, startApi, type TaskBody, writeUncounted } from '../support/api.ts'
+import { sendAndNotRead } from '../support/greedy.ts'
 
 const api = startApi()
 afterAll(async () => api.stop())
@@ -83,5 +85,21 @@ describe('a large answer', () => {
       else expect(await response.json()).toHaveLength(4_000)
     }
     expect((await api.request('HEAD', '/api/tasks', user)).status).toBe(200)
+  })
+
+  test('has to wait for those that its user leaves unread, and then it is theirs: 429', async () => {
+    const user = await userWith(7_000, 'ä'.repeat(1_000)) // 16 MB, of 24 that one user may have
+    expect((await api.request('GET', '/api/tasks', user)).status).toBe(200) // how large it is
+    const unread = sendAndNotRead(api.origin, 'GET', '/api/tasks', user)
+    await once(unread, 'readable')
+    const answers = await Promise.all(
+      Array.from({ length: 3 }, async () => api.request('GET', '/api/tasks', user)),
+    )
+    unread.destroy()
+    expect(answers.map(({ status }) => status)).toEqual([429, 429, 429])
+    expect(answers[0]!.headers.get('retry-after')).toBe('1')
+    expect(answers[0]!.body).toMatchObject({ code: 'rate_limited' })
+    const small = await api.request('GET', '/api/tasks?limit=1', user)
+    expect(small.status).toBe(200)
   })
 })

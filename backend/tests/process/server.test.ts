@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { chmod, readdir, stat } from 'node:fs/promises'
 import { createConnection, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { scripts } from '../../../package.json'
 import { openEvents } from '../support/events.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort, makeDirectory, run, spawn, startProcess } from '../support/process.ts'
@@ -16,6 +17,8 @@ async function token(user: string, settings = {}): Promise<string> {
   const { stdout } = await run('backend/programs/token.ts', directory.path, settings, [user])
   return stdout.trim()
 }
+
+const sigterm = 1n << 14n // its bit in /proc/PID/status
 
 describe('a first start with nothing set', () => {
   test('serves, says where everything is, takes the token that the command prints, and keeps the data', async () => {
@@ -168,6 +171,27 @@ test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
   },
 )
 
+test.each(['start', 'dev'] as const)(
+  'bun run %s takes signals long before it has loaded the server',
+  async (script) => {
+    const program = /backend\/\S+/.exec(scripts[script])![0]
+    const began = performance.now()
+    const nowhere = `postgresql://user@127.0.0.1:${freePort()}/db`
+    const child = spawn(program, directory.path, { PORT: '0', DATABASE_URL: nowhere })
+    const takesSigterm = async () => {
+      const status = await Bun.file(`/proc/${child.pid}/status`).text()
+      return (BigInt(`0x${/SigCgt:\s*(\w+)/.exec(status)![1]}`) & sigterm) !== 0n
+    }
+    while (!(await takesSigterm())) if (child.exitCode !== null) throw new Error('It exited')
+    const taken = performance.now() - began
+    await child.stdout.getReader().read() // that the database does not answer
+    const loaded = performance.now() - began
+    child.kill('SIGTERM')
+    expect(await child.exited).toBe(0)
+    expect(taken).toBeLessThan(loaded / 2)
+  },
+)
+
 test('a server that was killed leaves no temporary directory behind once it has started again', async () => {
   const temporary = await makeDirectory()
   const settings = { TMPDIR: temporary.path }
@@ -213,19 +237,38 @@ test.each(['Content-Length: 100', 'Transfer-Encoding: chunked'])(
   },
 )
 
-test('settings that are wrong are reported all at once, and nothing of them is shown', async () => {
-  const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, {
-    NODE_ENV: 'production',
-    PORT: 'eighty',
-    BETTER_AUTH_SECRET: 'hunter2',
+describe('settings that are wrong are reported all at once, and nothing of them is shown:', () => {
+  const short =
+    'BETTER_AUTH_SECRET must have at least 32 characters; make one with: openssl rand -base64 32'
+  const noPort = 'PORT must be a whole number from 0 to 65535'
+  const wrong = { PORT: 'eighty', BETTER_AUTH_SECRET: 'hunter2' }
+
+  test('to a person, in lines', async () => {
+    const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, wrong)
+    expect([exitCode, stdout]).toEqual([1, ''])
+    expect(stderr).toBe(`The settings have problems:\n  - ${short}\n  - ${noPort}\n`)
   })
-  expect(exitCode).toBe(1)
-  expect(stdout).toBe('')
-  expect(stderr).toBe(`The settings have problems:
-  - BETTER_AUTH_SECRET must have at least 32 characters; make one with: openssl rand -base64 32
-  - PORT must be a whole number from 0 to 65535
-  - DATABASE_URL is required in production: paste the connection string of your PostgreSQL
-`)
+
+  test.each([
+    [
+      {},
+      'DATABASE_URL is required in production: paste the connection string of your PostgreSQL; ',
+    ],
+    [{ DATABASE_URL: 'postgresql://owner:a#b@db.example/todo' }, 'DATABASE_URL '],
+  ])('in production as a line of the log, with %j', async (settings, beginning) => {
+    const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, {
+      NODE_ENV: 'production',
+      ...wrong,
+      ...settings,
+    })
+    expect([exitCode, stderr]).toEqual([1, ''])
+    expect(stdout.trimEnd()).not.toContain('\n')
+    const { level, msg } = JSON.parse(stdout) as { level: number; msg: string }
+    expect(level).toBe(60)
+    expect(msg).toStartWith(`The settings have problems: ${beginning}`)
+    expect(msg).toEndWith(`; ${short}; ${noPort}`)
+    expect(msg).not.toContain('a#b')
+  })
 })
 
 test.each(['SIGTERM', 'SIGHUP'] as const)(

@@ -61,6 +61,8 @@ export function spawnServer(
   return {
     pid: running.pid,
     logged,
+    /** What has been logged so far of one kind. */
+    linesWith: (message: RegExp) => lines.filter(({ msg = '' }) => message.test(msg)),
     /** All that a server logged that ends by itself. */
     async wholeLog(): Promise<LogLine[]> {
       await allRead

@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'bun:test'
 import { $ } from 'bun'
 import { join } from 'node:path'
-import { newUser, secret, type TaskBody } from '../support/api.ts'
+import { newUser, type TaskBody } from '../support/api.ts'
 import { openEvents } from '../support/events.ts'
 import { run } from '../support/process.ts'
 import {
@@ -38,11 +38,10 @@ async function restore(): Promise<void> {
   await postgres.admin.unsafe(`alter database ${fresh} rename to ${name}`)
 }
 
-const markRestored = async () =>
+const markRestored = async (address = url) =>
   run('backend/programs/restored.ts', postgres.directory, {
     NODE_ENV: 'production',
-    DATABASE_URL: url,
-    BETTER_AUTH_SECRET: secret,
+    DATABASE_URL: address,
   })
 
 test('after a restore nothing is believed that was given out in the future that is lost', async () => {
@@ -125,3 +124,34 @@ test('after a restore nothing is believed that was given out in the future that 
     }
   }
 })
+
+test.each([
+  [
+    'the password',
+    databaseUrl(postgres, 'sslmode=require', 'wrong'),
+    /^DATABASE_URL: password authentication failed for user "\w+" \(SQLSTATE 28P01\)\. Copy .*\n$/,
+  ],
+  [
+    'the name of the database',
+    databaseUrl({ ...postgres, database: 'nowhere' }, 'sslmode=require'),
+    /^DATABASE_URL: database "nowhere" does not exist \(SQLSTATE 3D000\)\. Create .*\n$/,
+  ],
+  [
+    'DATABASE_URL',
+    '',
+    /^The settings have problems:\n {2}- DATABASE_URL is required in production.*\n$/,
+  ],
+  [
+    'the port',
+    databaseUrl({ port: 1 }, 'sslmode=require'),
+    /^The database does not answer yet.*\nDATABASE_URL: no database answered for 30 s: .*ECONNREFUSED.*\n$/,
+  ],
+])(
+  'the command says in a line that %s is wrong, and exits 1',
+  async (_, wrong, said) => {
+    const { stdout, stderr, exitCode } = await markRestored(wrong)
+    expect(stderr).toMatch(said)
+    expect([stdout, exitCode]).toEqual(['', 1])
+  },
+  60_000,
+)

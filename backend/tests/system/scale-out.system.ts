@@ -262,6 +262,26 @@ test('the balancer sends a write once, and again only with an Idempotency-Key, a
   }
 })
 
+test.each([
+  '/public/../api/tasks',
+  '/public/%2e%2E/api/tasks',
+  '/public/.%2e/api/tasks',
+  '/public\\..\\api/tasks',
+  '/./api/tasks',
+  '/api/tasks/..',
+])('the balancer refuses %s, which a server would take for another path', async (path) => {
+  const connection = await openConnection(balancer.port)
+  expect((await connection.request('GET', path, {})).status).toBe(400)
+  connection.close()
+})
+
+test('the balancer takes dots that are part of a name', async () => {
+  const connection = await openConnection(balancer.port)
+  expect((await connection.request('GET', '/health?next=/../x', {})).status).toBe(200)
+  expect((await connection.request('GET', '/..health', {})).status).toBe(404)
+  connection.close()
+})
+
 test('while the database is away, the balancer passes on what the servers say of it', async () => {
   const { token } = await newUser()
   const request = requestTo(balancer.origin)

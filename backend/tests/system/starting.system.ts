@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import { newUser } from '../support/api.ts'
+import { eventually } from '../support/eventually.ts'
 import { startPgBouncer } from '../support/pgbouncer.ts'
 import { databaseUrl, owner, startPostgres } from '../support/postgres.ts'
 import { spawnServer, startServer } from '../support/server.ts'
@@ -124,13 +125,26 @@ describe('a role that may read and write and not create', () => {
     const byOwner = await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))
     await byOwner.end()
     const admin = postgres.connectAsSuperuser(database)
-    const unusable = 'The table todo_api.schema_migrations cannot be read'
+    const all = 'grant select, insert, update, delete on'
     expect((await refusal(urlOf(database))).said).toBe(
-      `${unusable}: SQLSTATE 42501 in aclcheck_error. ${lacks}`,
+      'DATABASE_URL: the role app lacks rights. Let the owner of the tables run: ' +
+        'grant usage on schema todo_api to app; ' +
+        `${all} todo_api.deleted_tasks, todo_api.event_tickets, todo_api.idempotency_keys, todo_api.task_lists, todo_api.tasks to app; ` +
+        'grant select on todo_api.epoch, todo_api.schema_migrations to app;',
     )
     await admin.unsafe(`
       grant usage on schema todo_api to app;
-      grant select, insert, update, delete on all tables in schema todo_api to app`)
+      ${all} all tables in schema todo_api to app;
+      revoke select on todo_api.epoch from app;
+      revoke update, delete on todo_api.tasks from app`)
+    const { said, lines, took } = await refusal(urlOf(database))
+    expect(said).toBe(
+      'DATABASE_URL: the role app lacks rights. Let the owner of the tables run: ' +
+        'grant select on todo_api.epoch to app; grant update, delete on todo_api.tasks to app;',
+    )
+    expect(lines).toHaveLength(1)
+    expect(took).toBeLessThan(atOnce)
+    await admin.unsafe(said.split(' run: ')[1]!)
 
     const server = await startServer(urlOf(database))
     const { token } = await newUser()
@@ -150,5 +164,59 @@ describe('a role that may read and write and not create', () => {
       /^Migration \w+ failed and was rolled back: permission denied for table schema_migrations \(SQLSTATE 42501\)\. The role app of DATABASE_URL lacks a right/,
     )
     await admin.end({ timeout: 1 })
+  })
+
+  test.each([
+    ['', postgres, 'sslmode=require', '42501'],
+    [' by PgBouncer', pooler, 'sslmode=require&prepare=false', '08P01'],
+  ])('is told at once that it may not connect%s', async (_, place, parameters, sqlState) => {
+    const database = await postgres.createDatabase()
+    await postgres.admin.unsafe(`revoke connect on database ${database} from public, ${owner.name}`)
+    const { said, lines, took } = await refusal(databaseUrl({ ...place, database }, parameters))
+    expect(said).toBe(
+      `DATABASE_URL: permission denied for database "${database}" (SQLSTATE ${sqlState}). The role ${owner.name} lacks the right to connect. Let the owner of the database run: grant connect on database ${database} to ${owner.name}.`,
+    )
+    expect(lines).toHaveLength(1)
+    expect(took).toBeLessThan(atOnce)
+  })
+})
+
+describe('a setting of the database that is in the way is named:', () => {
+  test('default_transaction_read_only, at the start and with the writes that it refuses', async () => {
+    const database = await postgres.createDatabase()
+    await postgres.admin.unsafe(`alter database ${database} set default_transaction_read_only = on`)
+    const server = await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))
+    const told = async () => server.linesWith(/^default_transaction_read_only is on, .* reset/)
+    expect(await told()).toHaveLength(1)
+    const { token } = await newUser()
+    const write = async () =>
+      (await server.request('POST', '/api/tasks', { token, json: { title: 'Mine' } })).status
+    expect(await Promise.all(Array.from({ length: 20 }, write))).toEqual(
+      Array.from({ length: 20 }, () => 503),
+    )
+    await eventually('it is told again', async () => (await told()).length === 2)
+    await postgres.admin.unsafe(`alter database ${database} reset default_transaction_read_only`)
+    await eventually('it writes', async () => (await write()) === 201)
+    await server.end()
+  })
+
+  test('statement_timeout, while the server waits', async () => {
+    const database = await postgres.createDatabase()
+    const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
+    await (await startServer(url)).end()
+    await postgres.admin.unsafe(`alter database ${database} set statement_timeout = 200`)
+    const admin = postgres.connectAsSuperuser(database)
+    const session = await admin.reserve()
+    await session`begin`
+    await session`lock table todo_api.schema_migrations in access exclusive mode`
+    const server = spawnServer(url)
+    await server.logged(
+      'The database does not answer yet, trying again: SQLSTATE 57014 in ProcessInterrupts. Is statement_timeout too short, for this role or this database?',
+    )
+    await session`rollback`
+    session.release()
+    await admin.end()
+    await server.logged('listening')
+    await server.end()
   })
 })

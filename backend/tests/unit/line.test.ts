@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
 import { createLine, type LineOptions } from '../../db/line.ts'
 import { DatabaseUnavailable } from '../../db/pool.ts'
-import { QueueFull, WaitedTooLong } from '../../db/turns.ts'
+import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/turns.ts'
 
 /** A line whose statements end when the test says so. */
 function startLine(options: Partial<LineOptions<string, string>> = {}) {
@@ -96,6 +96,29 @@ test('who waits behind statements that do not end is given up at the deadline, a
   statements[0]!.end()
   await Bun.sleep(0)
   expect(sent()).toEqual([['a1']])
+})
+
+test('who is answered all the while, and still has too many waiting, waits for themselves', async () => {
+  const { ask, statements } = startLine({ deadline: 200, most: 1 })
+  const asked = [ask('greedy', 'g1'), ask('greedy', 'g2'), ask('greedy', 'g3'), ask('modest', 'm1')]
+  const [, , last, others] = asked.map(async (answer) => answer.catch((error: unknown) => error))
+  await Bun.sleep(120) // of the deadline
+  statements[0]!.end()
+  expect(await last).toBeInstanceOf(WaitedForOneself)
+  expect(await others).toBeInstanceOf(WaitedTooLong)
+  expect(statements).toHaveLength(2)
+  statements[1]!.end()
+  await asked[1]
+})
+
+test('a statement that would have no time left is not sent', async () => {
+  const { ask, statements } = startLine({ deadline: 400 })
+  const at = performance.now()
+  void ask('alice', 'a1')
+  const late = ask('bob', 'b1', at - 390).catch((error: unknown) => error)
+  statements[0]!.end()
+  expect(await late).toBeInstanceOf(WaitedTooLong)
+  expect(statements).toHaveLength(1)
 })
 
 test('a statement has the time that is left to the oldest of its requests', async () => {

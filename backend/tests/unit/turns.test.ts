@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'bun:test'
-import { createTurns, QueueFull, WaitedTooLong, type TurnsOptions } from '../../db/turns.ts'
+import {
+  createTurns,
+  QueueFull,
+  WaitedForOneself,
+  WaitedTooLong,
+  type TurnsOptions,
+} from '../../db/turns.ts'
 
 /** Work that goes on until it is told to end, and says when it begins. */
 function createWork(options: Partial<TurnsOptions> = {}) {
@@ -75,11 +81,46 @@ describe('turns', () => {
   test('what waits past the deadline is never done, and the next goes on', async () => {
     const { start, end, begun } = createWork({ places: 1, deadline: 30 })
     const first = start('a1')
-    await expect(start('a2')).rejects.toThrow(WaitedTooLong)
-    const third = start('b1')
-    await end('a1', 'b1')
+    await expect(start('b1')).rejects.toThrow(WaitedTooLong)
+    const third = start('b2')
+    await end('a1', 'b2')
     await Promise.all([first, third])
+    expect(begun).toEqual(['a1', 'b2'])
+  })
+
+  test('whoever holds all that one user may waits for themselves, the others do not', async () => {
+    const { start, end, begun } = createWork({ places: 2, perUser: 1, deadline: 30 })
+    const held = [start('a1'), start('b1')]
+    const [own, others] = await Promise.allSettled([start('a2'), start('c1')])
+    expect(own).toMatchObject({ reason: expect.any(WaitedForOneself) })
+    expect(others).toMatchObject({ reason: expect.any(WaitedTooLong) })
+    await end('a1', 'b1')
+    await Promise.all(held)
     expect(begun).toEqual(['a1', 'b1'])
+  })
+
+  test('whoever has had a turn just now waits for themselves', async () => {
+    const { start, end, begun } = createWork({ places: 1, perUser: 1, deadline: 200 })
+    const others = start('b1')
+    const [first, second] = [start('a1'), start('a2')]
+    const third = start('c1')
+    await Bun.sleep(120) // of the deadline
+    await end('b1', 'a1') // one of c is next
+    await expect(second).rejects.toThrow(WaitedForOneself)
+    await end('c1')
+    await Promise.all([others, first, third])
+    expect(begun).toEqual(['b1', 'a1', 'c1'])
+  })
+
+  test('nothing begins that has no time left', async () => {
+    const { turns, start, end } = createWork({ places: 1, deadline: 400 })
+    const first = start('a1')
+    const waiting = turns.run('b', async (left) => left)
+    const at = performance.now()
+    await expect(waiting).rejects.toThrow(WaitedTooLong)
+    expect(performance.now() - at).toBeLessThan(400)
+    await end('a1')
+    await first
   })
 
   test('the deadline runs while one waits', async () => {

@@ -1,0 +1,33 @@
+import type { Query } from './pool.ts'
+import { DatabaseUnusable } from './refusal.ts'
+
+/**
+ * A role that does not own our tables must have been given rights on each of them. PostgreSQL names
+ * neither the role nor the right when one is missing, so they are looked up, by the catalog, which
+ * everybody may read.
+ *
+ * @throws DatabaseUnusable with the statements that give what is missing
+ */
+export async function expectRights(query: Query): Promise<void> {
+  const missing = await query<{ role: string; rights: string; objects: string }>`
+    with needed (object, place, name, is_given) as (
+      select 'schema todo_api', 0, 'usage', has_schema_privilege('todo_api', 'usage')
+      union all
+      select 'todo_api.' || relname, place, name, has_table_privilege(pg_class.oid, name)
+      from pg_class, (values (1, 'select'), (2, 'insert'), (3, 'update'), (4, 'delete')) as every (place, name)
+      where relnamespace = to_regnamespace('todo_api') and relkind in ('r', 'p') and not relispartition
+        and (place = 1 or relname not in ('epoch', 'schema_migrations'))
+    ), missing as (
+      select object, string_agg(name, ', ' order by place) as rights
+      from needed where not is_given group by object
+    )
+    select quote_ident(current_user) as role, rights, string_agg(object, ', ' order by object) as objects
+    from missing group by rights order by min(object)`
+  if (missing.length === 0) return
+  const grants = missing.map(
+    ({ role, rights, objects }) => `grant ${rights} on ${objects} to ${role};`,
+  )
+  throw new DatabaseUnusable(
+    `the role ${missing[0]!.role} lacks rights. Let the owner of the tables run: ${grants.join(' ')}`,
+  )
+}

@@ -1,0 +1,21 @@
+import { ConfigError } from './config.ts'
+import { DirectoryUnusable } from './db/data-directory.ts'
+import { MigrationFailed } from './db/migrate.ts'
+import { DatabaseUnavailable, StatementFailed } from './db/pool.ts'
+import { DatabaseUnusable } from './db/refusal.ts'
+import { CannotListen } from './server.ts'
+
+const kinds = [
+  ConfigError,
+  DatabaseUnavailable,
+  DatabaseUnusable,
+  DirectoryUnusable,
+  MigrationFailed,
+  StatementFailed,
+  CannotListen,
+]
+
+/** Whether it kept a program from starting for a reason that its message tells whoever runs it. */
+export function isExpected(error: unknown): error is Error {
+  return kinds.some((kind) => error instanceof kind)
+}
