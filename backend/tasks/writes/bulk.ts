@@ -1,5 +1,5 @@
 import { createLine } from '../../db/line.ts'
-import { DatabaseUnavailable, type Database, type Fragment } from '../../db/pool.ts'
+import { DatabaseUnavailable, Locked, type Database, type Fragment } from '../../db/pool.ts'
 import { ApiError, failures } from '../../http/failures.ts'
 import type { Idempotency } from '../idempotency.ts'
 import { addLists } from '../list/missing.ts'
@@ -27,7 +27,7 @@ type BulkOutcome = {
 }
 
 /** By its code, what a refused operation is told. */
-const refusals = Object.fromEntries(
+const refusals: Record<string, { status: number; detail: string }> = Object.fromEntries(
   (
     [
       'bulk_refused',
@@ -39,6 +39,8 @@ const refusals = Object.fromEntries(
     ] as const
   ).map((code) => [code, { status: failures[code].status, detail: failures[code].detail }]),
 )
+// The one thing that only the task itself can tell.
+refusals['validation_failed'] = { status: 422, detail: 'due_time and due_timezone need a due_date' }
 
 /** Each is for somebody else's write that came in between. */
 const mostAttempts = 20
@@ -53,17 +55,22 @@ export function createBulkWriter(
 ) {
   const { queryFor, queryWithin, deadline } = database
   const bulkStatement = createBulkStatement(database)
-  const send = createLine<Bulk, BulkOutcome | undefined>({
-    rowOf: ({ owner }) => owner,
-    width: Math.max(Math.floor(database.connections / 2), 1),
-    most: 1,
-    deadline,
-    longest: 100,
-    async send([asked], left) {
-      const rows = await queryWithin(left)<BulkOutcome>`${bulkStatement(asked!, maxTasksPerUser)}`
-      return [rows[0]]
-    },
-  })
+  const lineOf = (patience: string) =>
+    createLine<Bulk, BulkOutcome | undefined>({
+      rowOf: ({ owner }) => owner,
+      width: Math.max(Math.floor(database.connections / 4), 1),
+      most: 1,
+      deadline,
+      longest: 100,
+      async send([asked], left) {
+        const statement = bulkStatement(asked!, { maxTasksPerUser, patience })
+        const rows = await queryWithin(left)<BulkOutcome>`${statement}`
+        return [rows[0]]
+      },
+    })
+  const sendNow = lineOf('100')
+  /** For those that wait for a row that somebody holds, so that others need not wait behind them. */
+  const sendWhenFree = lineOf('0')
 
   /**
    * @returns the JSON array of results, and whether it is given again
@@ -73,18 +80,30 @@ export function createBulkWriter(
   return async function bulk(asked: Bulk): Promise<{ results: string; replayed: boolean }> {
     const { owner, idempotency } = asked
     const arrivedAt = performance.now()
+    let send = sendNow
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
       try {
         const found = await send(owner, asked, arrivedAt)
         if (found) return resultsOf(found, asked)
         await addLists(queryFor(owner), [owner])
       } catch (error) {
-        if (!idempotency || !isKeyTaken(error)) refuseDueDate(error)
-        await forgetOldKey(queryFor(owner), owner, idempotency)
+        if (error instanceof Locked) send = sendWhenFree
+        else if (idempotency && isKeyTaken(error))
+          await forgetOldKey(queryFor(owner), owner, idempotency)
+        else refuseDueDate(error, nameIn(asked))
       }
     }
     throw new DatabaseUnavailable(`A write found no quiet moment in ${mostAttempts} attempts`)
   }
+}
+
+/** Names the field of the operation that a constraint on due dates speaks of, if only one can be meant. */
+function nameIn({ operations }: Bulk): (field: string) => string {
+  const places = operations.flatMap(({ operation }, place) =>
+    'fields' in operation && operation.fields.due_date ? [place] : [],
+  )
+  return (field) =>
+    places.length === 1 ? `operations.${places[0]}.data.${field}` : `operations.*.data.${field}`
 }
 
 function resultsOf({ outcome, results, request }: BulkOutcome, { idempotency }: Bulk) {
@@ -109,11 +128,11 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
 
   return function bulkStatement(
     { owner, operations, atomic, idempotency }: Bulk,
-    maxTasksPerUser: number,
+    { maxTasksPerUser, patience }: { maxTasksPerUser: number; patience: string },
   ): Fragment {
     const writes = operations.map((operation) => ({ owner, ...operation, idempotency }))
     return fragment`
-      with ${input(JSON.stringify(rowsOf(writes)), '0')}, ${prior}, ${turn},
+      with ${input(JSON.stringify(rowsOf(writes)), patience)}, ${prior}, ${turn},
       target as (
         select
           input.place, tasks.deleted_at,
@@ -183,7 +202,9 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
       ), recorded as (
         insert into todo_api.idempotency_keys (user_id, key, request, status, task_id, body)
         select ${owner}, ${idempotency?.key ?? null}, ${idempotency?.request ?? null}, 200, 0, results
-        from answer where ${idempotency !== undefined}::boolean and exists (select from done)
+        from answer
+        where ${idempotency !== undefined}::boolean and results is not null and exists (select from room)
+          and not (${atomic}::boolean and exists (select from refused))
       )
       select
         case when ${atomic}::boolean and exists (select from refused) then 'refused' else 'done' end as outcome,

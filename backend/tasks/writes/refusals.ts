@@ -13,19 +13,27 @@ export function isKeyTaken(error: unknown): boolean {
 const invalidParameterValue = '22023'
 
 /** What only the database can know of a due date: the rest of the task, and its time zones. */
-export function refuseDueDate(error: unknown): never {
+export function refuseDueDate(
+  error: unknown,
+  nameOf: (field: string) => string = (field) => field,
+): never {
   if (!(error instanceof StatementFailed)) throw error
   for (const field of ['due_time', 'due_timezone'])
     if (error.constraint === `${field}_needs_due_date`)
-      throw new ApiError('validation_failed', { errors: [{ field, detail: 'needs a due_date' }] })
+      throw new ApiError('validation_failed', {
+        errors: [{ field: nameOf(field), detail: 'needs a due_date' }],
+      })
   if (error.constraint === 'due_at_has_a_year')
     throw new ApiError('validation_failed', {
-      errors: [{ field: 'due_date', detail: 'must be in the years 1 to 9999 in UTC, too' }],
+      errors: [{ field: nameOf('due_date'), detail: 'must be in the years 1 to 9999 in UTC, too' }],
     })
   if (error.sqlState === invalidParameterValue)
     throw new ApiError('validation_failed', {
       errors: [
-        { field: 'due_timezone', detail: 'must be the name of a time zone, such as Europe/Paris' },
+        {
+          field: nameOf('due_timezone'),
+          detail: 'must be the name of a time zone, such as Europe/Paris',
+        },
       ],
     })
   throw error

@@ -23,6 +23,8 @@ export type WriteAnswer = {
   replayed: boolean
 }
 
+const betweenAttempts = 20 // ms, and a little more each time
+
 /** Each is for somebody else's write that came in between: more of them than this is no chance. */
 const mostAttempts = 20
 
@@ -41,19 +43,19 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     ...shared,
     width: 2,
     most: 64,
-    send: async (writes, left) => run(writes, { waits: false }, left).catch(nothingDone(writes)),
+    send: async (writes, left) => tryUnblocked(writes, left).catch(nothingDone(writes)),
   })
   /** For writes that a statement of many left as they were. */
   const writeByItself = createLine<Write, Outcome | undefined>({
     ...shared,
     width: 2,
     most: 1,
-    send: async (writes, left) => run(writes, { waits: false }, left).catch(unlessInTheWay(writes)),
+    send: async (writes, left) => tryUnblocked(writes, left).catch(unlessInTheWay(writes)),
   })
   /** For writes that wait for a row that somebody holds: few, so that connections stay free of them. */
   const writeWhenFree = createLine<Write, Outcome | undefined>({
     ...shared,
-    width: Math.max(Math.floor(database.connections / 2), 1),
+    width: Math.max(Math.floor(database.connections / 4), 1),
     most: 1,
     async send(writes, left) {
       try {
@@ -67,6 +69,18 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
   const blocked = new Set<string>()
   /** The keys of requests that run here; of those that run elsewhere the statement knows. */
   const running = new Set<string>()
+
+  /** Leaves those out whose lists are known to be held: their turn comes when they are free. */
+  async function tryUnblocked(
+    writes: readonly Write[],
+    left: number,
+  ): Promise<(Outcome | undefined)[]> {
+    if (blocked.size === 0) return run(writes, { waits: false }, left)
+    const free = writes.filter(({ owner }) => !blocked.has(owner))
+    if (free.length === 0) return writes.map(() => undefined)
+    const outcomes = await run(free, { waits: false }, left)
+    return writes.map((each) => outcomes[free.indexOf(each)])
+  }
 
   async function run(
     writes: readonly Write[],
@@ -113,8 +127,10 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
   async function settle(asked: Write): Promise<WriteAnswer> {
     const { owner } = asked
     const arrivedAt = performance.now()
-    const ways = [writeTogether, writeByItself, writeWhenFree]
-    let way = blocked.has(owner) ? 2 : 0
+    // Most rows are free again in a moment. Only what is held for longer takes one of the few places.
+    const ways = [writeTogether, writeByItself, writeByItself, writeByItself, writeWhenFree]
+    const last = ways.length - 1
+    let way = blocked.has(owner) ? last : 0
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
       const outcome = await ways[way]!(owner, asked, arrivedAt)
       const answer = answerOf(outcome, asked)
@@ -126,7 +142,8 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
       else {
         refuse(asked, obstacle)
         // It has gone since, or it is a lock.
-        way = Math.min(way + 1, 2)
+        way = blocked.has(owner) ? last : Math.min(way + 1, last)
+        if (way > 1 && way < last) await Bun.sleep(way * betweenAttempts)
       }
     }
     throw new DatabaseUnavailable(`A write found no quiet moment in ${mostAttempts} attempts`)

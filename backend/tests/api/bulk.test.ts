@@ -293,6 +293,33 @@ describe('a request', () => {
     expect([other.status, other.body.code]).toEqual([422, 'idempotency_key_reused'])
   })
 
+  test('of which every operation is refused keeps its answer under its key, too', async () => {
+    const { token } = await newUser()
+    const { id } = await create(token, 'In the trash')
+    await api.request('DELETE', `/api/tasks/${id}`, { token })
+    const key = { 'idempotency-key': crypto.randomUUID() }
+    const json = { atomic: false, operations: [{ op: 'delete', id }] }
+    const first = await bulk(token, json, key)
+    expect(first.body.results[0]!.code).toBe('task_not_found')
+    await api.request('POST', `/api/tasks/${id}/restore`, { token })
+    const again = await bulk(token, json, key)
+    expect([again.text, again.headers.get('idempotent-replayed')]).toEqual([first.text, 'true'])
+    expect((await read(token, id)).status).toBe(200)
+  })
+
+  test('names the operation whose date is out of range', async () => {
+    const { token } = await newUser()
+    const { id } = await create(token, 'x')
+    const data = { due_date: '9999-12-31', due_time: '23:59', due_timezone: 'America/Los_Angeles' }
+    const { status, body } = await bulk(token, {
+      operations: [
+        { op: 'create', data: { title: 'good' } },
+        { op: 'update', id, data },
+      ],
+    })
+    expect([status, body.errors![0]!.field]).toEqual([422, 'operations.1.data.due_date'])
+  })
+
   test('twice at once under one key is done once', async () => {
     const { id, token } = await newUser()
     await create(token, 'There is a list')

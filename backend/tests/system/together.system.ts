@@ -89,6 +89,39 @@ test('users whose tasks are locked leave connections to everybody else', async (
   expect(new Set(answers.map(({ body }) => `${body.id} ${body.version}`)).size).toBe(answers.length)
 })
 
+test('users whose tasks are locked leave room for what others send in bulk, and for their reads', async () => {
+  const blockedUsers = await newUsers(10)
+  const modest = await newUsers(6)
+  const locked = await Promise.all(blockedUsers.map(async (user) => create(user, 'Locked')))
+  const release = await postgres.hold(
+    `select from todo_api.tasks where id in (${locked.map(({ id }) => id).join()}) for update`,
+  )
+  const blocked = locked.flatMap(({ id }, index) => [
+    server.request('PATCH', `/api/tasks/${id}/complete`, blockedUsers[index]),
+    server.request('POST', '/api/tasks/bulk', {
+      ...blockedUsers[index]!,
+      json: { operations: [{ op: 'complete', id }] },
+    }),
+  ])
+  await eventually('some wait', async () => (await postgres.waiting()) > 2)
+  const operations = [{ op: 'create', data: { title: 'In bulk' } }]
+  const bulks = await Promise.all(
+    modest.map(async (user) =>
+      server.request('POST', '/api/tasks/bulk', { ...user, json: { operations } }),
+    ),
+  )
+  const lists = await Promise.all(
+    modest.map(async (user) => server.request<TaskBody[]>('GET', '/api/tasks', user)),
+  )
+  expect(bulks.map(({ status }) => status)).toEqual(modest.map(() => 200))
+  expect(lists.map(({ body }) => body.map(({ title }) => title))).toEqual(
+    modest.map(() => ['In bulk']),
+  )
+  expect(await postgres.waiting()).toBeGreaterThan(2)
+  await release()
+  for (const { status } of await Promise.all(blocked)) expect(status).toBe(200)
+})
+
 test('a list that somebody has locked keeps no other user waiting', async () => {
   const [alice, ...others] = await newUsers(12)
   const task = await create(alice!, 'In a locked list')
