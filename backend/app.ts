@@ -3,6 +3,8 @@ import { Elysia } from 'elysia'
 import type { Logger } from 'pino'
 import { createAuthenticate } from './auth/current-user.ts'
 import type { VerifyToken } from './auth/tokens.ts'
+import { compat } from './compat/compat.ts'
+import { explainPath } from './compat/paths.ts'
 import type { Database } from './db/pool.ts'
 import { docs } from './docs/docs.ts'
 import { drain } from './http/draining.ts'
@@ -115,13 +117,18 @@ export function createApp({
     .group('/api', (api) => api.use(taskRoutes(tasks)))
     // The same routes under the user's id, as some front ends call them.
     .group('/api/:user_id', (api) => api.use(taskRoutes(tasks)))
+    // And all of it under another prefix, for front ends of another shape.
+    .wrap(compat({ authenticate, store: tasks.store }))
 
   async function explainUnknownRoute({ headers }: Request, path: string): Promise<ApiError> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
     const routes = app.routes
       // Not the plugin's OPTIONS, which is there for any path.
       .filter((route) => route.method !== 'OPTIONS' && matches(route.path, path))
-    if (routes.length === 0) return new ApiError('route_not_found')
+    if (routes.length === 0) {
+      const detail = explainPath(path)
+      return new ApiError('route_not_found', { ...(detail !== undefined && { detail }) })
+    }
     const fewest = Math.min(...routes.map((route) => parametersIn(route.path)))
     const methods = routes
       // `/tasks/trash` is itself, and not the task with this id.

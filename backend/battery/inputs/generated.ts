@@ -104,13 +104,17 @@ export async function tryGeneratedBodies(
   })
 }
 
-/** Generated values for the parameters that a list knows, several at once and several times. */
+/**
+ * Generated values for the parameters that a list knows, several at once and several times, and for
+ * those that it knows in a dialect.
+ */
 export async function tryGeneratedQueries(
   probe: Probe,
   { seed, runs }: { seed: number; runs: number },
 ) {
   const user = await userWithTask(probe)
   const known = probe.conformance.parametersOf('GET', '/api/tasks')
+  const inDialect = ['offset', 'skip', 'page', 'is_completed']
   const value = fc.oneof(
     text,
     fc.constantFrom(
@@ -126,16 +130,20 @@ export async function tryGeneratedQueries(
       'UTC',
     ),
   )
-  const pairs = fc.array(fc.tuple(fc.constantFrom(...known, 'tag', 'unknown'), value), {
-    maxLength: 6,
-  })
+  const pairs = fc.array(
+    fc.tuple(fc.constantFrom(...known, ...inDialect, 'tag', 'unknown'), value),
+    {
+      maxLength: 6,
+    },
+  )
   for (const query of fc.sample(pairs, { seed, numRuns: runs })) {
     const wellFormed = query.map(([name, given]): [string, string] => [name, given.toWellFormed()])
-    await probe.attempt(
-      'a generated query',
-      { target: `/api/tasks?${new URLSearchParams(wellFormed).toString()}`, headers: bearer(user) },
-      { expected: [200, 422] },
-    )
+    for (const list of ['/api/tasks', '/compat/items/api/todos'])
+      await probe.attempt(
+        'a generated query',
+        { target: `${list}?${new URLSearchParams(wellFormed).toString()}`, headers: bearer(user) },
+        { expected: [200, 422] },
+      )
   }
 }
 
