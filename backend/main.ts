@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { createApp, type AppParts } from './app.ts'
 import { developmentSecret } from './auth/development-secret.ts'
+import { checkSessions, SessionsMissing, withSessions } from './auth/sessions.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
 import { DatabaseUnavailable, isUnavailable, type Database } from './db/pool.ts'
@@ -25,11 +26,12 @@ async function start(): Promise<void> {
   const database = await openDatabase(config.database, dataDirectory, (problem) =>
     log.warn(`The database does not answer yet, trying again: ${problem}`),
   )
+  if (config.sessions) await checkSessions(database, config.sessions)
   const draining = new AbortController()
   const stopping = new AbortController()
   const app = createApp({
     database,
-    verifyToken: createTokenVerifier(config),
+    verifyToken: withSessions(createTokenVerifier(config), database, config),
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
@@ -116,7 +118,14 @@ function welcome({ database, host }: Config, { port }: URL): string {
 try {
   await start()
 } catch (error) {
-  const isExpected = [ConfigError, DatabaseUnavailable, DirectoryInUse, MigrationFailed, PortTaken]
+  const isExpected = [
+    ConfigError,
+    DatabaseUnavailable,
+    DirectoryInUse,
+    MigrationFailed,
+    PortTaken,
+    SessionsMissing,
+  ]
   if (!isExpected.some((kind) => error instanceof kind)) throw error
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
   process.exit(1)

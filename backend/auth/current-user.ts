@@ -41,7 +41,7 @@ export function currentUser(
       // What is behind a token is for its bearer alone, and may change at any time.
       set.headers['vary'] = 'Authorization, Origin'
       set.headers['cache-control'] = 'private, no-cache'
-      const { userId, expires } =
+      const { userId, expires, recheck } =
         redeemTicket && query['ticket'] !== undefined
           ? await redeemTicket(query['ticket'])
           : await authenticate(headers['authorization'])
@@ -49,7 +49,7 @@ export function currentUser(
       // Where the path has no parameters Elysia gives none, whatever its types say.
       const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }
       if (named !== userId) throw new ApiError('wrong_user')
-      return { userId, expires }
+      return { userId, expires, recheck }
     },
   )
 }

@@ -28,7 +28,16 @@ export class AuthUnavailable extends Error {
 }
 
 /** Who bears a token (`sub`), and until when it is good, in seconds since 1970 (`exp`). */
-export type Bearer = { userId: string; expires: number }
+export type Bearer = {
+  userId: string
+  expires: number
+  /**
+   * Asks whether it is still good, if it can be taken back before it expires.
+   *
+   * @throws TokenError, DatabaseUnavailable
+   */
+  recheck?: (() => Promise<unknown>) | undefined
+}
 
 /**
  * Verifies a JWT.
@@ -108,10 +117,18 @@ function algorithmOf(token: string): string {
   }
 }
 
+/** Whether a value is text by which this API can tell a user. */
+export function isUserId(value: unknown): value is string {
+  return (
+    typeof value === 'string' &&
+    value.length >= 1 &&
+    value.length <= longestUserId &&
+    isStorable(value)
+  )
+}
+
 function claimsOf({ sub, exp, nbf }: JWTPayload): Claims {
-  const isUserId =
-    typeof sub === 'string' && sub.length >= 1 && sub.length <= longestUserId && isStorable(sub)
-  if (!isUserId || exp === undefined) throw new TokenError('invalid')
+  if (!isUserId(sub) || exp === undefined) throw new TokenError('invalid')
   return { userId: sub, notBefore: nbf ?? -Infinity, expires: Math.min(exp, endOfTime) }
 }
 

@@ -1,4 +1,4 @@
-import type { Bearer } from '../auth/tokens.ts'
+import { TokenError, type Bearer } from '../auth/tokens.ts'
 import type { TaskChanges, TaskEvent } from './changes.ts'
 
 /** Tells whose tasks have changed, wherever that was, while it can; gives back how to stop. */
@@ -87,7 +87,10 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
 
   /** Watches while there is somebody to tell, so that a database may sleep when nobody is there. */
   function watch(): () => Promise<void> {
-    const look = () => void lookForChanges().catch(report)
+    const look = () => {
+      void lookForChanges().catch(report)
+      for (const stream of allStreams()) stream.recheck()
+    }
     let looking = setInterval(look, lookEvery ?? withoutListener)
     const beating = setInterval(() => {
       for (const stream of allStreams()) stream.beat()
@@ -151,7 +154,7 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
      * @throws DatabaseUnavailable
      */
     async open(
-      { userId, expires }: Bearer,
+      { userId, expires, recheck }: Bearer,
       after: number | undefined,
     ): Promise<ReadableStream<Uint8Array>> {
       const { counter, purged_through } = await changes.position(userId)
@@ -169,6 +172,7 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
               start,
               async (position) => readTogether(userId, position),
               {
+                recheck,
                 report,
                 onEnd: () => drop(userId, stream),
               },
@@ -200,7 +204,11 @@ function createStream(
   controller: ReadableStreamDefaultController<Uint8Array>,
   start: number,
   read: (position: number) => Promise<TaskEvent[]>,
-  { report, onEnd }: { report: (error: unknown) => void; onEnd: () => void },
+  {
+    recheck,
+    report,
+    onEnd,
+  }: { report: (error: unknown) => void; onEnd: () => void } & Pick<Bearer, 'recheck'>,
 ) {
   let position = start
   let unsent: TaskEvent[] = []
@@ -266,6 +274,13 @@ function createStream(
     send,
     end,
     position: () => position,
+    /** Ends if the token has been taken back; while that cannot be asked, nothing changes. */
+    recheck(): void {
+      recheck?.().catch((error: unknown) => {
+        if (error instanceof TokenError) end()
+        else report(error)
+      })
+    },
     beat(): void {
       beatsWithoutRoom = hasRoom() ? 0 : beatsWithoutRoom + 1
       if (beatsWithoutRoom > patienceWithReader) end()

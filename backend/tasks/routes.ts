@@ -92,12 +92,21 @@ export function taskRoutes(parts: TaskParts) {
 function eventRoutes({ live, tickets, authenticate, limitUser }: TaskParts) {
   return new Elysia().use(currentUser(authenticate, limitUser, tickets.redeem)).get(
     '/events',
-    async function streamEvents({ userId, expires, query, headers, set, request, server }) {
+    async function streamEvents({
+      userId,
+      expires,
+      recheck,
+      query,
+      headers,
+      set,
+      request,
+      server,
+    }) {
       // An EventSource gives up for good on an error: what it cannot resume from is a resync.
       const seen = headers['last-event-id'] || query.since
       const after = seen === undefined ? undefined : readPosition(seen, userId)
       const isHead = request.method === 'HEAD' // would wait for the end of the stream
-      const stream = isHead ? null : await live.open({ userId, expires }, after)
+      const stream = isHead ? null : await live.open({ userId, expires, recheck }, after)
       // It is quiet for longer than the runtime lets a connection be.
       server?.timeout(request, 0)
       set.headers['cache-control'] = 'private, no-store'
@@ -324,8 +333,8 @@ function storedRoutes({ store, list, changes, tickets, authenticate, limitUser }
     )
     .post(
       '/events/ticket',
-      async function issueTicket({ userId, expires, set }) {
-        const ticket = await tickets.issue({ userId, expires })
+      async function issueTicket({ userId, expires, recheck, set }) {
+        const ticket = await tickets.issue({ userId, expires, recheck })
         set.status = 201
         return { ticket, expires_in: ticketLifetime }
       },
