@@ -1,5 +1,7 @@
 import { Elysia } from 'elysia'
 import { currentUser } from './auth/current-user.ts'
+import { compat } from './compat/compat.ts'
+import { explainPath } from './compat/paths.ts'
 import { docs } from './docs/page.ts'
 import { answerLastResort, errors } from './errors.ts'
 import { jsonBody } from './http/body.ts'
@@ -17,6 +19,7 @@ import { explainUnknownRoute, neverIds } from './http/unknown-route.ts'
 import { createParts, type AppParts } from './parts.ts'
 import * as sync from './sync/contracts.ts'
 import { issueTicket, listChanges, streamEvents } from './sync/routes.ts'
+import { mostBulkBytes } from './tasks/bulk.ts'
 import * as tasks from './tasks/contracts.ts'
 import {
   bulkTasks,
@@ -29,8 +32,6 @@ import {
   restoreTask,
   updateTask,
 } from './tasks/routes.ts'
-
-const mostBulkBytes = 512 * 1024
 
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
 export function createApp(given: AppParts) {
@@ -84,10 +85,12 @@ export function createApp(given: AppParts) {
     .group('/api', (api) => api.use(events).use(bulk).use(ofUser))
     // The same routes under the user's id, as some front ends call them.
     .group('/api/:user_id', (api) => api.use(events).use(bulk).use(ofUser))
+    // And all of it under another prefix, for front ends of another shape.
+    .wrap(compat({ authenticate, tasks: parts.ofUser.tasks }))
 
   async function whyUnknown({ headers }: Request, path: string): Promise<Error> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
-    return explainUnknownRoute(app.routes, path)
+    return explainUnknownRoute(app.routes, path, explainPath)
   }
 
   return app

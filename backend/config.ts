@@ -1,4 +1,5 @@
 import type { BlockList } from 'node:net'
+import type { SessionTable } from './auth/sessions.ts'
 import type { AuthServer } from './auth/tokens.ts'
 import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
 import { parseProxies } from './http/proxies.ts'
@@ -28,6 +29,8 @@ export type Config = {
   secret?: string
   /** Absent: only HS256 tokens are accepted. */
   authServer?: AuthServer
+  /** Better Auth's table of sessions in the same database. Absent: its session tokens are refused. */
+  sessions?: SessionTable
 }
 
 /** Every problem with the settings, each a sentence that names the setting and never its value. */
@@ -77,6 +80,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const issuer = read('BETTER_AUTH_ISSUER', String)
   const audience = read('BETTER_AUTH_AUDIENCE', String)
   const trustedProxies = read('TRUSTED_PROXIES', parseProxies)
+  const table = read('BETTER_AUTH_SESSION_TABLE', parseTable) ?? { table: 'session' }
+  const columns = read('BETTER_AUTH_SESSION_COLUMNS', parseColumns) ?? sessionColumns
+  const sessionsIn = read('BETTER_AUTH_SESSIONS', (text) => parseOneOf(text, ['database']))
 
   function readQuota(name: string, kind: keyof Quotas): Quotas {
     const whenAbsent = environment === 'production' ? defaultQuotas[kind] : 'off'
@@ -101,6 +107,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     ...(database && { database }),
     ...(database && directDatabase && { directDatabase }),
     ...(secret !== undefined && { secret }),
+    ...(sessionsIn && { sessions: { ...table, ...columns } }),
     ...(authUrl && {
       authServer: {
         keySetUrl: new URL(`${authUrl.href.replace(/\/$/, '')}/api/auth/jwks`),
@@ -110,14 +117,18 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     }),
   }
 
+  if (sessionsIn && !env['DATABASE_URL']?.trim())
+    problems.push(
+      'BETTER_AUTH_SESSIONS needs DATABASE_URL: the database in which Better Auth keeps its sessions',
+    )
   if (environment === 'production') {
     if (!env['DATABASE_URL']?.trim())
       problems.push(
         'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
       )
-    if (!env['BETTER_AUTH_SECRET']?.trim() && !env['BETTER_AUTH_URL']?.trim())
+    if (!['SECRET', 'URL', 'SESSIONS'].some((name) => env[`BETTER_AUTH_${name}`]?.trim()))
       problems.push(
-        'BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified',
+        'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified',
       )
   }
   if (problems.length > 0) throw new ConfigError(problems)
@@ -128,6 +139,26 @@ function parseOneOf<const Choice extends string>(text: string, choices: readonly
   const choice = choices.find((candidate) => candidate === text)
   if (choice === undefined) throw new Error(`must be one of ${choices.join(', ')}`)
   return choice
+}
+
+/** As Better Auth names them by itself. */
+const sessionColumns = { token: 'token', expires: 'expiresAt', user: 'userId' }
+const sqlName = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/
+
+function parseTable(text: string): Pick<SessionTable, 'schema' | 'table'> {
+  const names = text.split('.')
+  const [table = '', schema] = names.toReversed()
+  if (names.length > 2 || !names.every((name) => sqlName.test(name)))
+    throw new Error('must be the name of a table such as session or auth.session, without quotes')
+  return { table, ...(schema !== undefined && { schema }) }
+}
+
+function parseColumns(text: string): typeof sessionColumns {
+  const names = text.split(',').map((name) => name.trim())
+  const [token = '', expires = '', user = ''] = names
+  if (names.length !== 3 || !names.every((name) => sqlName.test(name)))
+    throw new Error('must be three names such as token,expires_at,user_id, without quotes')
+  return { token, expires, user }
 }
 
 function parsePort(text: string): number {

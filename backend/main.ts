@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { createApp } from './app.ts'
 import { developmentSecret, secretFile } from './auth/development-secret.ts'
+import { checkSessions, SessionsMissing, withSessions } from './auth/sessions.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
 import { DatabaseUnavailable, isUnavailable, type Database } from './db/pool.ts'
@@ -50,11 +51,12 @@ async function start(): Promise<void> {
   const database = await openDatabase(config.database, dataDirectory, (problem) =>
     logger.warn(`The database does not answer yet, trying again: ${problem}`),
   )
+  if (config.sessions) await checkSessions(database, config.sessions)
   const draining = new AbortController()
   const endings: (() => Promise<void>)[] = []
   const app = createApp({
     database,
-    verifyToken: createTokenVerifier(config),
+    verifyToken: withSessions(createTokenVerifier(config), database, config),
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
@@ -172,6 +174,7 @@ try {
     DirectoryUnusable,
     MigrationFailed,
     CannotListen,
+    SessionsMissing,
   ]
   if (expected.some((kind) => error instanceof kind))
     sayWhy(error instanceof Error ? error.message : String(error))

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { pino } from 'pino'
 import { createApp } from '../../app.ts'
+import { withSessions } from '../../auth/sessions.ts'
 import { createTokenVerifier } from '../../auth/tokens.ts'
 import { readConfig, type Config } from '../../config.ts'
 import { parseDatabaseUrl } from '../../db/address.ts'
@@ -87,7 +88,7 @@ export function startApi({
   const endings: (() => Promise<void>)[] = []
   const app = createApp({
     database: over,
-    verifyToken: createTokenVerifier(config, now),
+    verifyToken: withSessions(createTokenVerifier(config, now), over, config, now),
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,

@@ -118,16 +118,35 @@ describe('production', () => {
   test('needs a database and a way to verify tokens', () => {
     expect(problemsOf({ NODE_ENV: 'production' })).toEqual([
       'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
-      'BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified',
+      'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified',
     ])
   })
 
-  test.each([{ BETTER_AUTH_SECRET: secret }, { BETTER_AUTH_URL: 'https://a.example' }])(
-    'is content with %j',
-    (auth) => {
-      expect(problemsOf({ NODE_ENV: 'production', DATABASE_URL: url, ...auth })).toEqual([])
-    },
-  )
+  test.each([
+    { BETTER_AUTH_SECRET: secret },
+    { BETTER_AUTH_URL: 'https://a.example' },
+    { BETTER_AUTH_SESSIONS: 'database' },
+  ])('is content with %j', (auth) => {
+    expect(problemsOf({ NODE_ENV: 'production', DATABASE_URL: url, ...auth })).toEqual([])
+  })
+})
+
+test('sessions are looked up under Better Auth’s own names, unless told others', () => {
+  const settings = { DATABASE_URL: url, BETTER_AUTH_SESSIONS: 'database' }
+  const names = { table: 'session', token: 'token', expires: 'expiresAt', user: 'userId' }
+  expect(readConfig(settings).sessions).toEqual(names)
+  expect(readConfig({ DATABASE_URL: url }).sessions).toBeUndefined()
+  const drizzle = {
+    BETTER_AUTH_SESSION_TABLE: 'auth.sessions',
+    BETTER_AUTH_SESSION_COLUMNS: 'token, expires_at,user_id',
+  }
+  expect(readConfig({ ...settings, ...drizzle }).sessions).toEqual({
+    schema: 'auth',
+    table: 'sessions',
+    token: 'token',
+    expires: 'expires_at',
+    user: 'user_id',
+  })
 })
 
 describe('limits of requests', () => {
@@ -182,6 +201,12 @@ test.each([
   ['TRUSTED_PROXIES', 'fd00::/129'],
   ['TRUSTED_PROXIES', 'fe80::1%eth0'],
   ['TRUSTED_PROXIES', '10.0.0.0/8/8'],
+  ['BETTER_AUTH_SESSIONS', 'redis'],
+  ['BETTER_AUTH_SESSIONS', 'database'], // the embedded one is not Better Auth's
+  ['BETTER_AUTH_SESSION_TABLE', '"session"'],
+  ['BETTER_AUTH_SESSION_TABLE', 'a.b.c'],
+  ['BETTER_AUTH_SESSION_COLUMNS', 'token,expires_at'],
+  ['BETTER_AUTH_SESSION_COLUMNS', 'token,expires_at,user"id'],
   ['BETTER_AUTH_URL', 'localhost:3000'],
   ['BETTER_AUTH_URL', 'https://user:pass@a.example'],
   ['CORS_ORIGINS', 'localhost:3000'],
