@@ -12,6 +12,7 @@ import { createReport } from './http/failure-log.ts'
 import { health } from './http/health.ts'
 import { properHost } from './http/host.ts'
 import { requestLog } from './http/logging.ts'
+import { noMetrics, type Metrics } from './http/metrics.ts'
 import { refusedOrigins } from './http/origins.ts'
 import type { Proxies } from './http/proxies.ts'
 import { addressLimit, type RateLimits } from './http/rate-limit.ts'
@@ -48,6 +49,7 @@ export type AppParts = {
   stopping?: AbortSignal
   environment: Config['environment']
   log: Logger
+  metrics?: Metrics
 }
 
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
@@ -65,6 +67,7 @@ export function createApp({
   rateLimits,
   environment,
   log,
+  metrics = noMetrics,
 }: AppParts) {
   const authenticate = createAuthenticate(verifyToken)
   const changes = createTaskChanges(database)
@@ -75,6 +78,7 @@ export function createApp({
     maxStreamsPerUser,
     report: (err) => log.warn({ err }, 'the event streams wait for the database'),
   })
+  metrics.watchStreams(live.count)
   stopping?.addEventListener('abort', () => void live.close())
   const tasks = {
     store: createTaskStore(database, { maxTasksPerUser, onChange: live.announce }),
@@ -87,6 +91,12 @@ export function createApp({
     limitUser: rateLimits.limitUser,
   }
   const report = createReport(log)
+
+  /** For what fails outside of the app's hooks, of which no request is known. */
+  function countFailure(error: unknown): Response {
+    metrics.observeRequest('_OTHER', undefined, 500, 0)
+    return answerLastResort(report)(error)
+  }
 
   const app = new Elysia({
     // One router for every path: the runtime's own treats a trailing slash and HEAD differently.
@@ -102,14 +112,14 @@ export function createApp({
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // The runtime's own page for what even the error hook cannot catch shows the source.
       development: false,
-      error: answerLastResort(report),
+      error: countFailure,
     },
   })
     .use(security(proxies))
     .use(requestId())
     .use(drain(draining))
     .use(errors(report, explainUnknownRoute))
-    .use(requestLog(log, { environment }))
+    .use(requestLog(log, { environment, metrics }))
     .use(refusedOrigins(corsOrigins, log))
     .use(
       cors({

@@ -12,10 +12,11 @@ import { MigrationFailed } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
 import { DatabaseUnusable } from './db/refusal.ts'
 import { createLogger } from './http/logging.ts'
+import { noMetrics } from './http/metrics.ts'
 import { createOutput } from './http/output.ts'
 import { createProxies } from './http/proxies.ts'
 import { createRateLimits } from './http/rate-limit.ts'
-import { CannotListen, serve } from './server.ts'
+import { CannotListen, serve, serveMetrics } from './server.ts'
 import { purgeRegularly } from './tasks/purge.ts'
 import { taskChannel } from './tasks/columns.ts'
 
@@ -46,8 +47,14 @@ async function start(): Promise<void> {
     logger.info(`${signal}: stopping before it serves`)
     void exit(0)
   })
-  const database = await openDatabase(config.database, dataDirectory, (problem) =>
-    logger.warn(`The database does not answer yet, trying again: ${problem}`),
+  // Loaded if it is asked for: it takes 30 ms and 18 MB.
+  const exposition = config.metrics && (await import('./http/prometheus.ts')).createMetrics()
+  const metrics = exposition ?? noMetrics
+  const database = await openDatabase(
+    config.database,
+    dataDirectory,
+    (problem) => logger.warn(`The database does not answer yet, trying again: ${problem}`),
+    metrics,
   )
   const draining = new AbortController()
   const stopping = new AbortController()
@@ -64,9 +71,12 @@ async function start(): Promise<void> {
     stopping: stopping.signal,
     environment: config.environment,
     log: logger,
+    metrics,
   })
   const server = serve(app, config)
-  const stopPurging = purgeRegularly(database, logger)
+  const metricsServer = exposition && serveMetrics(exposition, config.metrics!)
+  if (metricsServer) logger.info({ url: `${metricsServer.url.href}metrics` }, 'metrics')
+  const stopPurging = purgeRegularly(database, logger, metrics)
   if (config.environment === 'production') logger.info({ url: server.url.href }, 'listening')
   else standardOutput.write(welcome(config, server.url))
 
@@ -83,6 +93,7 @@ async function start(): Promise<void> {
     try {
       await server.stop()
       await database.close()
+      await metricsServer?.stop()
     } catch (err) {
       logger.error({ err }, 'not everything could be closed')
     }

@@ -2,9 +2,10 @@ import postgres from 'postgres'
 import { cancelledWithin } from './connection.ts'
 import { isOfConnection } from './connection-errors.ts'
 import { createConnections, type Asking, type Connections, type Lent } from './connections.ts'
+import { noDatabaseMetrics, type DatabaseMetrics } from './metrics.ts'
 import { createPrepared } from './prepared.ts'
 import { LineLost, type Place } from './socket.ts'
-import { createTurns } from './turns.ts'
+import { createTurns, WaitedTooLong } from './turns.ts'
 
 /** Runs one SQL statement with its parameters bound, and gives its rows. */
 export type Query = <Row extends object>(
@@ -111,6 +112,7 @@ export class StatementFailed extends Error {
 export type ConnectOptions = {
   /** How long a statement may take, waiting for a connection included, in milliseconds. */
   deadline: number
+  metrics: DatabaseMetrics
 }
 
 export const defaultDeadline = 5_000
@@ -119,7 +121,7 @@ const longestQueue = 500 // statements of one user
 /** Opens a pool of connections. None is made before the first statement. */
 export function connect(
   place: Place,
-  { deadline }: ConnectOptions = { deadline: defaultDeadline },
+  { deadline = defaultDeadline, metrics = noDatabaseMetrics }: Partial<ConnectOptions> = {},
 ): Database {
   // One session serves all connections of the embedded database.
   const most = 'socket' in place ? 1 : place.maxConnections
@@ -133,18 +135,43 @@ export function connect(
     milliseconds: number,
   ): Promise<Row[]> {
     const prepare = isPrepared(text)
-    return run<Row>(connections, { text, values, prepare, milliseconds, describe: sayPlace })
+    const began = performance.now()
+    try {
+      return await run<Row>(connections, {
+        text,
+        values,
+        prepare,
+        milliseconds,
+        describe: sayPlace,
+      })
+    } catch (error) {
+      if (error instanceof DatabaseUnavailable) metrics.countUnavailable()
+      throw error
+    } finally {
+      metrics.observeStatement((performance.now() - began) / 1000, 1)
+    }
+  }
+
+  async function queryInTurn<Row extends object>(
+    user: string,
+    statement: Fragment,
+  ): Promise<Row[]> {
+    try {
+      return await turns.run(user, async (left) => query<Row>(statement, left))
+    } catch (error) {
+      if (error instanceof WaitedTooLong) metrics.countUnavailable()
+      throw error
+    }
   }
 
   return {
     query: async (strings, ...parameters) => query(new Fragment(strings, parameters), deadline),
     queryFor: (user) =>
-      async function queryInTurn<Row extends object>(
+      async function queryAsUser<Row extends object>(
         strings: TemplateStringsArray,
         ...parameters: Parameter[]
       ) {
-        const statement = new Fragment(strings, parameters)
-        return turns.run(user, async (left) => query<Row>(statement, left))
+        return queryInTurn<Row>(user, new Fragment(strings, parameters))
       },
     fragment: (strings, ...parameters) => new Fragment(strings, parameters),
     async script(text, milliseconds) {

@@ -4,7 +4,9 @@ import { pino, stdTimeFunctions, type Logger } from 'pino'
 import { prettyFactory } from 'pino-pretty'
 import type { Config } from '../config.ts'
 import { codeOf } from '../errors.ts'
+import type { Metrics } from './metrics.ts'
 import type { Output } from './output.ts'
+import { traceIdOf } from './trace.ts'
 
 /** A line of JSON per event, or of coloured text if standard output is a terminal. */
 export function createLogger({ environment, logLevel }: Config, output: Output): Logger {
@@ -19,28 +21,38 @@ type Begun = { at: number; id: string | number | undefined }
 /**
  * One line per request: method, route, status, milliseconds and request id, and the code of one that
  * failed. The route is the pattern, not the path, so that nothing a user typed or was given reaches
- * the log. In development a 404 has its path, too: it is the developer who typed it.
+ * the log. In development a 404 has its path, too: it is the developer who typed it. The same goes to
+ * the metrics.
  */
-export function requestLog(log: Logger, { environment }: Pick<Config, 'environment'>) {
+export function requestLog(
+  log: Logger,
+  { environment, metrics }: Pick<Config, 'environment'> & { metrics: Metrics },
+) {
   const begun = new WeakMap<Request, Begun>()
   return new Elysia({ name: 'request-log' })
     .onRequest(function startClock({ request, set }) {
       const id = set.headers['x-request-id']
       begun.set(request, { at: performance.now(), id })
       // The cors plugin answers these itself, and no later hook sees them.
-      if (request.method === 'OPTIONS') log.info({ method: 'OPTIONS', status: 204, request_id: id })
+      if (request.method !== 'OPTIONS') return
+      log.info({ method: 'OPTIONS', status: 204, request_id: id })
+      metrics.observeRequest('OPTIONS', undefined, 204, 0)
     })
     .onAfterResponse({ as: 'global' }, function logRequest(context) {
       const { request, route, path, set, responseValue } = context
       const { at, id } = begun.get(request)!
+      const status = responseValue instanceof Response ? responseValue.status : set.status
+      const ms = performance.now() - at
       log.info({
         method: request.method,
         route: route ?? null,
         ...(set.status === 404 && environment === 'development' && { path }),
-        status: responseValue instanceof Response ? responseValue.status : set.status,
+        status,
         code: codeOf(request),
-        ms: Math.round((performance.now() - at) * 100) / 100,
+        ms: Math.round(ms * 100) / 100,
         request_id: id,
+        trace_id: traceIdOf(request),
       })
+      metrics.observeRequest(request.method, route, Number(status), ms / 1000)
     })
 }

@@ -152,6 +152,9 @@ export function createLive({ changes, listen, lookEvery, maxStreamsPerUser, repo
   return {
     announce,
 
+    /** How many streams are open. */
+    count: () => allStreams().length,
+
     /**
      * Opens a stream of the bearer's events (Server-Sent Events), until their token expires.
      *

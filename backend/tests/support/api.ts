@@ -8,6 +8,7 @@ import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect, type Database, type Query } from '../../db/pool.ts'
 import { startEmbedded } from '../../db/embedded.ts'
 import { migrate } from '../../db/migrate.ts'
+import { noMetrics, type Metrics } from '../../http/metrics.ts'
 import { createProxies } from '../../http/proxies.ts'
 import { createRateLimits } from '../../http/rate-limit.ts'
 import { serve } from '../../server.ts'
@@ -66,7 +67,13 @@ export function startApi({
   settings = {},
   over = database,
   now,
-}: { settings?: Record<string, string>; over?: Database; now?: () => number } = {}) {
+  metrics = noMetrics,
+}: {
+  settings?: Record<string, string>
+  over?: Database
+  now?: () => number
+  metrics?: Metrics
+} = {}) {
   const config: Config = readConfig({ BETTER_AUTH_SECRET: secret, ...settings })
   const lines: string[] = []
   const log = pino({ level: 'info', base: null }, { write: (line: string) => lines.push(line) })
@@ -82,6 +89,7 @@ export function startApi({
     stopping: stopping.signal,
     environment: config.environment,
     log,
+    metrics,
   })
   const server = serve(app, { host: '127.0.0.1', port: 0 })
   const origin = server.url.origin
