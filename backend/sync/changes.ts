@@ -138,16 +138,24 @@ export function createTaskChanges(database: Database) {
         from json_array_elements_text(${JSON.stringify(owners)}::text::json) as owner`
     },
 
-    /** Of which users there are changes after one of these places, or another epoch; and the epoch. */
+    /**
+     * Of which users there are changes after one of these places, or another epoch; and the epoch. That
+     * of a list which is not even so far is none: its user was forgotten (`bun run forget`).
+     */
     async behind(
       places: readonly (Place & { owner: string })[],
     ): Promise<{ owner: string; epoch: string }[]> {
       const known = JSON.stringify(places)
       return query<{ owner: string; epoch: string }>`
-        select distinct owner, (select value from epoch) as epoch
-        from json_to_recordset(${known}::text::json) as known (owner text, epoch text, counter bigint)
-        where epoch <> (select value from epoch)
-          or (select counter from task_lists where user_id = known.owner) > known.counter`
+        select distinct
+          owner, case when reached < counter then 'none' else (select value from epoch) end as epoch
+        from (
+          select
+            owner, epoch, counter,
+            coalesce((select counter from task_lists where user_id = known.owner), 0) as reached
+          from json_to_recordset(${known}::text::json) as known (owner text, epoch text, counter bigint)
+        ) as known
+        where epoch <> (select value from epoch) or reached <> counter`
     },
   }
 }

@@ -13,7 +13,10 @@ beforeAll(async () => {
 afterAll(async () => directory.remove())
 
 async function token(user: string, settings = {}): Promise<string> {
-  const { stdout } = await run('backend/programs/token.ts', directory.path, settings, [user])
+  const { stdout } = await run('backend/programs/executable.ts', directory.path, settings, [
+    'token',
+    user,
+  ])
   return stdout.trim()
 }
 
@@ -375,10 +378,10 @@ describe('metrics', () => {
 describe('the token command', () => {
   test('prints a token and nothing else, for whom it is asked', async () => {
     const { stdout, stderr, exitCode } = await run(
-      'backend/programs/token.ts',
+      'backend/programs/executable.ts',
       directory.path,
       {},
-      ['bob'],
+      ['token', 'bob'],
     )
     expect({ stderr, exitCode }).toEqual({ stderr: '', exitCode: 0 })
     expect(stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/)
@@ -387,11 +390,16 @@ describe('the token command', () => {
   })
 
   test('does nothing in production', async () => {
-    const { stdout, stderr, exitCode } = await run('backend/programs/token.ts', directory.path, {
-      NODE_ENV: 'production',
-      DATABASE_URL: 'postgres://u:p@127.0.0.1/d',
-      BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv',
-    })
+    const { stdout, stderr, exitCode } = await run(
+      'backend/programs/executable.ts',
+      directory.path,
+      {
+        NODE_ENV: 'production',
+        DATABASE_URL: 'postgres://u:p@127.0.0.1/d',
+        BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv',
+      },
+      ['token'],
+    )
     expect({ stdout, exitCode }).toEqual({ stdout: '', exitCode: 1 })
     expect(stderr).toContain('NODE_ENV is production')
   })
