@@ -49,6 +49,8 @@ export type AppParts = {
   stopping?: AbortSignal
   environment: Config['environment']
   log: Logger
+  /** Whether `/docs` is there. */
+  withDocs?: boolean
   metrics?: Metrics
 }
 
@@ -67,6 +69,7 @@ export function createApp({
   rateLimits,
   environment,
   log,
+  withDocs = true,
   metrics = noMetrics,
 }: AppParts) {
   const authenticate = createAuthenticate(verifyToken)
@@ -134,7 +137,7 @@ export function createApp({
     .use(properHost())
     .use(addressLimit(rateLimits, proxies))
     .use(health(database.query, draining))
-    .use(docs())
+    .use(withDocs ? docs() : new Elysia())
     .group('/api', (api) => api.use(taskRoutes(tasks)))
     // The same routes under the user's id, as some front ends call them.
     .group('/api/:user_id', (api) => api.use(taskRoutes(tasks)))

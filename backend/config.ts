@@ -12,6 +12,8 @@ export type Config = {
   port: number
   logLevel: (typeof logLevels)[number]
   corsOrigins: string[]
+  /** Whether the documentation is served. */
+  docs: boolean
   /** Where the metrics are given. Absent: nowhere. */
   metrics?: { host: string; port: number }
   maxTasksPerUser: number
@@ -108,6 +110,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
     drainSeconds: read('DRAIN_SECONDS', parseDrain) ?? (environment === 'production' ? 5 : 0),
+    docs: (read('DOCS', (text) => parseOneOf(text, ['on', 'off'])) ?? 'on') === 'on',
     ...(metricsPort !== undefined && { metrics: { host: metricsHost, port: metricsPort } }),
     maxTasksPerUser: read('MAX_TASKS_PER_USER', parseCount) ?? 10_000,
     maxStreamsPerUser: read('MAX_STREAMS_PER_USER', parseCount) ?? 50,

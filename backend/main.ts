@@ -70,6 +70,7 @@ async function start(): Promise<void> {
     draining: draining.signal,
     stopping: stopping.signal,
     environment: config.environment,
+    withDocs: config.docs,
     log: logger,
     metrics,
   })
@@ -146,7 +147,7 @@ async function withSecret(config: Config): Promise<ConfigWithSecret> {
 
 /** What somebody who starts it by hand needs to know first: most 401s and CORS errors are told here. */
 function welcome(
-  { database, host, authServer, secretIsMade, corsOrigins }: ConfigWithSecret,
+  { database, host, docs, authServer, secretIsMade, corsOrigins }: ConfigWithSecret,
   { port }: URL,
 ): string {
   const base = `http://${host === '0.0.0.0' ? 'localhost' : host}:${port}`
@@ -161,7 +162,7 @@ function welcome(
     : 'on, with BETTER_AUTH_SECRET'
   return `
   Todo API   ${base}/api/tasks
-  Docs       ${base}/docs
+  Docs       ${docs ? `${base}/docs` : 'none (DOCS=off)'}
   Data       ${data}
   Keys       ${keys}
   HS256      ${secret}

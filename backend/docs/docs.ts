@@ -160,8 +160,8 @@ const sampleRequestId = '0b1c6a52-4e2d-4f0e-9a51-6e6f1f6f8a55'
 const isList = ({ path, status }: Place) => path === '/api/tasks' && status === '200'
 /** Probes are not; of an answer to no route it is not known. */
 const isCounted = ({ path }: Place) => !['/health', '/ready'].includes(path) && 'maybe'
-const isTask = ({ status, schema }: Place) =>
-  status.startsWith('2') && schema?.properties?.version !== undefined
+const isTask = ({ path, status, schema }: Place) =>
+  path.startsWith('/api/') && status.startsWith('2') && schema?.properties?.version !== undefined
 
 /** Every header of ours, beside those of CORS and of HTTP itself, with the answers that carry it. */
 const answerHeaders: Record<string, AnswerHeader> = {

@@ -1,4 +1,5 @@
 import { Elysia, t } from 'elysia'
+import { version } from '../../package.json'
 import type { Query } from '../db/pool.ts'
 import { ApiError, Failure } from '../errors.ts'
 
@@ -12,8 +13,13 @@ const tags = ['Health']
 export function health(query: Query, draining?: AbortSignal) {
   let look: Promise<unknown> | undefined
   return new Elysia({ name: 'health' })
-    .get('/health', async () => ({ status: 'ok' as const }), {
-      response: { 200: t.Object({ status: t.Literal('ok') }) },
+    .get('/health', async () => ({ status: 'ok' as const, version }), {
+      response: {
+        200: t.Object({
+          status: t.Literal('ok'),
+          version: t.String({ description: 'Of the program', examples: [version] }),
+        }),
+      },
       detail: {
         tags,
         summary: 'Is the process alive?',

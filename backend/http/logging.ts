@@ -12,8 +12,38 @@ import { traceIdOf } from './trace.ts'
 export function createLogger({ environment, logLevel }: Config, output: Output): Logger {
   const options = { level: logLevel, base: null, timestamp: stdTimeFunctions.isoTime }
   if (environment === 'production' || !isatty(1)) return pino(options, output)
-  const readable = prettyFactory({ translateTime: 'SYS:HH:MM:ss', singleLine: true })
-  return pino(options, { write: (line: string) => output.write(readable(line)) })
+  const layout = { translateTime: 'SYS:HH:MM:ss', singleLine: true }
+  const readable = prettyFactory(layout)
+  const readableRequest = prettyFactory({ ...layout, hideObject: true })
+  return pino(options, {
+    write(line: string) {
+      const entry: object = JSON.parse(line)
+      output.write(
+        isOfRequest(entry)
+          ? readableRequest({ ...entry, msg: sayRequest(entry) })
+          : readable(entry),
+      )
+    },
+  })
+}
+
+type RequestLine = {
+  method: string
+  route?: string | null
+  path?: string
+  status: number
+  ms?: number
+  code?: string
+}
+
+function isOfRequest(entry: object): entry is RequestLine {
+  return 'method' in entry && 'status' in entry
+}
+
+/** `GET /api/tasks 200 3 ms`, for somebody who watches a terminal. */
+function sayRequest({ method, route, path, status, ms, code }: RequestLine): string {
+  const time = ms === undefined ? undefined : `${ms < 1 ? ms : Math.round(ms)} ms`
+  return [method, path ?? route, status, time, code].filter(Boolean).join(' ')
 }
 
 type Begun = { at: number; id: string | number | undefined }

@@ -88,6 +88,7 @@ export function startApi({
     rateLimits: createRateLimits(config.quotas, now),
     stopping: stopping.signal,
     environment: config.environment,
+    withDocs: config.docs,
     log,
     metrics,
   })

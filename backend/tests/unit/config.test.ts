@@ -21,6 +21,7 @@ test('without any setting there is a development server on port 8000', () => {
     port: 8000,
     logLevel: 'info',
     corsOrigins: ['http://localhost:3000'],
+    docs: true,
     maxTasksPerUser: 10_000,
     drainSeconds: 0,
     maxStreamsPerUser: 50,
@@ -44,6 +45,7 @@ test('every setting is read', () => {
     BETTER_AUTH_URL: 'https://a.example/',
     BETTER_AUTH_AUDIENCE: 'tasks',
     DRAIN_SECONDS: '15',
+    DOCS: 'off',
     METRICS_PORT: '9464',
   })
   expect(config).toMatchObject({
@@ -53,6 +55,7 @@ test('every setting is read', () => {
     logLevel: 'warn',
     corsOrigins: ['https://a.example', 'https://b.example:8443'],
     drainSeconds: 15,
+    docs: false,
     metrics: { host: '127.0.0.1', port: 9464 },
     database: { host: 'host.example', database: 'db' },
     secret,
@@ -93,6 +96,7 @@ test('all problems are reported at once, by name and without values', () => {
     RATE_LIMIT_PER_USER: 'fast-7',
     RATE_LIMIT_PER_ADDRESS: '0',
     TRUSTED_PROXIES: 'proxy-7',
+    DOCS: 'off-7',
     METRICS_PORT: 'port-7',
   }
   const problems = problemsOf(env)
@@ -106,6 +110,7 @@ test('all problems are reported at once, by name and without values', () => {
     'TRUSTED_PROXIES',
     'LOG_LEVEL',
     'CORS_ORIGINS',
+    'DOCS',
     'MAX_STREAMS_PER_USER',
     'RATE_LIMIT_PER_USER',
     'RATE_LIMIT_PER_ADDRESS',
