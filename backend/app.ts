@@ -11,6 +11,7 @@ import { frameworkOptions } from './http/framework.ts'
 import { aliveContract, answerAlive, createReadiness, readyContract } from './http/health.ts'
 import { properHost } from './http/host.ts'
 import { requestLog } from './http/logging.ts'
+import { noMetrics } from './http/metrics.ts'
 import { refusedOrigins } from './http/origins.ts'
 import { addressLimit } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
@@ -36,6 +37,7 @@ import {
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
 export function createApp(given: AppParts) {
   const { database, corsOrigins, proxies, rateLimits, draining, environment, log } = given
+  const { withDocs = true, metrics = noMetrics } = given
   const parts = createParts(given)
   const { authenticate, tellFailure, tickets } = parts
   const { limitUser } = rateLimits
@@ -69,24 +71,30 @@ export function createApp(given: AppParts) {
     .patch('/:id/complete', completeTask, tasks.completeTask)
     .post('/:id/restore', restoreTask, tasks.restoreTask)
 
-  const app = new Elysia(frameworkOptions(answerLastResort(tellFailure)))
+  const app = new Elysia(frameworkOptions(answerUncaught))
     .use(security(proxies))
     .use(requestId())
     .use(drain(draining))
     .use(errors(tellFailure, whyUnknown))
-    .use(requestLog(log, { environment }))
+    .use(requestLog(log, { environment, metrics }))
     .use(refusedOrigins(corsOrigins, log))
     .use(crossOrigin(corsOrigins))
     .use(properHost())
     .use(addressLimit(rateLimits, proxies))
     .get('/health', answerAlive, aliveContract)
     .get('/ready', createReadiness(database.query, draining), readyContract)
-    .use(docs()) // GET /docs, its files, and /docs/json
+    .use(withDocs ? docs() : new Elysia()) // GET /docs, its files, and /docs/json
     .group('/api', (api) => api.use(events).use(bulk).use(ofUser))
     // The same routes under the user's id, as some front ends call them.
     .group('/api/:user_id', (api) => api.use(events).use(bulk).use(ofUser))
     // And all of it under another prefix, for front ends of another shape.
     .wrap(compat({ authenticate, tasks: parts.ofUser.tasks }))
+
+  /** Of what fails outside of the app's hooks no request is known. */
+  function answerUncaught(error: unknown): Response {
+    metrics.observeRequest('_OTHER', undefined, 500, 0)
+    return answerLastResort(tellFailure)(error)
+  }
 
   async function whyUnknown({ headers }: Request, path: string): Promise<Error> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))

@@ -14,6 +14,10 @@ export type Config = {
   port: number
   logLevel: (typeof logLevels)[number]
   corsOrigins: string[]
+  /** Whether the documentation is served. */
+  docs: boolean
+  /** Where the metrics are given. Absent: nowhere. */
+  metrics?: { host: string; port: number }
   maxTasksPerUser: number
   /** How long a server that is told to stop serves on while it is unready, in seconds. */
   drainSeconds: number
@@ -79,6 +83,13 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const authUrl = read('BETTER_AUTH_URL', parseAuthUrl)
   const issuer = read('BETTER_AUTH_ISSUER', String)
   const audience = read('BETTER_AUTH_AUDIENCE', String)
+  const port = read('PORT', parsePort) ?? 8000
+  const metricsPort = read('METRICS_PORT', parsePort)
+  const metricsHost = read('METRICS_HOST', String) ?? '127.0.0.1'
+  if (metricsPort !== undefined && metricsPort !== 0 && metricsPort === port)
+    problems.push(
+      'METRICS_PORT must be another port than PORT: the metrics are not for its clients',
+    )
   const trustedProxies = read('TRUSTED_PROXIES', parseProxies)
   const table = read('BETTER_AUTH_SESSION_TABLE', parseTable) ?? { table: 'session' }
   const columns = read('BETTER_AUTH_SESSION_COLUMNS', parseColumns) ?? sessionColumns
@@ -93,10 +104,12 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const config: Config = {
     environment,
     host: read('HOST', String) ?? '0.0.0.0',
-    port: read('PORT', parsePort) ?? 8000,
+    port,
     logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
     drainSeconds: read('DRAIN_SECONDS', parseDrain) ?? (environment === 'production' ? 5 : 0),
+    docs: (read('DOCS', (text) => parseOneOf(text, ['on', 'off'])) ?? 'on') === 'on',
+    ...(metricsPort !== undefined && { metrics: { host: metricsHost, port: metricsPort } }),
     maxTasksPerUser: read('MAX_TASKS_PER_USER', parseCount) ?? 10_000,
     maxStreamsPerUser: read('MAX_STREAMS_PER_USER', parseCount) ?? 50,
     quotas: {

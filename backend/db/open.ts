@@ -1,6 +1,7 @@
 import type { DatabaseAddress } from './address.ts'
 import { connect, DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
 import { startEmbedded } from './embedded.ts'
+import { noDatabaseMetrics, type DatabaseMetrics } from './metrics.ts'
 import { migrate } from './migrate.ts'
 import { DatabaseUnusable, explainRefusal, explainSilence } from './refusal.ts'
 
@@ -16,8 +17,9 @@ export async function openDatabase(
   address: DatabaseAddress | undefined,
   directory: string,
   onRetry: (problem: string) => void,
+  metrics = noDatabaseMetrics,
 ): Promise<Database> {
-  const database = address ? connect(address) : await openEmbedded(directory)
+  const database = address ? connect(address, { metrics }) : await openEmbedded(directory, metrics)
   try {
     if (address) await prepareWhenReady(database, onRetry)
     else await migrate(database)
@@ -28,9 +30,9 @@ export async function openDatabase(
   }
 }
 
-async function openEmbedded(directory: string): Promise<Database> {
+async function openEmbedded(directory: string, metrics: DatabaseMetrics): Promise<Database> {
   const embedded = await startEmbedded(directory)
-  const database = connect({ socket: embedded.socket })
+  const database = connect({ socket: embedded.socket }, { metrics })
   return {
     ...database,
     async close() {

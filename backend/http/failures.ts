@@ -24,7 +24,7 @@ export const failures = {
   task_not_found: { status: 404, detail: 'There is no task with this id' },
   route_not_found: {
     status: 404,
-    detail: 'There is nothing at this path; /docs lists every route',
+    detail: 'There is nothing at this path; the documentation lists every route',
   },
   idempotency_in_progress: {
     status: 409,

@@ -77,6 +77,9 @@ export function createLive({
   return {
     announce,
 
+    /** How many streams are open. */
+    count: streams.count,
+
     /**
      * Opens a stream of the bearer's events (Server-Sent Events), until their token expires or is
      * found to be taken back.
@@ -154,6 +157,7 @@ function createStreams(maxPerUser: number) {
     endAll(): void {
       for (const stream of all()) stream.end()
     },
+    count: () => all().length,
     areNone: () => byOwner.size === 0,
     places: () =>
       [...byOwner].flatMap(([owner, streams]) =>

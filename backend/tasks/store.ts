@@ -65,7 +65,7 @@ export function createTaskStore(
     const input = JSON.stringify(
       asked.map(({ owner, id }, place) => ({ place, user_id: owner, id })),
     )
-    const rows = await queryWithin(left)<Found & { place: number }>`
+    const rows = await queryWithin(left, asked.length)<Found & { place: number }>`
       select
         input.place, found.version, found.json,
         case when found.version is null then

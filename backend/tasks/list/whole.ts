@@ -34,7 +34,7 @@ export function createWholeReader({
       const { epoch, counter } = (known && readPlace(known)) || { epoch: '', counter: -1 }
       return { place, user_id: owner, epoch, counter, wanted, most, kind: 'list' }
     })
-    const rows = await queryWithin(left)<Row>`
+    const rows = await queryWithin(left, asked.length)<Row>`
       with asked as materialized (
         select
           asked.*, (select value from todo_api.epoch) as epoch_now,

@@ -60,7 +60,10 @@ export function createBulkWriter(
     deadline,
     longest: 100,
     async send([asked], left) {
-      const rows = await queryWithin(left)<BulkOutcome>`${bulkStatement(asked!, maxTasksPerUser)}`
+      const rows = await queryWithin(
+        left,
+        1,
+      )<BulkOutcome>`${bulkStatement(asked!, maxTasksPerUser)}`
       return [rows[0]]
     },
   })

@@ -576,7 +576,7 @@ describe('without the prefix', () => {
 
   test.each(['/api/nothing', '/nothing/1', '/api/tasks/1/nothing'])('%s is not', async (path) => {
     const { body } = await request<{ detail: string }>('GET', path, await newUser())
-    expect(body.detail).toBe('There is nothing at this path; /docs lists every route')
+    expect(body.detail).toBe('There is nothing at this path; the documentation lists every route')
   })
 
   test.each(['/api/v1/tasks', '/api/api/tasks'])('%s says what is read as a user', async (path) => {
@@ -635,7 +635,9 @@ describe('a bulk request', () => {
   test('may be as large as without the prefix, whether its length is told or not', async () => {
     const user = await newUser()
     const data = { title: 'x', description: 'd'.repeat(900), is_completed: true }
-    const body = JSON.stringify({ operations: Array(100).fill({ op: 'create', data }) })
+    const body = JSON.stringify({
+      operations: Array.from({ length: 100 }, () => ({ op: 'create', data })),
+    })
     for (const sent of [body, new Blob([body]).stream()]) {
       const answer = await fetch(`${api.origin}${path}`, {
         method: 'POST',

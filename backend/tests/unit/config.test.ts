@@ -21,6 +21,7 @@ test('without any setting there is a development server on port 8000', () => {
     port: 8000,
     logLevel: 'info',
     corsOrigins: ['http://localhost:3000'],
+    docs: true,
     maxTasksPerUser: 10_000,
     drainSeconds: 0,
     maxStreamsPerUser: 50,
@@ -44,6 +45,8 @@ test('every setting is read', () => {
     BETTER_AUTH_URL: 'https://a.example/',
     BETTER_AUTH_AUDIENCE: 'tasks',
     DRAIN_SECONDS: '15',
+    DOCS: 'off',
+    METRICS_PORT: '9464',
   })
   expect(config).toMatchObject({
     environment: 'production',
@@ -52,6 +55,8 @@ test('every setting is read', () => {
     logLevel: 'warn',
     corsOrigins: ['https://a.example', 'https://b.example:8443'],
     drainSeconds: 15,
+    docs: false,
+    metrics: { host: '127.0.0.1', port: 9464 },
     database: { host: 'host.example', database: 'db' },
     secret,
   })
@@ -91,6 +96,8 @@ test('all problems are reported at once, by name and without values', () => {
     RATE_LIMIT_PER_USER: 'fast-7',
     RATE_LIMIT_PER_ADDRESS: '0',
     TRUSTED_PROXIES: 'proxy-7',
+    DOCS: 'off-7',
+    METRICS_PORT: 'port-7',
   }
   const problems = problemsOf(env)
   expect(problems.map((problem) => problem.split(' ')[0])).toEqual([
@@ -98,15 +105,27 @@ test('all problems are reported at once, by name and without values', () => {
     'DATABASE_URL',
     'BETTER_AUTH_SECRET',
     'BETTER_AUTH_URL',
-    'TRUSTED_PROXIES',
     'PORT',
+    'METRICS_PORT',
+    'TRUSTED_PROXIES',
     'LOG_LEVEL',
     'CORS_ORIGINS',
+    'DOCS',
     'MAX_STREAMS_PER_USER',
     'RATE_LIMIT_PER_USER',
     'RATE_LIMIT_PER_ADDRESS',
   ])
   for (const value of ['-7', 'hunter2', '8000x']) expect(problems.join('\n')).not.toContain(value)
+})
+
+test('the metrics have a port of their own', () => {
+  expect(problemsOf({ METRICS_PORT: '8000' })).toEqual([
+    'METRICS_PORT must be another port than PORT: the metrics are not for its clients',
+  ])
+  expect(readConfig({ METRICS_PORT: '0', METRICS_HOST: '::', PORT: '0' }).metrics).toEqual({
+    host: '::',
+    port: 0,
+  })
 })
 
 describe('production', () => {

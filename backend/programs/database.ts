@@ -1,0 +1,23 @@
+import { resolve } from 'node:path'
+import { readConfig } from '../config.ts'
+import type { Database } from '../db/pool.ts'
+import { openDatabase } from '../db/open.ts'
+
+/**
+ * Does something with the servers' database, whose tables are brought up to date before.
+ *
+ * @throws ConfigError, and what `openDatabase` throws
+ */
+export async function withDatabase<Result>(
+  work: (database: Database) => Promise<Result>,
+): Promise<Result> {
+  const config = readConfig(process.env)
+  const database = await openDatabase(config.database, resolve('.data'), (problem) =>
+    process.stderr.write(`The database does not answer yet, trying again: ${problem}\n`),
+  )
+  try {
+    return await work(database)
+  } finally {
+    await database.close()
+  }
+}
