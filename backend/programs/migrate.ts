@@ -4,7 +4,7 @@ import { withDatabase } from './database.ts'
 export async function migrate(): Promise<string> {
   const [last] = await withDatabase(
     async ({ query }) => query<{ name: string }>`
-      select max(name) as name from schema_migrations`,
+      select max(name) as name from todo_api.schema_migrations`,
   )
   return `The tables are up to date: ${last!.name}.`
 }

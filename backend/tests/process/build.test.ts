@@ -42,7 +42,7 @@ test('the executable reports all that its settings lack', async () => {
   expect(await server.stdout).toBe('')
   expect(await server.stderr).toBe(`The settings have problems:
   - DATABASE_URL is required in production: paste the connection string of your PostgreSQL
-  - BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified
+  - BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified
 `)
 })
 

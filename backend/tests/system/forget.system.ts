@@ -2,7 +2,8 @@ import { afterAll, expect, test } from 'bun:test'
 import { newUser, secret, type TaskBody } from '../support/api.ts'
 import { openEvents } from '../support/events.ts'
 import { run } from '../support/process.ts'
-import { databaseUrl, startPostgres } from '../support/postgres.ts'
+import { partition } from '../support/partitions.ts'
+import { databaseUrl, owner, startPostgres } from '../support/postgres.ts'
 import { startServer } from '../support/server.ts'
 
 const postgres = await startPostgres()
@@ -129,4 +130,22 @@ test('somebody with many rows who writes on meanwhile leaves nothing either', as
   if (left['tasks']!.length > 0) expect(left['task_lists']).toHaveLength(1)
   expect((await forget(id)).exitCode).toBe(0)
   for (const rows of Object.values(await rowsByTable(id))) expect(rows).toEqual([])
+})
+
+test('of tables that are split by user nobody else’s rows go along', async () => {
+  await partition(sql, owner.name)
+  const users = await Promise.all(Array.from({ length: 12 }, newUser))
+  for (const { token } of users)
+    await server.request('POST', '/api/tasks', {
+      token,
+      json: { title: 'Mine' },
+      headers: { 'idempotency-key': 'mine' },
+    })
+  const [leaving, ...staying] = users
+  const rowsOfOthers = async () => Promise.all(staying.map(async ({ id }) => rowsByTable(id)))
+  const before = await rowsOfOthers()
+  expect((await forget(leaving!.id)).stdout).toBe(
+    'Removed for good: 1 of idempotency_keys, 1 of tasks, 1 of task_lists.\n',
+  )
+  expect(await rowsOfOthers()).toEqual(before)
 })

@@ -100,7 +100,7 @@ test(
     await add(tab, 'Buy milk')
     await shows([tab, other], 'Buy milk')
     const rows = async () =>
-      postgres.admin`select title, completed from tasks where deleted_at is null order by id`
+      postgres.admin`select title, completed from todo_api.tasks where deleted_at is null order by id`
     expect(await rows()).toMatchObject([{ title: 'Buy milk', completed: false }])
 
     // An answer that is lost: the request is sent again, and done once.

@@ -62,11 +62,11 @@ async function signUp() {
 test('a server whose table of sessions is missing says its name, and does not start', async () => {
   const server = Bun.spawn([process.execPath, 'backend/main.ts'], {
     env: { NODE_ENV: 'production', ...settings, BETTER_AUTH_SESSION_TABLE: 'auth.nothing' },
-    stdout: 'ignore',
-    stderr: 'pipe',
+    stdout: 'pipe',
+    stderr: 'ignore',
   })
   expect(await server.exited).toBe(1)
-  const said = await server.stderr.text()
+  const { msg: said } = JSON.parse(await server.stdout.text()) as { msg: string }
   expect(said).toContain(
     'the table "auth"."nothing" with the columns "token", "expiresAt" and "userId"',
   )
@@ -80,7 +80,7 @@ test('a session token of Better Auth’s opens its user’s tasks, and nobody el
   const json = { title: 'Buy milk' }
   const created = await server.request<TaskBody>('POST', '/api/tasks', { ...alice, json })
   expect(created.status).toBe(201)
-  const rows = await postgres.admin`select title from tasks where user_id = ${alice.id}`
+  const rows = await postgres.admin`select title from todo_api.tasks where user_id = ${alice.id}`
   expect(rows).toMatchObject([json])
   for (const token of [alice.token, alice.signed, alice.cookie]) {
     const { status, body } = await server.request('GET', `/api/${alice.id}/tasks`, { token })
@@ -166,7 +166,7 @@ test('a session that is signed out of is refused within a minute, and its stream
   await Promise.all([stream.ended, translated.ended])
   const [ticket] = await postgres.admin<{ seconds: number }[]>`
     select extract(epoch from token_expires_at - now())::float8 as seconds
-    from event_tickets where user_id = ${session.id}`
+    from todo_api.event_tickets where user_id = ${session.id}`
   expect(body.ticket).toBeString()
   expect(ticket!.seconds).toBeLessThanOrEqual(60)
   await api.stop()
