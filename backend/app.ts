@@ -1,5 +1,7 @@
 import { Elysia } from 'elysia'
 import { currentUser } from './auth/current-user.ts'
+import { compat } from './compat/compat.ts'
+import { explainPath } from './compat/paths.ts'
 import { docs } from './docs/page.ts'
 import { answerLastResort, errors } from './errors.ts'
 import { jsonBody } from './http/body.ts'
@@ -9,6 +11,7 @@ import { frameworkOptions } from './http/framework.ts'
 import { aliveContract, answerAlive, createReadiness, readyContract } from './http/health.ts'
 import { properHost } from './http/host.ts'
 import { requestLog } from './http/logging.ts'
+import { noMetrics } from './http/metrics.ts'
 import { refusedOrigins } from './http/origins.ts'
 import { addressLimit } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
@@ -17,6 +20,7 @@ import { explainUnknownRoute, neverIds } from './http/unknown-route.ts'
 import { createParts, type AppParts } from './parts.ts'
 import * as sync from './sync/contracts.ts'
 import { issueTicket, listChanges, streamEvents } from './sync/routes.ts'
+import { mostBulkBytes } from './tasks/bulk.ts'
 import * as tasks from './tasks/contracts.ts'
 import {
   bulkTasks,
@@ -30,11 +34,10 @@ import {
   updateTask,
 } from './tasks/routes.ts'
 
-const mostBulkBytes = 512 * 1024
-
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
 export function createApp(given: AppParts) {
   const { database, corsOrigins, proxies, rateLimits, draining, environment, log } = given
+  const { withDocs = true, metrics = noMetrics } = given
   const parts = createParts(given)
   const { authenticate, tellFailure, tickets } = parts
   const { limitUser } = rateLimits
@@ -68,26 +71,34 @@ export function createApp(given: AppParts) {
     .patch('/:id/complete', completeTask, tasks.completeTask)
     .post('/:id/restore', restoreTask, tasks.restoreTask)
 
-  const app = new Elysia(frameworkOptions(answerLastResort(tellFailure)))
+  const app = new Elysia(frameworkOptions(answerUncaught))
     .use(security(proxies))
     .use(requestId())
     .use(drain(draining))
     .use(errors(tellFailure, whyUnknown))
-    .use(requestLog(log, { environment }))
+    .use(requestLog(log, { environment, metrics }))
     .use(refusedOrigins(corsOrigins, log))
     .use(crossOrigin(corsOrigins))
     .use(properHost())
     .use(addressLimit(rateLimits, proxies))
     .get('/health', answerAlive, aliveContract)
     .get('/ready', createReadiness(database.query, draining), readyContract)
-    .use(docs()) // GET /docs, its files, and /docs/json
+    .use(withDocs ? docs() : new Elysia()) // GET /docs, its files, and /docs/json
     .group('/api', (api) => api.use(events).use(bulk).use(ofUser))
     // The same routes under the user's id, as some front ends call them.
     .group('/api/:user_id', (api) => api.use(events).use(bulk).use(ofUser))
+    // And all of it under another prefix, for front ends of another shape.
+    .wrap(compat({ authenticate, tasks: parts.ofUser.tasks }))
+
+  /** Of what fails outside of the app's hooks no request is known. */
+  function answerUncaught(error: unknown): Response {
+    metrics.observeRequest('_OTHER', undefined, 500, 0)
+    return answerLastResort(tellFailure)(error)
+  }
 
   async function whyUnknown({ headers }: Request, path: string): Promise<Error> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
-    return explainUnknownRoute(app.routes, path)
+    return explainUnknownRoute(app.routes, path, explainPath)
   }
 
   return app

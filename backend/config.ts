@@ -1,4 +1,5 @@
 import type { BlockList } from 'node:net'
+import type { SessionTable } from './auth/sessions.ts'
 import type { AuthServer } from './auth/tokens.ts'
 import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
 import { parseProxies } from './http/proxies.ts'
@@ -13,6 +14,10 @@ export type Config = {
   port: number
   logLevel: (typeof logLevels)[number]
   corsOrigins: string[]
+  /** Whether the documentation is served. */
+  docs: boolean
+  /** Where the metrics are given. Absent: nowhere. */
+  metrics?: { host: string; port: number }
   maxTasksPerUser: number
   /** How long a server that is told to stop serves on while it is unready, in seconds. */
   drainSeconds: number
@@ -28,6 +33,8 @@ export type Config = {
   secret?: string
   /** Absent: only HS256 tokens are accepted. */
   authServer?: AuthServer
+  /** Better Auth's table of sessions in the same database. Absent: its session tokens are refused. */
+  sessions?: SessionTable
 }
 
 /** Every problem with the settings, each a sentence that names the setting and never its value. */
@@ -64,7 +71,17 @@ export function readConfig(env: Environment): Config {
   const authUrl = read('BETTER_AUTH_URL', parseAuthUrl)
   const issuer = read('BETTER_AUTH_ISSUER', String)
   const audience = read('BETTER_AUTH_AUDIENCE', String)
+  const port = read('PORT', parsePort) ?? 8000
+  const metricsPort = read('METRICS_PORT', parsePort)
+  const metricsHost = read('METRICS_HOST', String) ?? '127.0.0.1'
+  if (metricsPort !== undefined && metricsPort !== 0 && metricsPort === port)
+    problems.push(
+      'METRICS_PORT must be another port than PORT: the metrics are not for its clients',
+    )
   const trustedProxies = read('TRUSTED_PROXIES', parseProxies)
+  const table = read('BETTER_AUTH_SESSION_TABLE', parseTable) ?? { table: 'session' }
+  const columns = read('BETTER_AUTH_SESSION_COLUMNS', parseColumns) ?? sessionColumns
+  const sessionsIn = read('BETTER_AUTH_SESSIONS', (text) => parseOneOf(text, ['database']))
 
   function readQuota(name: string, kind: keyof Quotas): Quotas {
     const whenAbsent = environment === 'production' ? defaultQuotas[kind] : 'off'
@@ -75,10 +92,12 @@ export function readConfig(env: Environment): Config {
   const config: Config = {
     environment,
     host: read('HOST', String) ?? '0.0.0.0',
-    port: read('PORT', parsePort) ?? 8000,
+    port,
     logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
     drainSeconds: read('DRAIN_SECONDS', parseDrain) ?? (environment === 'production' ? 5 : 0),
+    docs: (read('DOCS', (text) => parseOneOf(text, ['on', 'off'])) ?? 'on') === 'on',
+    ...(metricsPort !== undefined && { metrics: { host: metricsHost, port: metricsPort } }),
     maxTasksPerUser: read('MAX_TASKS_PER_USER', parseCount) ?? 10_000,
     maxStreamsPerUser: read('MAX_STREAMS_PER_USER', parseCount) ?? 50,
     quotas: {
@@ -89,6 +108,7 @@ export function readConfig(env: Environment): Config {
     ...(database && { database }),
     ...(database && directDatabase && { directDatabase }),
     ...(secret !== undefined && { secret }),
+    ...(sessionsIn && { sessions: { ...table, ...columns } }),
     ...(authUrl && {
       authServer: {
         keySetUrl: new URL(`${authUrl.href.replace(/\/$/, '')}/api/auth/jwks`),
@@ -98,10 +118,14 @@ export function readConfig(env: Environment): Config {
     }),
   }
 
+  if (sessionsIn && !env['DATABASE_URL']?.trim())
+    problems.push(
+      'BETTER_AUTH_SESSIONS needs DATABASE_URL: the database in which Better Auth keeps its sessions',
+    )
   if (environment === 'production')
-    if (!env['BETTER_AUTH_SECRET']?.trim() && !env['BETTER_AUTH_URL']?.trim())
+    if (!['SECRET', 'URL', 'SESSIONS'].some((name) => env[`BETTER_AUTH_${name}`]?.trim()))
       problems.push(
-        'BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified',
+        'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified',
       )
   if (problems.length > 0) throw new ConfigError(problems, environment)
   return config
@@ -159,6 +183,26 @@ function parseOneOf<const Choice extends string>(text: string, choices: readonly
   const choice = choices.find((candidate) => candidate === text)
   if (choice === undefined) throw new Error(`must be one of ${choices.join(', ')}`)
   return choice
+}
+
+/** As Better Auth names them by itself. */
+const sessionColumns = { token: 'token', expires: 'expiresAt', user: 'userId' }
+const sqlName = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/
+
+function parseTable(text: string): Pick<SessionTable, 'schema' | 'table'> {
+  const names = text.split('.')
+  const [table = '', schema] = names.toReversed()
+  if (names.length > 2 || !names.every((name) => sqlName.test(name)))
+    throw new Error('must be the name of a table such as session or auth.session, without quotes')
+  return { table, ...(schema !== undefined && { schema }) }
+}
+
+function parseColumns(text: string): typeof sessionColumns {
+  const names = text.split(',').map((name) => name.trim())
+  const [token = '', expires = '', user = ''] = names
+  if (names.length !== 3 || !names.every((name) => sqlName.test(name)))
+    throw new Error('must be three names such as token,expires_at,user_id, without quotes')
+  return { token, expires, user }
 }
 
 function parsePort(text: string): number {

@@ -1,3 +1,4 @@
+import { SessionsMissing } from './auth/sessions.ts'
 import { ConfigError } from './config.ts'
 import { DirectoryUnusable } from './db/data-directory.ts'
 import { MigrationFailed } from './db/migrate.ts'
@@ -13,6 +14,7 @@ const kinds = [
   MigrationFailed,
   StatementFailed,
   CannotListen,
+  SessionsMissing,
 ]
 
 /** Whether it kept a program from starting for a reason that its message tells whoever runs it. */

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { createApp } from './app.ts'
 import { developmentSecret, secretFile } from './auth/development-secret.ts'
+import { checkSessions, withSessions } from './auth/sessions.ts'
 import { createTokenVerifier } from './auth/tokens.ts'
 import { ConfigError, readConfig, type Config } from './config.ts'
 import { isUnavailable, type Database } from './db/pool.ts'
@@ -10,11 +11,12 @@ import { listen } from './db/listen.ts'
 import { openDatabase } from './db/open.ts'
 import { isExpected } from './expected.ts'
 import { createLogger } from './http/logging.ts'
+import { noMetrics } from './http/metrics.ts'
 import { createOutput } from './http/output.ts'
 import { createProxies } from './http/proxies.ts'
 import { createRateLimits } from './http/rate-limit.ts'
 import type { AppParts } from './parts.ts'
-import { serve } from './server.ts'
+import { serve, serveMetrics } from './server.ts'
 import { purgeRegularly } from './tasks/purge.ts'
 import { taskChannel } from './tasks/columns.ts'
 
@@ -45,17 +47,22 @@ async function start(): Promise<void> {
     logger.info(`${signal}: stopping before it serves`)
     void exit(0)
   })
+  // Loaded if it is asked for: it takes 30 ms and 18 MB.
+  const exposition = config.metrics && (await import('./http/prometheus.ts')).createMetrics()
+  const metrics = exposition ?? noMetrics
   const database = await openDatabase(
     config.database,
     dataDirectory,
     (problem) => logger.warn(`The database does not answer yet, trying again: ${problem}`),
     (problem) => logger.warn(problem),
+    metrics,
   )
+  if (config.sessions) await checkSessions(database, config.sessions)
   const draining = new AbortController()
   const endings: (() => Promise<void>)[] = []
   const app = createApp({
     database,
-    verifyToken: createTokenVerifier(config),
+    verifyToken: withSessions(createTokenVerifier(config), database, config),
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
@@ -65,10 +72,14 @@ async function start(): Promise<void> {
     draining: draining.signal,
     onStop: (end) => endings.push(end),
     environment: config.environment,
+    withDocs: config.docs,
     log: logger,
+    metrics,
   })
   const server = serve(app, config)
-  const stopPurging = purgeRegularly(database, logger)
+  const metricsServer = exposition && serveMetrics(exposition, config.metrics!)
+  if (metricsServer) logger.info({ url: `${metricsServer.url.href}metrics` }, 'metrics')
+  const stopPurging = purgeRegularly(database, logger, metrics)
   if (config.environment === 'production') logger.info({ url: server.url.href }, 'listening')
   else standardOutput.write(welcome(config, server.url))
 
@@ -84,6 +95,7 @@ async function start(): Promise<void> {
     try {
       await Promise.all([server.stop(), ...endings.map(async (end) => end())])
       await database.close()
+      await metricsServer?.stop()
     } catch (err) {
       logger.error({ err }, 'not everything could be closed')
       await exit(1)
@@ -138,7 +150,7 @@ async function withSecret(config: Config): Promise<ConfigWithSecret> {
 
 /** What somebody who starts it by hand needs to know first: most 401s and CORS errors are told here. */
 function welcome(
-  { database, host, authServer, secretIsMade, corsOrigins }: ConfigWithSecret,
+  { database, host, docs, authServer, secretIsMade, corsOrigins }: ConfigWithSecret,
   { port }: URL,
 ): string {
   const base = `http://${host === '0.0.0.0' ? 'localhost' : host}:${port}`
@@ -153,7 +165,7 @@ function welcome(
     : 'on, with BETTER_AUTH_SECRET'
   return `
   Todo API   ${base}/api/tasks
-  Docs       ${base}/docs
+  Docs       ${docs ? `${base}/docs` : 'none (DOCS=off)'}
   Data       ${data}
   Keys       ${keys}
   HS256      ${secret}

@@ -6,6 +6,7 @@ import type { Database } from './db/pool.ts'
 import { createAnswers } from './http/answers.ts'
 import { createFailureLog } from './http/failure-log.ts'
 import { idleTimeout } from './http/framework.ts'
+import type { Metrics } from './http/metrics.ts'
 import type { Proxies } from './http/proxies.ts'
 import type { RateLimits } from './http/rate-limit.ts'
 import { createChangeFeed } from './sync/changes.ts'
@@ -33,6 +34,9 @@ export type AppParts = {
   onStop?: (end: () => Promise<void>) => void
   environment: Config['environment']
   log: Logger
+  /** Whether `/docs` is there. Default: true */
+  withDocs?: boolean
+  metrics?: Metrics
 }
 
 /** Makes what the routes need: the stores and what is kept between requests. */
@@ -46,6 +50,7 @@ export function createParts(given: AppParts) {
     maxStreamsPerUser,
     onTrouble: (err) => log.warn({ err }, 'the event streams wait for the database'),
   })
+  given.metrics?.watchStreams(live.count)
   given.onStop?.(async () => live.close())
   const tickets = createTickets(database)
   return {

@@ -1,7 +1,8 @@
 import http from 'node:http'
 import type { App } from './app.ts'
+import type { Exposition } from './http/prometheus.ts'
 
-/** The settings `HOST` and `PORT` are not a place where this process can listen. Says which, and why. */
+/** The settings of a host and a port are not a place where this process can listen. Says which, and why. */
 export class CannotListen extends Error {
   override readonly name = 'CannotListen'
 }
@@ -24,7 +25,7 @@ export function serve(app: App, { host, port }: { host: string; port: number }):
     app.listen({ hostname: host, port })
   } catch (error) {
     if (!(error instanceof Error && 'code' in error)) throw error
-    throw new CannotListen(explain(String(error.code), host, port))
+    throw new CannotListen(explain(String(error.code), host, port, ''))
   }
   const server = app.server!
   return {
@@ -39,10 +40,42 @@ export function serve(app: App, { host, port }: { host: string; port: number }):
   }
 }
 
-function explain(code: string, host: string, port: number): string {
+/**
+ * Gives the metrics to whoever can reach this place, at `/metrics` and on a port of its own: what is
+ * open to all clients should not tell them how the server does.
+ *
+ * @throws CannotListen
+ */
+export function serveMetrics(
+  { text, contentType }: Exposition,
+  { host, port }: { host: string; port: number },
+): Pick<Server, 'url' | 'stop'> {
+  async function answer({ method, url }: Request): Promise<Response> {
+    const isAsked = ['GET', 'HEAD'].includes(method) && new URL(url).pathname === '/metrics'
+    if (!isAsked) return new Response('The metrics are at GET /metrics\n', { status: 404 })
+    return new Response(await text(), { headers: { 'content-type': contentType } })
+  }
+  try {
+    const server = Bun.serve({
+      hostname: host,
+      port,
+      reusePort: false,
+      development: false,
+      fetch: answer,
+    })
+    return { url: server.url, stop: async () => server.stop(true) }
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error
+    throw new CannotListen(explain(String(error.code), host, port, 'METRICS_'))
+  }
+}
+
+/** @param prefix of the settings' names */
+function explain(code: string, host: string, port: number, prefix: string): string {
   if (code === 'EADDRINUSE')
-    return `Port ${port} is taken by another program. Stop it, or choose another port: PORT=${port === 65_535 ? 8_000 : port + 1}`
+    return `Port ${port} is taken by another program. Stop it, or choose another port: ${prefix}PORT=${port === 65_535 ? 8_000 : port + 1}`
   if (code === 'EACCES')
-    return `PORT: this user may not listen on port ${port}. Choose one from 1024 on, such as PORT=8000, or give the program the right to (CAP_NET_BIND_SERVICE).`
-  return `HOST: ${host} is no address of this machine (${code}). Leave HOST out to listen on all addresses, or set HOST=127.0.0.1 to be reached from this machine alone.`
+    return `${prefix}PORT: this user may not listen on port ${port}. Choose one from 1024 on, such as ${prefix}PORT=8000, or give the program the right to (CAP_NET_BIND_SERVICE).`
+  const all = prefix === '' ? 'Leave HOST out' : `Set ${prefix}HOST=0.0.0.0`
+  return `${prefix}HOST: ${host} is no address of this machine (${code}). ${all} to listen on all addresses, or set ${prefix}HOST=127.0.0.1 to be reached from this machine alone.`
 }

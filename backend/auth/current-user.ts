@@ -43,7 +43,7 @@ export function currentUser(
       // What is behind a token is for its bearer alone, and may change at any time.
       set.headers['vary'] = 'Authorization, Origin'
       set.headers['cache-control'] = 'private, no-cache'
-      const { userId, expires } =
+      const { userId, expires, recheck } =
         tickets && query['ticket'] !== undefined
           ? // HEAD changes nothing (RFC 9110, 9.2.1): the ticket is still good for the stream itself.
             await (request.method === 'HEAD' ? tickets.look : tickets.redeem)(query['ticket'])
@@ -52,7 +52,7 @@ export function currentUser(
       // Where the path has no parameters Elysia gives none, whatever its types say.
       const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }
       if (named !== userId) throw new ApiError('wrong_user')
-      return { userId, expires }
+      return { userId, expires, recheck }
     },
   )
 }

@@ -42,7 +42,16 @@ export type AuthServer = {
 }
 
 /** Who bears a token (`sub`), and until when it is good, in seconds since 1970 (`exp`). */
-export type Bearer = { userId: string; expires: number }
+export type Bearer = {
+  userId: string
+  expires: number
+  /**
+   * Asks whether it is still good, if it can be taken back before it expires.
+   *
+   * @throws TokenError, DatabaseUnavailable
+   */
+  recheck?: (() => Promise<unknown>) | undefined
+}
 
 /**
  * Verifies a JWT.
@@ -131,10 +140,21 @@ function algorithmOf(token: string): string {
   }
 }
 
+/** Whoever asks before it is known who that is. No user's id is empty. */
+export const stranger = ''
+
+/** Whether a value is text by which this API can tell a user. */
+export function isUserId(value: unknown): value is string {
+  return (
+    typeof value === 'string' &&
+    value.length >= 1 &&
+    value.length <= longestUserId &&
+    isStorable(value)
+  )
+}
+
 function claimsOf({ sub, exp, nbf }: JWTPayload): Claims {
-  const isUserId =
-    typeof sub === 'string' && sub.length >= 1 && sub.length <= longestUserId && isStorable(sub)
-  if (!isUserId || exp === undefined)
+  if (!isUserId(sub) || exp === undefined)
     throw new TokenError('invalid', `sub is not text of 1 to ${longestUserId} characters`)
   return { userId: sub, notBefore: nbf ?? -Infinity, expires: Math.min(exp, endOfTime) }
 }

@@ -1,6 +1,7 @@
 import type { DatabaseAddress } from './address.ts'
 import { connect, DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
 import { startEmbedded } from './embedded.ts'
+import { noDatabaseMetrics, type DatabaseMetrics } from './metrics.ts'
 import { migrate } from './migrate.ts'
 import { DatabaseUnusable, explainRefusal, explainSilence, explainWait } from './refusal.ts'
 
@@ -18,12 +19,14 @@ export async function openDatabase(
   directory: string,
   onRetry: (problem: string) => void,
   onWarning: (problem: string) => void,
+  metrics = noDatabaseMetrics,
 ): Promise<Database> {
   const database = address
     ? connect(address, {
+        metrics,
         onReadsOnly: () => void warnIfReadOnly(database, onWarning).catch(ignore),
       })
-    : await openEmbedded(directory)
+    : await openEmbedded(directory, metrics)
   try {
     if (address) {
       await prepareWhenReady(address, database, onRetry)
@@ -36,9 +39,9 @@ export async function openDatabase(
   }
 }
 
-async function openEmbedded(directory: string): Promise<Database> {
+async function openEmbedded(directory: string, metrics: DatabaseMetrics): Promise<Database> {
   const embedded = await startEmbedded(directory)
-  const database = connect({ socket: embedded.socket })
+  const database = connect({ socket: embedded.socket }, { metrics })
   return {
     ...database,
     async close() {

@@ -2,9 +2,10 @@ import postgres from 'postgres'
 import { cancelledWithin } from './connection.ts'
 import { isOfConnection } from './connection-errors.ts'
 import { createConnections, type Asking, type Connections, type Lent } from './connections.ts'
+import { noDatabaseMetrics, type DatabaseMetrics } from './metrics.ts'
 import { createPrepared } from './prepared.ts'
 import { LineLost, type Place } from './socket.ts'
-import { createTurns } from './turns.ts'
+import { createTurns, WaitedTooLong } from './turns.ts'
 
 /** Runs one SQL statement with its parameters bound, and gives its rows. */
 export type Query = <Row extends object>(
@@ -87,8 +88,8 @@ export type Database = {
    * @throws QueueFull, WaitedTooLong, WaitedForOneself, and what `query` throws
    */
   queryFor: (user: string) => Query
-  /** For a statement that serves many requests: as `query`, for so many milliseconds at most. */
-  queryWithin: (milliseconds: number) => Query
+  /** For a statement that serves so many requests: as `query`, for so many milliseconds at most. */
+  queryWithin: (milliseconds: number, requests: number) => Query
   /** How long a request may take, its waiting included, in milliseconds. */
   deadline: number
   /** The most statements that run at a time. */
@@ -136,6 +137,7 @@ export class StatementFailed extends Error {
 export type ConnectOptions = {
   /** How long a statement may take, waiting for a connection included, in milliseconds. */
   deadline?: number
+  metrics?: DatabaseMetrics
   /** The database has refused to write (25006), and its connections are replaced. */
   onReadsOnly?: () => void
 }
@@ -146,7 +148,11 @@ const longestQueue = 500 // statements of one user
 /** Opens a pool of connections. None is made before the first statement. */
 export function connect(
   place: Place,
-  { deadline = defaultDeadline, onReadsOnly = () => {} }: ConnectOptions = {},
+  {
+    deadline = defaultDeadline,
+    metrics = noDatabaseMetrics,
+    onReadsOnly = () => {},
+  }: ConnectOptions = {},
 ): Database {
   // One session serves all connections of the embedded database.
   const most = 'socket' in place ? 1 : place.maxConnections
@@ -158,26 +164,48 @@ export function connect(
   async function query<Row extends object>(
     { sql: text, values }: Fragment,
     milliseconds: number,
+    requests = 1,
   ): Promise<Row[]> {
     const prepare = isPrepared(text)
     const statement = { text, values, prepare, milliseconds, describe: sayPlace, onReadsOnly }
-    return run<Row>(connections, statement)
+    const began = performance.now()
+    try {
+      return await run<Row>(connections, statement)
+    } catch (error) {
+      // A set that found a row locked is asked for again, one by one.
+      if (error instanceof DatabaseUnavailable && !(error instanceof Locked))
+        metrics.countUnavailable(requests)
+      throw error
+    } finally {
+      metrics.observeStatement((performance.now() - began) / 1000, requests)
+    }
+  }
+
+  async function queryInTurn<Row extends object>(
+    user: string,
+    statement: Fragment,
+  ): Promise<Row[]> {
+    try {
+      return await turns.run(user, async (left) => query<Row>(statement, left))
+    } catch (error) {
+      if (error instanceof WaitedTooLong) metrics.countUnavailable(1)
+      throw error
+    }
   }
 
   return {
     query: async (strings, ...parameters) => query(Fragment.of(strings, parameters), deadline),
     queryFor: (user) =>
-      async function queryInTurn<Row extends object>(
+      async function queryAsUser<Row extends object>(
         strings: TemplateStringsArray,
         ...parameters: Parameter[]
       ) {
-        const statement = Fragment.of(strings, parameters)
-        return turns.run(user, async (left) => query<Row>(statement, left))
+        return queryInTurn<Row>(user, Fragment.of(strings, parameters))
       },
     queryWithin:
-      (milliseconds) =>
+      (milliseconds, requests) =>
       async (strings, ...parameters) =>
-        query(Fragment.of(strings, parameters), milliseconds),
+        query(Fragment.of(strings, parameters), milliseconds, requests),
     deadline,
     connections: most,
     fragment: (strings, ...parameters) => new Fragment(strings, parameters),

@@ -2,7 +2,9 @@ import { failures, type FailureCode } from '../http/failures.ts'
 import { securityHeaders } from '../http/security-headers.ts'
 
 /** As much of an answer's schema as decides on its headers. */
-export type AnswerSchema = { properties?: { code?: { enum?: FailureCode[] }; version?: object } }
+export type AnswerSchema = {
+  properties?: { code?: { enum?: FailureCode[] }; id?: object; version?: object }
+}
 
 /** One of the answers of an operation, or one that belongs to none. */
 export type Place = {
@@ -29,8 +31,8 @@ type AnswerHeader = {
 
 export const sampleRequestId = '0b1c6a52-4e2d-4f0e-9a51-6e6f1f6f8a55'
 
-const isTask = ({ status, schema }: Place) =>
-  status.startsWith('2') && schema?.properties?.version !== undefined
+const isTask = ({ status, schema: { properties } = {} }: Place) =>
+  status.startsWith('2') && properties?.id !== undefined && properties.version !== undefined
 
 /**
  * The headers that the answers of many routes carry, besides those of CORS and of HTTP itself. What a

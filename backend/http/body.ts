@@ -2,7 +2,7 @@ import { CloneType, type TSchema } from '@sinclair/typebox'
 import { Elysia, getSchemaValidator } from 'elysia'
 import { ApiError, fieldErrors } from './failures.ts'
 
-const usualBody = 64 * 1024 // bytes
+export const usualBody = 64 * 1024 // bytes
 const deepestNesting = 32 // levels; what the routes take has 2
 
 /**

@@ -16,11 +16,15 @@ export const failures = {
   token_invalid: { status: 401, detail: 'The token is not valid; sign in again to get a new one' },
   token_expired: { status: 401, detail: 'The token has expired; sign in again to get a new one' },
   not_owner: { status: 403, detail: 'You do not own this task' },
-  wrong_user: { status: 403, detail: 'The path names another user than the token' },
+  wrong_user: {
+    status: 403,
+    detail:
+      'The path names another user than the token: what stands between /api/ and /tasks is read as the id of a user',
+  },
   task_not_found: { status: 404, detail: 'There is no task with this id' },
   route_not_found: {
     status: 404,
-    detail: 'There is nothing at this path; /docs lists every route',
+    detail: 'There is nothing at this path; the documentation lists every route',
   },
   idempotency_in_progress: {
     status: 409,
@@ -114,10 +118,12 @@ export class ApiError extends Error {
       current?: string
       results?: string
       reason?: string
+      /** In place of what the table says. */
+      detail?: string
     } = {},
   ) {
     const { detail, retryAfter }: KindOfFailure = failures[code]
-    super(extra.errors?.[0] ? sentenceOf(extra.errors[0]) : detail)
+    super(extra.errors?.[0] ? sentenceOf(extra.errors[0]) : (extra.detail ?? detail))
     this.code = code
     this.headers = {
       ...(retryAfter !== undefined && { 'retry-after': String(retryAfter) }),

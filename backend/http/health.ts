@@ -1,11 +1,17 @@
 import { t } from 'elysia'
+import { version } from '../../package.json'
 import type { Query } from '../db/pool.ts'
 import { ApiError, Failure } from './failures.ts'
 
 const tags = ['Health']
 
 export const aliveContract = {
-  response: { 200: t.Object({ status: t.Literal('ok') }) },
+  response: {
+    200: t.Object({
+      status: t.Literal('ok'),
+      version: t.String({ description: 'Of the program', examples: [version] }),
+    }),
+  },
   detail: {
     tags,
     summary: 'Is the process alive?',
@@ -15,8 +21,8 @@ export const aliveContract = {
   },
 }
 
-export async function answerAlive(): Promise<{ status: 'ok' }> {
-  return { status: 'ok' }
+export async function answerAlive(): Promise<{ status: 'ok'; version: string }> {
+  return { status: 'ok', version }
 }
 
 export const readyContract = {

@@ -3,7 +3,9 @@ import { Elysia } from 'elysia'
 import { pino, stdTimeFunctions, type LevelWithSilent, type Logger } from 'pino'
 import { prettyFactory } from 'pino-pretty'
 import { codeOf } from './failure-log.ts'
+import type { Metrics } from './metrics.ts'
 import type { Output } from './output.ts'
+import { traceIdOf } from './trace.ts'
 
 /** What of the settings the log depends on. */
 export type LogSettings = { environment: string; logLevel: LevelWithSilent }
@@ -12,8 +14,38 @@ export type LogSettings = { environment: string; logLevel: LevelWithSilent }
 export function createLogger({ environment, logLevel }: LogSettings, output: Output): Logger {
   const options = { level: logLevel, base: null, timestamp: stdTimeFunctions.isoTime }
   if (environment === 'production' || !isatty(1)) return pino(options, output)
-  const readable = prettyFactory({ translateTime: 'SYS:HH:MM:ss', singleLine: true })
-  return pino(options, { write: (line: string) => output.write(readable(line)) })
+  const layout = { translateTime: 'SYS:HH:MM:ss', singleLine: true }
+  const readable = prettyFactory(layout)
+  const readableRequest = prettyFactory({ ...layout, hideObject: true })
+  return pino(options, {
+    write(line: string) {
+      const entry: object = JSON.parse(line)
+      output.write(
+        isOfRequest(entry)
+          ? readableRequest({ ...entry, msg: sayRequest(entry) })
+          : readable(entry),
+      )
+    },
+  })
+}
+
+type RequestLine = {
+  method: string
+  route?: string | null
+  path?: string
+  status: number
+  ms?: number
+  code?: string
+}
+
+function isOfRequest(entry: object): entry is RequestLine {
+  return 'method' in entry && 'status' in entry
+}
+
+/** `GET /api/tasks 200 3 ms`, for somebody who watches a terminal. */
+function sayRequest({ method, route, path, status, ms, code }: RequestLine): string {
+  const time = ms === undefined ? undefined : `${ms < 1 ? ms : Math.round(ms)} ms`
+  return [method, path ?? route, status, time, code].filter(Boolean).join(' ')
 }
 
 type Begun = { at: number; id: string | number | undefined }
@@ -21,28 +53,38 @@ type Begun = { at: number; id: string | number | undefined }
 /**
  * One line per request: method, route, status, milliseconds and request id, and the code of one that
  * failed. The route is the pattern, not the path, so that nothing a user typed or was given reaches
- * the log. In development a 404 has its path, too: it is the developer who typed it.
+ * the log. In development a 404 has its path, too: it is the developer who typed it. The same goes to
+ * the metrics.
  */
-export function requestLog(log: Logger, { environment }: Pick<LogSettings, 'environment'>) {
+export function requestLog(
+  log: Logger,
+  { environment, metrics }: Pick<LogSettings, 'environment'> & { metrics: Metrics },
+) {
   const begun = new WeakMap<Request, Begun>()
   return new Elysia({ name: 'request-log' })
     .onRequest(function startClock({ request, set }) {
       const id = set.headers['x-request-id']
       begun.set(request, { at: performance.now(), id })
       // The cors plugin answers these itself, and no later hook sees them.
-      if (request.method === 'OPTIONS') log.info({ method: 'OPTIONS', status: 204, request_id: id })
+      if (request.method !== 'OPTIONS') return
+      log.info({ method: 'OPTIONS', status: 204, request_id: id })
+      metrics.observeRequest('OPTIONS', undefined, 204, 0)
     })
     .onAfterResponse({ as: 'global' }, function logRequest(context) {
       const { request, route, path, set, responseValue } = context
       const { at, id } = begun.get(request)!
+      const status = responseValue instanceof Response ? responseValue.status : set.status
+      const ms = performance.now() - at
       log.info({
         method: request.method,
         route: route ?? null,
         ...(set.status === 404 && environment === 'development' && { path }),
-        status: responseValue instanceof Response ? responseValue.status : set.status,
+        status,
         code: codeOf(request),
-        ms: Math.round((performance.now() - at) * 100) / 100,
+        ms: Math.round(ms * 100) / 100,
         request_id: id,
+        trace_id: traceIdOf(request),
       })
+      metrics.observeRequest(request.method, route, Number(status), ms / 1000)
     })
 }

@@ -3,12 +3,23 @@ import { ApiError } from './failures.ts'
 
 type Route = { method: string; path: string }
 
-/** Why no route takes a request: there is none at its path, or none there for its method. */
-export function explainUnknownRoute(routes: readonly Route[], path: string): ApiError {
+/**
+ * Why no route takes a request: there is none at its path, or none there for its method.
+ *
+ * @param explainPath what to say of a path at which there is nothing, if more is known of it
+ */
+export function explainUnknownRoute(
+  routes: readonly Route[],
+  path: string,
+  explainPath: (path: string) => string | undefined,
+): ApiError {
   const candidates = routes
     // Not the CORS plugin's OPTIONS, which is there for any path.
     .filter((route) => route.method !== 'OPTIONS' && matches(route.path, path))
-  if (candidates.length === 0) return new ApiError('route_not_found')
+  if (candidates.length === 0) {
+    const detail = explainPath(path)
+    return new ApiError('route_not_found', { ...(detail !== undefined && { detail }) })
+  }
   const fewest = Math.min(...candidates.map((route) => parametersIn(route.path)))
   const methods = candidates
     // `/tasks/trash` is itself, and not the task with this id.

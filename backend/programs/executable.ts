@@ -1,25 +1,134 @@
-/**
- * The program of the executable: `todo-api` serves, `todo-api health` asks whether it is alive, and
- * `todo-api restored` is for after a restore.
- */
-import '../signals.ts' // before the rest is loaded
-import { readConfig } from '../config.ts'
+/** The program of the executable: without a word it serves, `todo-api --help` lists the others. */
+import { onStopSignal } from '../signals.ts' // before the rest is loaded
+import { parseArgs } from 'node:util'
+import { version } from '../../package.json'
 
-const patience = 3_000 // ms
+type Command = {
+  usage: string
+  does: string
+  /** How many arguments it takes. */
+  least: number
+  most: number
+  /** Gives what to print. What a command needs is loaded with it. */
+  run: (...parameters: string[]) => Promise<string>
+}
 
-/** Asks the server that has these settings. A probe of its own: the image holds no other program. */
-async function isHealthy(): Promise<boolean> {
+const commands: Record<string, Command> = {
+  health: {
+    usage: 'health',
+    does: 'exits 0 if the server with these settings is alive, and 1 if not',
+    least: 0,
+    most: 0,
+    run: async () => (await import('./health.ts')).health(),
+  },
+  migrate: {
+    usage: 'migrate',
+    does: 'brings the tables up to date and ends',
+    least: 0,
+    most: 0,
+    run: async () => (await import('./migrate.ts')).migrate(),
+  },
+  token: {
+    usage: 'token [user]',
+    does: 'prints a token to try the API with, alice by default; not in production',
+    least: 0,
+    most: 1,
+    run: async (user) => (await import('./token.ts')).token(user),
+  },
+  restored: {
+    usage: 'restored',
+    does: 'to be run after a restore from a backup, before clients come back',
+    least: 0,
+    most: 0,
+    run: async () => (await import('./restored.ts')).restored(),
+  },
+  forget: {
+    usage: 'forget <user>',
+    does: 'removes for good all that is kept of a user',
+    least: 1,
+    most: 1,
+    run: async (user) => (await import('./forget.ts')).forgetUser(user),
+  },
+}
+
+const help = `Todo API ${version}
+
+  todo-api                serves, until SIGTERM
+${Object.values(commands)
+  .map(({ usage, does }) => `  todo-api ${usage.padEnd(15)}${does}\n`)
+  .join('')}  todo-api --help         prints this
+  todo-api --version      prints ${version}
+
+Settings are environment variables: DATABASE_URL, BETTER_AUTH_URL, CORS_ORIGINS, PORT and others.
+`
+
+/** What is known to go wrong. Its message is for whoever started the program. */
+const expected = [
+  'ConfigError',
+  'DatabaseUnavailable',
+  'DatabaseUnusable',
+  'DirectoryInUse',
+  'DirectoryUnusable',
+  'MigrationFailed',
+  'NotHealthy',
+  'StatementFailed',
+  'StillWriting',
+]
+
+/** Ends by an exit code as `sh` and GNU's programs have it: 2 is a command that there is not. */
+async function run(): Promise<void> {
+  const { word, parameters, wantsHelp, wantsVersion } = readWords()
+  if (wantsHelp) return print(help)
+  if (wantsVersion) return print(`${version}\n`)
+  if (word === undefined) {
+    await import('../main.ts')
+    return
+  }
+  const command = Object.hasOwn(commands, word) ? commands[word] : undefined
+  if (command === undefined) return refuse(`There is no command ${word}.`)
+  const { least, most, usage } = command
+  if (parameters.length < least || parameters.length > most || parameters.includes(''))
+    return refuse(`The command is: todo-api ${usage}`)
+  // Unlike a server, a command that is stopped has not done what it was asked to.
+  onStopSignal(() => process.exit(1))
   try {
-    const { host, port } = readConfig(process.env)
-    const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
-    const { ok } = await fetch(`${origin}/health`, { signal: AbortSignal.timeout(patience) })
-    return ok
+    const text = await command.run(...parameters)
+    if (text !== '') print(`${text}\n`)
   } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-    return false
+    if (!(error instanceof Error && expected.includes(error.name))) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exitCode = 1
   }
 }
 
-if (process.argv[2] === 'health') process.exit((await isHealthy()) ? 0 : 1)
-if (process.argv[2] === 'restored') await import('./restored.ts')
-else await import('../main.ts')
+function readWords() {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        help: { type: 'boolean', short: 'h' },
+        version: { type: 'boolean', short: 'v' },
+      },
+    })
+    const [word, ...parameters] = positionals
+    return {
+      word,
+      parameters,
+      wantsHelp: values.help === true || word === 'help',
+      wantsVersion: values.version === true,
+    }
+  } catch {
+    return { word: process.argv[2]!, parameters: [], wantsHelp: false, wantsVersion: false }
+  }
+}
+
+function print(text: string): void {
+  process.stdout.write(text)
+}
+
+function refuse(problem: string): void {
+  process.stderr.write(`${problem}\n\n${help}`)
+  process.exitCode = 2
+}
+
+await run()

@@ -1,16 +1,16 @@
-/** Prints a token that the server in this directory accepts: `bun run token [user]`. */
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { SignJWT } from 'jose'
 import { ConfigError, readConfig } from '../config.ts'
 import { developmentSecret } from '../auth/development-secret.ts'
-import { DirectoryUnusable } from '../db/data-directory.ts'
 
 const lifetime = '12h'
 
-async function printToken(): Promise<void> {
-  const { positionals } = parseArgs({ allowPositionals: true })
-  const [user = 'alice'] = positionals
+/**
+ * A token that the server in this directory accepts.
+ *
+ * @throws ConfigError, DirectoryUnusable
+ */
+export async function token(user = 'alice'): Promise<string> {
   const { environment, secret } = readConfig(process.env)
   if (environment === 'production')
     throw new ConfigError(
@@ -18,19 +18,10 @@ async function printToken(): Promise<void> {
       environment,
     )
   const key = secret ?? (await developmentSecret(resolve('.data')))
-  const token = await new SignJWT()
+  return new SignJWT()
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(user)
     .setIssuedAt()
     .setExpirationTime(lifetime)
     .sign(new TextEncoder().encode(key))
-  process.stdout.write(`${token}\n`)
-}
-
-try {
-  await printToken()
-} catch (error) {
-  if (!(error instanceof ConfigError || error instanceof DirectoryUnusable)) throw error
-  process.stderr.write(`${error.message}\n`)
-  process.exitCode = 1
 }

@@ -140,16 +140,27 @@ export function createChangeFeed(database: Database) {
         from json_array_elements_text(${JSON.stringify(owners)}::text::json) as owner`
     },
 
-    /** The users who have changes after one of these places, or another epoch; and that epoch. */
+    /**
+     * The users who have changes after one of these places, or another epoch; and that epoch. That of a
+     * list which is not even so far is none: its user was forgotten (`bun run forget`).
+     */
     async behind(
       places: readonly (Place & { owner: string })[],
     ): Promise<{ owner: string; epoch: string }[]> {
       const known = JSON.stringify(places)
       return query<{ owner: string; epoch: string }>`
-        select distinct owner, (select value from todo_api.epoch) as epoch
-        from json_to_recordset(${known}::text::json) as known (owner text, epoch text, counter bigint)
-        where epoch <> (select value from todo_api.epoch)
-          or (select counter from todo_api.task_lists where user_id = known.owner) > known.counter`
+        select distinct
+          owner,
+          case when reached < counter then 'none' else (select value from todo_api.epoch) end as epoch
+        from (
+          select
+            known.*,
+            coalesce((
+              select counter from todo_api.task_lists where user_id = known.owner
+            ), 0) as reached
+          from json_to_recordset(${known}::text::json) as known (owner text, epoch text, counter bigint)
+        ) as known
+        where epoch <> (select value from todo_api.epoch) or reached <> counter`
     },
   }
 }

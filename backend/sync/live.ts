@@ -41,13 +41,14 @@ export function createLive({
       lookEvery,
       onNews: streams.nudge,
       onMissedNews: streams.nudgeAll,
-      look: lookForChanges,
+      look,
       beat: streams.beat,
       onTrouble,
     })
   }
 
-  async function lookForChanges(): Promise<void> {
+  async function look(): Promise<void> {
+    streams.recheck()
     const places = streams.places()
     if (places.length === 0) return
     for (const { owner, epoch } of await changes.behind(places)) streams.nudge(owner, epoch)
@@ -76,15 +77,19 @@ export function createLive({
   return {
     announce,
 
+    /** How many streams are open. */
+    count: streams.count,
+
     /**
-     * Opens a stream of the bearer's events (Server-Sent Events), until their token expires.
+     * Opens a stream of the bearer's events (Server-Sent Events), until their token expires or is
+     * found to be taken back.
      *
      * @param after the last change that the client has seen, 0 for none; without it, only what comes is
      *   sent
      * @throws DatabaseUnavailable
      */
     async open(
-      { userId, expires }: Bearer,
+      { userId, expires, recheck }: Bearer,
       after: Place | undefined,
     ): Promise<ReadableStream<Uint8Array>> {
       const current = await changes.position(userId)
@@ -94,8 +99,9 @@ export function createLive({
         start: { epoch, counter: resumes ? after.counter : counter },
         needsResync: after !== undefined && !resumes,
         endsAt: expires * 1000,
+        recheck,
         read: async (position) => readTogether(userId, position),
-        onFailedRead: onTrouble,
+        onTrouble,
         onStart(stream) {
           streams.add(userId, stream)
           watchOthers()
@@ -139,13 +145,19 @@ function createStreams(maxPerUser: number) {
     for (const stream of all()) stream.beat()
   }
 
+  function recheck(): void {
+    for (const stream of all()) stream.recheck()
+  }
+
   return {
     nudge,
     nudgeAll,
     beat,
+    recheck,
     endAll(): void {
       for (const stream of all()) stream.end()
     },
+    count: () => all().length,
     areNone: () => byOwner.size === 0,
     places: () =>
       [...byOwner].flatMap(([owner, streams]) =>

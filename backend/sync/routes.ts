@@ -39,6 +39,7 @@ export async function streamEvents({
   live,
   userId,
   expires,
+  recheck,
   query,
   headers,
   set,
@@ -49,7 +50,7 @@ export async function streamEvents({
   const seen = headers['last-event-id'] || query.since
   const after = seen === undefined ? undefined : readPosition(seen, userId)
   const isHead = request.method === 'HEAD' // would wait for the end of the stream
-  const stream = isHead ? null : await live.open({ userId, expires }, after)
+  const stream = isHead ? null : await live.open({ userId, expires, recheck }, after)
   // It is quiet for longer than the runtime lets a connection be.
   server?.timeout(request, 0)
   set.headers['cache-control'] = 'private, no-store'
@@ -62,9 +63,10 @@ export async function issueTicket({
   tickets,
   userId,
   expires,
+  recheck,
   set,
 }: Call<typeof contracts.issueTicket>): Promise<Ticket> {
-  const ticket = await tickets.issue({ userId, expires })
+  const ticket = await tickets.issue({ userId, expires, recheck })
   set.status = 201
   return { ticket, expires_in: ticketLifetime }
 }

@@ -1,3 +1,4 @@
+import { TokenError, type Bearer } from '../auth/tokens.ts'
 import { writePlace, type Place } from '../tasks/list/place.ts'
 import type { TaskEvent } from './changes.ts'
 
@@ -8,10 +9,11 @@ export type StreamOptions = {
   needsResync: boolean
   /** When it ends, in milliseconds since 1970. */
   endsAt: number
+  recheck: Bearer['recheck']
   /** The events after a change. */
   read: (counter: number) => Promise<TaskEvent[]>
-  /** Is told of reads that fail. They are tried again. */
-  onFailedRead: (error: unknown) => void
+  /** Is told of reads that fail and of tokens that cannot be asked about. Both are tried again. */
+  onTrouble: (error: unknown) => void
   onStart: (stream: Stream) => void
   onEnd: (stream: Stream) => void
 }
@@ -27,6 +29,8 @@ export type Stream = {
   nudge: (epoch?: string) => void
   /** Keeps the connection alive; a reader that has long taken nothing is cut off, and resumes. */
   beat: () => void
+  /** Ends if its token has been taken back; as long as that cannot be asked, nothing changes. */
+  recheck: () => void
   end: () => void
 }
 
@@ -61,7 +65,7 @@ export function openStream(options: StreamOptions): ReadableStream<Uint8Array> {
 
 function createStream(
   controller: ReadableStreamDefaultController<Uint8Array>,
-  { start: { epoch, counter }, endsAt, read, onFailedRead, onEnd }: StreamOptions,
+  { start: { epoch, counter }, endsAt, recheck, read, onTrouble, onEnd }: StreamOptions,
 ) {
   let position = counter
   let unsent: TaskEvent[] = []
@@ -97,7 +101,7 @@ function createStream(
         sendUnsent()
       }
     } catch (error) {
-      onFailedRead(error)
+      onTrouble(error)
       setTimeout(nudge, retryAfter)
     } finally {
       isReading = false
@@ -121,6 +125,13 @@ function createStream(
     else if (hasRoom()) send(': still here\n\n')
   }
 
+  function recheckToken(): void {
+    recheck?.().catch((error: unknown) => {
+      if (error instanceof TokenError) end()
+      else onTrouble(error)
+    })
+  }
+
   function end(): void {
     if (!isOpen) return
     isOpen = false
@@ -139,6 +150,7 @@ function createStream(
     readOn,
     nudge,
     beat,
+    recheck: recheckToken,
     end,
   }
   return stream

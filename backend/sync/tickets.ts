@@ -1,11 +1,9 @@
-import type { Bearer } from '../auth/tokens.ts'
+import { stranger, type Bearer } from '../auth/tokens.ts'
 import type { Database } from '../db/pool.ts'
 import { ApiError } from '../http/failures.ts'
 
 export const ticketLifetime = 30 // s
-
-/** Whoever comes with a ticket. Who that is, is known afterwards; no user's id is empty. */
-const stranger = ''
+const unknownFor = 60 // s
 
 export type Tickets = ReturnType<typeof createTickets>
 
@@ -14,12 +12,16 @@ export type Tickets = ReturnType<typeof createTickets>
  * once, for half a minute, at any process. The database keeps their digests only.
  */
 export function createTickets({ queryFor }: Pick<Database, 'queryFor'>) {
-  const issue = async ({ userId, expires }: Bearer): Promise<string> => {
+  const issue = async ({ userId, expires, recheck }: Bearer): Promise<string> => {
+    // A ticket does not say of which token it came. If that can be taken back, what the ticket opens
+    // ends in time for it.
+    const soon = Date.now() / 1000 + unknownFor
+    const until = recheck ? Math.min(expires, soon) : expires
     const ticket = Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')
     await queryFor(userId)`
       insert into todo_api.event_tickets (hash, user_id, token_expires_at, expires_at)
       values (
-        ${hash(ticket)}, ${userId}, to_timestamp(${expires}::float8),
+        ${hash(ticket)}, ${userId}, to_timestamp(${until}::float8),
         now() + make_interval(secs => ${ticketLifetime}::float8)
       )`
     return ticket

@@ -8,6 +8,7 @@ import type { Bulk } from './writes/bulk.ts'
 import type { Operation } from './writes/operation.ts'
 
 export const mostOperations = 100
+export const mostBulkBytes = 512 * 1024
 
 const id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, examples: [1] })
 

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Database, Fragment } from '../db/pool.ts'
+import type { Metrics } from '../http/metrics.ts'
 import { addLists } from './list/missing.ts'
 
 const every = 60 * 60_000 // ms
@@ -7,14 +8,22 @@ const atOnce = 1_000 // rows, so that no statement is long
 const lockKey = 7_326_417_206 // any number that nothing else in the database locks
 
 /** Runs `purge` now and every hour, until it is told to stop. */
-export function purgeRegularly(database: Database, log: Logger): () => void {
-  const run = () =>
-    void purge(database).then(
-      (purged) => log.debug({ purged }, 'purged'),
-      (err: unknown) => log.warn({ err }, 'the next purge is in an hour'),
-    )
-  const timer = setInterval(run, every)
-  run()
+export function purgeRegularly(
+  database: Database,
+  log: Logger,
+  metrics: Pick<Metrics, 'countPurged'>,
+): () => void {
+  async function run(): Promise<void> {
+    try {
+      const purged = await purge(database)
+      log.debug({ purged }, 'purged')
+      for (const [kind, rows] of Object.entries(purged)) metrics.countPurged(kind, rows)
+    } catch (err) {
+      log.warn({ err }, 'the next purge is in an hour')
+    }
+  }
+  const timer = setInterval(() => void run(), every)
+  void run()
   return () => clearInterval(timer)
 }
 

@@ -81,7 +81,9 @@ export function createTaskStore(
     const input = asked.map(({ owner, id }, place) => ({ place, user_id: owner, id }))
     const statement = readStatement.with([JSON.stringify(input)])
     const found = Array.from<Found>({ length: asked.length })
-    for (const row of await queryWithin(left)<Found & { place: number }>`${statement}`)
+    for (const row of await queryWithin(left, asked.length)<
+      Found & { place: number }
+    >`${statement}`)
       found[row.place] = row
     return found
   }

@@ -63,7 +63,10 @@ export function createWholeReader({
       const { epoch, counter } = (known && readPlace(known)) || { epoch: '', counter: -1 }
       return { place, user_id: owner, epoch, counter, wanted, most, kind: 'list' }
     })
-    const rows = await queryWithin(left)<Row>`${statement.with([JSON.stringify(input)])}`
+    const rows = await queryWithin(
+      left,
+      asked.length,
+    )<Row>`${statement.with([JSON.stringify(input)])}`
     const found = Array.from<Whole>({ length: asked.length })
     for (const row of rows) found[row.place] = row
     return found

@@ -64,7 +64,7 @@ export function createBulkWriter(
       longest: 100,
       async send([asked], left) {
         const statement = bulkStatement(asked!, { maxTasksPerUser, patience })
-        const rows = await queryWithin(left)<BulkOutcome>`${statement}`
+        const rows = await queryWithin(left, 1)<BulkOutcome>`${statement}`
         return [rows[0]]
       },
     })

@@ -87,7 +87,7 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     { waits }: { waits: boolean },
     left: number,
   ): Promise<(Outcome | undefined)[]> {
-    const rows = await queryWithin(left)<Outcome>`
+    const rows = await queryWithin(left, writes.length)<Outcome>`
       ${setStatement(writes, { maxTasksPerUser, waits })}`
     const outcomes = Array.from<Outcome | undefined>({ length: writes.length })
     for (const row of rows) outcomes[row.place] = row

@@ -243,3 +243,12 @@ describe('the page', () => {
     expect(text).not.toContain('//')
   })
 })
+
+test('DOCS=off serves neither the page nor the document, and all else', async () => {
+  const silent = startApi({ settings: { DOCS: 'off' } })
+  for (const path of ['/docs', '/docs/json', '/docs/start.js'])
+    expect((await silent.request('GET', path)).body).toMatchObject({ code: 'route_not_found' })
+  expect((await silent.request('GET', '/health')).status).toBe(200)
+  expect((await silent.request('GET', '/api/tasks')).status).toBe(401)
+  await silent.stop()
+})

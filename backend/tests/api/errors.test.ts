@@ -1,3 +1,4 @@
+import { version } from '../../../package.json'
 import { afterAll, describe, expect, spyOn, test } from 'bun:test'
 import { connect as dial } from 'node:net'
 import { DatabaseUnavailable } from '../../db/pool.ts'
@@ -563,7 +564,7 @@ describe('the Host header', () => {
   test.each(good)('may be %s', async (host) => {
     expect(await sendHead(['GET /health HTTP/1.1', `Host: ${host}`])).toEqual({
       status: 200,
-      body: '{"status":"ok"}',
+      body: `{"status":"ok","version":"${version}"}`,
     })
   })
 
@@ -723,7 +724,7 @@ describe('failures of ours', () => {
       expect(answer.text).not.toContain('10.0.0.7')
     }
     const { status, body } = await failing.request('GET', '/health')
-    expect({ status, body }).toEqual({ status: 200, body: { status: 'ok' } })
+    expect({ status, body }).toEqual({ status: 200, body: { status: 'ok', version } })
     await failing.stop()
   })
 })

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { SignJWT } from 'jose'
 import { join } from 'node:path'
+import { version } from '../../../package.json'
 import { freePort, makeDirectory, run, type Settings } from '../support/process.ts'
 
 const secret = 'a secret for the executable: 0123456789'
@@ -41,7 +42,7 @@ test('the executable reports all that its settings lack', async () => {
   expect(await server.stdout).toBe('')
   expect(await server.stderr).toBe(`The settings have problems:
   - DATABASE_URL is required in production: paste the connection string of your PostgreSQL
-  - BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified
+  - BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified
 `)
 })
 
@@ -90,6 +91,17 @@ test('the executable alone serves tasks, the docs and its own health, and reads 
   server.kill('SIGTERM')
   expect(await server.exited).toBe(0)
   expect(await server.stdout).toContain('"route":"/api/tasks"')
+
+  const served = start(settings, ['serve'])
+  expect(await served.exited).toBe(2)
+  expect(await served.stderr).toStartWith('There is no command serve.')
+  expect(await start({}, ['--version']).stdout).toBe(`${version}\n`)
+  const migrated = start(settings, ['migrate'])
+  expect(await migrated.exited).toBe(0)
+  expect(await migrated.stdout).toStartWith('The tables are up to date')
+  const forgotten = start(settings, ['forget', 'alice'])
+  expect(await forgotten.exited).toBe(0)
+  expect(await forgotten.stdout).toContain('1 of tasks')
 
   const restored = start(settings, ['restored'])
   expect(await restored.exited).toBe(0)

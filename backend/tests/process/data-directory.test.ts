@@ -44,7 +44,9 @@ test('a .data that is a file gets one kind line, of the server and of the token'
   await Bun.write(data, 'a file')
   const line = `${data} cannot be used: it is a file where a directory should be. ${orAnother}`
   expect(await refusal()).toBe(line)
-  const { exitCode, stderr } = await run('backend/programs/token.ts', directory.path)
+  const { exitCode, stderr } = await run('backend/programs/executable.ts', directory.path, {}, [
+    'token',
+  ])
   expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: `${line}\n` })
 })
 

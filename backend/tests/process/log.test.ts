@@ -25,12 +25,12 @@ afterEach(async () => {
 })
 
 /** Starts a server whose log goes to a file descriptor of this process or to a new terminal. */
-async function start(stdout: number | 'terminal') {
+async function start(stdout: number | 'terminal', onOutput?: (bytes: Uint8Array) => void) {
   const port = freePort()
   const settings = { PORT: String(port), HOST: '127.0.0.1', TERM: 'xterm' }
   const child =
     stdout === 'terminal'
-      ? spawnOnTerminal(directory.path, settings)
+      ? spawnOnTerminal(directory.path, settings, onOutput)
       : spawnOnto(stdout, directory.path, settings)
   running = child
   const health = async () =>
@@ -40,6 +40,7 @@ async function start(stdout: number | 'terminal') {
     }).then(({ status }) => status)
   await eventually('it answers', async () => (await health().catch(() => 0)) === 200)
   return {
+    origin: `http://127.0.0.1:${port}`,
     terminal: child.terminal,
     /** Has so many requests logged, and gives the statuses that they were answered with. */
     async ask(times: number): Promise<Set<number>> {
@@ -94,6 +95,22 @@ describe('requests are answered, and SIGTERM ends the process, if', () => {
     expect(await server.end()).toBe(0)
     server.terminal!.close()
   })
+})
+
+test('on a terminal a request is a line to be read at a glance', async () => {
+  const printed = { text: '' }
+  const server = await start('terminal', (bytes) => (printed.text += bytes.toString()))
+  await server.ask(50)
+  await fetch(server.origin + '/api/tasks')
+  await fetch(server.origin + '/api/todos')
+  for (const line of [
+    /INFO.*: .*GET \/health 200 (0\.)?\d+ ms/,
+    /GET \/api\/tasks 401 (0\.)?\d+ ms token_missing/,
+  ])
+    await eventually(String(line), async () => line.test(printed.text))
+  expect(printed.text).not.toContain('"ms"')
+  expect(await server.end()).toBe(0)
+  server.terminal!.close()
 })
 
 test('lines that found no room are counted, and the count is logged when there is a reader again', async () => {

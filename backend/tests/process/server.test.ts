@@ -14,7 +14,10 @@ beforeAll(async () => {
 afterAll(async () => directory.remove())
 
 async function token(user: string, settings = {}): Promise<string> {
-  const { stdout } = await run('backend/programs/token.ts', directory.path, settings, [user])
+  const { stdout } = await run('backend/programs/executable.ts', directory.path, settings, [
+    'token',
+    user,
+  ])
   return stdout.trim()
 }
 
@@ -394,13 +397,60 @@ test('a database that resets connections amid TLS does not take the server with 
   resetting.close()
 })
 
+describe('metrics', () => {
+  test('have a port of their own, where nothing else is', async () => {
+    const port = freePort()
+    const server = await startProcess(directory.path, { METRICS_PORT: String(port) })
+    const origin = `http://127.0.0.1:${port}`
+    const answer = await fetch(`${origin}/metrics`)
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([
+      200,
+      'text/plain; version=0.0.4; charset=utf-8',
+    ])
+    await answer.text()
+    const text = await eventually('what was purged at the start is told', async () => {
+      const told = await (await fetch(`${origin}/metrics`)).text()
+      return told.includes('todo_purged_total{kind="tickets"} 0\n') ? told : undefined
+    })
+    expect(
+      Number(/^todo_database_statement_duration_seconds_count (\d+)$/m.exec(text)?.[1]),
+    ).toBeGreaterThan(0)
+    for (const [method, path] of [
+      ['GET', '/'],
+      ['GET', '/metrics/'],
+      ['POST', '/metrics'],
+      ['GET', '/health'],
+    ] as const)
+      expect((await fetch(origin + path, { method })).status).toBe(404)
+    expect((await fetch(`${server.origin}/metrics`)).status).toBe(404)
+    expect(await server.end()).toBe(0)
+    expect(await server.output).toContain(`"url":"${origin}/metrics"`)
+  })
+
+  test('that cannot be given there keep the server from starting, and the setting is named', async () => {
+    const taken = createServer().listen(0, '127.0.0.1')
+    const { port } = taken.address() as AddressInfo
+    const settings = { HOST: '127.0.0.1', PORT: '0', METRICS_PORT: String(port) }
+    const second = await run('backend/main.ts', directory.path, settings)
+    expect([second.exitCode, second.stderr]).toEqual([
+      1,
+      `Port ${port} is taken by another program. Stop it, or choose another port: METRICS_PORT=${port + 1}\n`,
+    ])
+    const elsewhere = { ...settings, METRICS_HOST: '8.8.8.8' }
+    expect((await run('backend/main.ts', directory.path, elsewhere)).stderr).toBe(
+      'METRICS_HOST: 8.8.8.8 is no address of this machine (EADDRNOTAVAIL). Set METRICS_HOST=0.0.0.0 to listen on all addresses, or set METRICS_HOST=127.0.0.1 to be reached from this machine alone.\n',
+    )
+    taken.close()
+  })
+})
+
 describe('the token command', () => {
   test('prints a token and nothing else, for whom it is asked', async () => {
     const { stdout, stderr, exitCode } = await run(
-      'backend/programs/token.ts',
+      'backend/programs/executable.ts',
       directory.path,
       {},
-      ['bob'],
+      ['token', 'bob'],
     )
     expect({ stderr, exitCode }).toEqual({ stderr: '', exitCode: 0 })
     expect(stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/)
@@ -409,11 +459,16 @@ describe('the token command', () => {
   })
 
   test('does nothing in production', async () => {
-    const { stdout, stderr, exitCode } = await run('backend/programs/token.ts', directory.path, {
-      NODE_ENV: 'production',
-      DATABASE_URL: 'postgres://u:p@127.0.0.1/d',
-      BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv',
-    })
+    const { stdout, stderr, exitCode } = await run(
+      'backend/programs/executable.ts',
+      directory.path,
+      {
+        NODE_ENV: 'production',
+        DATABASE_URL: 'postgres://u:p@127.0.0.1/d',
+        BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv',
+      },
+      ['token'],
+    )
     expect({ stdout, exitCode }).toEqual({ stdout: '', exitCode: 1 })
     expect(stderr).toContain('NODE_ENV is production')
   })

@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { pino } from 'pino'
 import { createApp } from '../../app.ts'
+import { withSessions } from '../../auth/sessions.ts'
 import { createTokenVerifier } from '../../auth/tokens.ts'
 import { readConfig, type Config } from '../../config.ts'
 import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect, type Database, type Query } from '../../db/pool.ts'
 import { startEmbedded } from '../../db/embedded.ts'
 import { migrate } from '../../db/migrate.ts'
+import { noMetrics, type Metrics } from '../../http/metrics.ts'
 import { createProxies } from '../../http/proxies.ts'
 import { createRateLimits } from '../../http/rate-limit.ts'
 import { serve } from '../../server.ts'
@@ -24,7 +26,9 @@ export const frontEnd = 'http://localhost:3000'
  */
 const url = process.env['TEST_DATABASE_URL']
 const embedded = url ? undefined : await startEmbedded('memory://')
-export const database: Database = connect(embedded ?? parseDatabaseUrl(url!))
+/** Where it is. */
+export const databasePlace = embedded ?? parseDatabaseUrl(url!)
+export const database: Database = connect(databasePlace)
 await migrate(database)
 await database.script(countingCheck, 5_000)
 
@@ -80,14 +84,20 @@ export function startApi({
   settings = {},
   over = database,
   now,
-}: { settings?: Record<string, string>; over?: Database; now?: () => number } = {}) {
+  metrics = noMetrics,
+}: {
+  settings?: Record<string, string>
+  over?: Database
+  now?: () => number
+  metrics?: Metrics
+} = {}) {
   const config: Config = readConfig({ BETTER_AUTH_SECRET: secret, ...settings })
   const lines: string[] = []
   const log = pino({ level: 'info', base: null }, { write: (line: string) => lines.push(line) })
   const endings: (() => Promise<void>)[] = []
   const app = createApp({
     database: over,
-    verifyToken: createTokenVerifier(config, now),
+    verifyToken: withSessions(createTokenVerifier(config, now), over, config, now),
     corsOrigins: config.corsOrigins,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
@@ -95,7 +105,9 @@ export function startApi({
     rateLimits: createRateLimits(config.quotas, now),
     onStop: (end) => endings.push(end),
     environment: config.environment,
+    withDocs: config.docs,
     log,
+    metrics,
   })
   const server = serve(app, { host: '127.0.0.1', port: 0 })
   const origin = server.url.origin

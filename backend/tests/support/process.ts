@@ -85,10 +85,14 @@ export function spawnOnto(stdout: number, cwd: string, settings: Settings) {
 }
 
 /** The server on a terminal of its own. */
-export function spawnOnTerminal(cwd: string, settings: Settings) {
+export function spawnOnTerminal(
+  cwd: string,
+  settings: Settings,
+  onOutput: (bytes: Uint8Array) => void = () => {},
+) {
   return Bun.spawn([process.execPath, resolve(root, 'backend/main.ts')], {
     ...surroundings(cwd, settings),
-    terminal: {},
+    terminal: { data: (_terminal, bytes) => onOutput(bytes) },
   })
 }
 

@@ -39,10 +39,12 @@ async function restore(): Promise<void> {
 }
 
 const markRestored = async (address = url) =>
-  run('backend/programs/restored.ts', postgres.directory, {
-    NODE_ENV: 'production',
-    DATABASE_URL: address,
-  })
+  run(
+    'backend/programs/executable.ts',
+    postgres.directory,
+    { NODE_ENV: 'production', DATABASE_URL: address },
+    ['restored'],
+  )
 
 test('after a restore nothing is believed that was given out in the future that is lost', async () => {
   const { token } = await newUser()

@@ -21,6 +21,7 @@ test('without any setting there is a development server on port 8000', () => {
     port: 8000,
     logLevel: 'info',
     corsOrigins: ['http://localhost:3000'],
+    docs: true,
     maxTasksPerUser: 10_000,
     drainSeconds: 0,
     maxStreamsPerUser: 50,
@@ -44,6 +45,8 @@ test('every setting is read', () => {
     BETTER_AUTH_URL: 'https://a.example/',
     BETTER_AUTH_AUDIENCE: 'tasks',
     DRAIN_SECONDS: '15',
+    DOCS: 'off',
+    METRICS_PORT: '9464',
   })
   expect(config).toMatchObject({
     environment: 'production',
@@ -52,6 +55,8 @@ test('every setting is read', () => {
     logLevel: 'warn',
     corsOrigins: ['https://a.example', 'https://b.example:8443'],
     drainSeconds: 15,
+    docs: false,
+    metrics: { host: '127.0.0.1', port: 9464 },
     database: { host: 'host.example', database: 'db' },
     secret,
   })
@@ -91,6 +96,8 @@ test('all problems are reported at once, by name and without values', () => {
     RATE_LIMIT_PER_USER: 'fast-7',
     RATE_LIMIT_PER_ADDRESS: '0',
     TRUSTED_PROXIES: 'proxy-7',
+    DOCS: 'off-7',
+    METRICS_PORT: 'port-7',
   }
   const problems = problemsOf(env)
   expect(problems.map((problem) => problem.split(' ')[0])).toEqual([
@@ -98,15 +105,27 @@ test('all problems are reported at once, by name and without values', () => {
     'DATABASE_URL',
     'BETTER_AUTH_SECRET',
     'BETTER_AUTH_URL',
-    'TRUSTED_PROXIES',
     'PORT',
+    'METRICS_PORT',
+    'TRUSTED_PROXIES',
     'LOG_LEVEL',
     'CORS_ORIGINS',
+    'DOCS',
     'MAX_STREAMS_PER_USER',
     'RATE_LIMIT_PER_USER',
     'RATE_LIMIT_PER_ADDRESS',
   ])
   for (const value of ['-7', 'hunter2', '8000x']) expect(problems.join('\n')).not.toContain(value)
+})
+
+test('the metrics have a port of their own', () => {
+  expect(problemsOf({ METRICS_PORT: '8000' })).toEqual([
+    'METRICS_PORT must be another port than PORT: the metrics are not for its clients',
+  ])
+  expect(readConfig({ METRICS_PORT: '0', METRICS_HOST: '::', PORT: '0' }).metrics).toEqual({
+    host: '::',
+    port: 0,
+  })
 })
 
 describe('production', () => {
@@ -118,16 +137,35 @@ describe('production', () => {
   test('needs a database and a way to verify tokens', () => {
     expect(problemsOf({ NODE_ENV: 'production' })).toEqual([
       'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
-      'BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production: without either, no token can be verified',
+      'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified',
     ])
   })
 
-  test.each([{ BETTER_AUTH_SECRET: secret }, { BETTER_AUTH_URL: 'https://a.example' }])(
-    'is content with %j',
-    (auth) => {
-      expect(problemsOf({ NODE_ENV: 'production', DATABASE_URL: url, ...auth })).toEqual([])
-    },
-  )
+  test.each([
+    { BETTER_AUTH_SECRET: secret },
+    { BETTER_AUTH_URL: 'https://a.example' },
+    { BETTER_AUTH_SESSIONS: 'database' },
+  ])('is content with %j', (auth) => {
+    expect(problemsOf({ NODE_ENV: 'production', DATABASE_URL: url, ...auth })).toEqual([])
+  })
+})
+
+test('sessions are looked up under Better Auth’s own names, unless told others', () => {
+  const settings = { DATABASE_URL: url, BETTER_AUTH_SESSIONS: 'database' }
+  const names = { table: 'session', token: 'token', expires: 'expiresAt', user: 'userId' }
+  expect(readConfig(settings).sessions).toEqual(names)
+  expect(readConfig({ DATABASE_URL: url }).sessions).toBeUndefined()
+  const drizzle = {
+    BETTER_AUTH_SESSION_TABLE: 'auth.sessions',
+    BETTER_AUTH_SESSION_COLUMNS: 'token, expires_at,user_id',
+  }
+  expect(readConfig({ ...settings, ...drizzle }).sessions).toEqual({
+    schema: 'auth',
+    table: 'sessions',
+    token: 'token',
+    expires: 'expires_at',
+    user: 'user_id',
+  })
 })
 
 describe('limits of requests', () => {
@@ -182,6 +220,12 @@ test.each([
   ['TRUSTED_PROXIES', 'fd00::/129'],
   ['TRUSTED_PROXIES', 'fe80::1%eth0'],
   ['TRUSTED_PROXIES', '10.0.0.0/8/8'],
+  ['BETTER_AUTH_SESSIONS', 'redis'],
+  ['BETTER_AUTH_SESSIONS', 'database'], // the embedded one is not Better Auth's
+  ['BETTER_AUTH_SESSION_TABLE', '"session"'],
+  ['BETTER_AUTH_SESSION_TABLE', 'a.b.c'],
+  ['BETTER_AUTH_SESSION_COLUMNS', 'token,expires_at'],
+  ['BETTER_AUTH_SESSION_COLUMNS', 'token,expires_at,user"id'],
   ['BETTER_AUTH_URL', 'localhost:3000'],
   ['BETTER_AUTH_URL', 'https://user:pass@a.example'],
   ['CORS_ORIGINS', 'localhost:3000'],

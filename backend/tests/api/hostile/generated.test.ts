@@ -89,9 +89,10 @@ test.each(routes)(
   },
 )
 
-test('generated values for the parameters of a list are taken, or are 422', async () => {
+test('generated values for the parameters of a list, in a dialect too, are taken, or are 422', async () => {
   const user = await probe.userWithTask()
   const known = probe.conformance.parametersOf('GET', '/api/tasks')
+  const inDialect = ['offset', 'skip', 'page', 'is_completed']
   const value = fc.oneof(
     text,
     fc.constantFrom(
@@ -107,13 +108,16 @@ test('generated values for the parameters of a list are taken, or are 422', asyn
       'UTC',
     ),
   )
-  const name = fc.constantFrom(...known, 'tag', 'unknown')
+  const name = fc.constantFrom(...known, ...inDialect, 'tag', 'unknown')
   const property = fc.asyncProperty(
     fc.array(fc.tuple(name, value), { maxLength: 6 }),
     async (query) => {
       const wellFormed = query.map(([key, given]): [string, string] => [key, given.toWellFormed()])
-      const target = `/api/tasks?${new URLSearchParams(wellFormed).toString()}`
-      await probe.send('a generated query', { target, headers: bearer(user) }, 200, 422)
+      const parameters = new URLSearchParams(wellFormed).toString()
+      for (const list of ['/api/tasks', '/compat/items/api/todos']) {
+        const target = `${list}?${parameters}`
+        await probe.send('a generated query', { target, headers: bearer(user) }, 200, 422)
+      }
     },
   )
   await fc.assert(property, { numRuns: runs.queries })

@@ -1,0 +1,148 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import { Fragment, StatementFailed, type Database } from '../db/pool.ts'
+import { isUserId, stranger, TokenError, type Bearer, type VerifyToken } from './tokens.ts'
+
+/** Better Auth's table of sessions, and its columns, as its adapter names them. */
+export type SessionTable = {
+  schema?: string
+  table: string
+  token: string
+  expires: string
+  user: string
+}
+
+/** The table is not there, or may not be read. */
+export class SessionsMissing extends Error {
+  override readonly name = 'SessionsMissing'
+}
+
+/** Better Auth's own: 32 letters and digits. Longer than a password that somebody would guess. */
+const opaqueToken = /^([A-Za-z0-9_-]{20,128})(?:\.([A-Za-z0-9+/_=%-]{20,200}))?$/
+
+const lookAgainAfter = 30_000 // ms; with the time between two looks at streams, within a minute
+const rememberedSessions = 10_000
+
+type Remembered = { userId: string; expires: number; seenAt: number }
+
+/**
+ * Makes the verifier of Better Auth's session tokens, and of its signed cookies' `token.signature`.
+ * They are looked up in the table that Better Auth writes them to. One that was found is believed for
+ * half a minute; one that was not found is looked up each time.
+ *
+ * @param secret Better Auth's, for signatures; without it signed ones are refused
+ * @param now the time in milliseconds since 1970
+ */
+function createSessionVerifier(
+  { queryFor }: Pick<Database, 'queryFor'>,
+  names: SessionTable,
+  secret: string | undefined,
+  now: () => number = Date.now,
+): VerifyToken {
+  const remembered = new LRUCache<string, Remembered>({ max: rememberedSessions })
+  const sql = sqlNames(names)
+
+  async function find(token: string): Promise<Remembered> {
+    const [session] = await queryFor(stranger)<{ user_id: string; expires: number }>`
+      select ${sql.user}::text as user_id, extract(epoch from ${sql.expires})::float8 as expires
+      from ${sql.table} where ${sql.token} = ${token}`
+    if (session === undefined)
+      throw new TokenError('invalid', `no session in ${sql.table.sql} has this token`)
+    if (!isUserId(session.user_id))
+      throw new TokenError(
+        'invalid',
+        'the session is of a user whose id is not text of usual length',
+      )
+    return { userId: session.user_id, expires: session.expires, seenAt: now() }
+  }
+
+  return async function verifySession(given): Promise<Bearer> {
+    const token = tokenOf(given, secret)
+    const known = remembered.get(token)
+    remembered.delete(token) // and put back once it has proved good
+    const session = known && now() - known.seenAt < lookAgainAfter ? known : await find(token)
+    if (now() / 1000 >= session.expires) throw new TokenError('expired', 'expired')
+    remembered.set(token, session)
+    const { userId, expires } = session
+    return { userId, expires, recheck: async () => verifySession(given) }
+  }
+}
+
+/**
+ * Lets session tokens in besides those that `verifyJwt` verifies, if the settings say so. The two
+ * cannot be taken for each other: a JWT has two dots in it.
+ */
+export function withSessions(
+  verifyJwt: VerifyToken,
+  database: Pick<Database, 'queryFor'>,
+  { sessions, secret }: { sessions?: SessionTable; secret?: string },
+  now?: () => number,
+): VerifyToken {
+  if (sessions === undefined) return verifyJwt
+  const verifySession = createSessionVerifier(database, sessions, secret, now)
+  return async function verifyEither(token) {
+    return opaqueToken.test(token) ? verifySession(token) : verifyJwt(token)
+  }
+}
+
+/**
+ * Looks once whether sessions can be read, so that a wrong name is told at start and not to users.
+ *
+ * @throws SessionsMissing, DatabaseUnavailable
+ */
+export async function checkSessions(
+  { query }: Pick<Database, 'query'>,
+  names: SessionTable,
+): Promise<void> {
+  const { table, token, expires, user } = sqlNames(names)
+  try {
+    await query`
+      select ${token}, extract(epoch from ${expires}), ${user}::text from ${table} limit 0`
+  } catch (error) {
+    if (!(error instanceof StatementFailed)) throw error
+    throw new SessionsMissing(
+      `BETTER_AUTH_SESSIONS=database: the table ${table.sql} with the columns ${token.sql}, ${expires.sql} and ${user.sql} cannot be read in the database of DATABASE_URL (SQLSTATE ${error.sqlState}). Run Better Auth's migration there first; if its names are others, set BETTER_AUTH_SESSION_TABLE and BETTER_AUTH_SESSION_COLUMNS`,
+    )
+  }
+}
+
+/** @throws TokenError if it is none, or its signature is not ours */
+function tokenOf(given: string, secret: string | undefined): string {
+  const [, token, signature] = opaqueToken.exec(given) ?? []
+  if (token === undefined) throw new TokenError('invalid', 'not a session token')
+  if (signature === undefined) return token
+  if (secret === undefined)
+    throw new TokenError('invalid', 'signed session token, but BETTER_AUTH_SECRET is not set')
+  if (!isSignedBy(secret, token, signature))
+    throw new TokenError(
+      'invalid',
+      'the signature of the session token does not match BETTER_AUTH_SECRET',
+    )
+  return token
+}
+
+/** A cookie has it in base64, percent-encoded; Better Auth's `bearer()` plugin in base64url. */
+function isSignedBy(secret: string, token: string, signature: string): boolean {
+  const expected = createHmac('sha256', secret).update(token).digest()
+  const given = Buffer.from(
+    signature.replaceAll(/%(2B|2F|3D)/gi, (code) =>
+      String.fromCharCode(Number(`0x${code.slice(1)}`)),
+    ),
+    'base64',
+  )
+  return given.length === expected.length && timingSafeEqual(given, expected)
+}
+
+/** The settings take letters, digits and `_` only: nothing in a name could end it. */
+function sqlNames({ schema, table, token, expires, user }: SessionTable) {
+  return {
+    table: quoted(...(schema === undefined ? [] : [schema]), table),
+    token: quoted(token),
+    expires: quoted(expires),
+    user: quoted(user),
+  }
+}
+
+function quoted(...names: string[]): Fragment {
+  return new Fragment([names.map((name) => `"${name}"`).join('.')], [])
+}

@@ -1,0 +1,154 @@
+import { usualBody } from '../http/body.ts'
+import { mostBulkBytes, mostOperations } from '../tasks/bulk.ts'
+import { TaskChanges } from '../tasks/schemas.ts'
+import type { Place } from './paths.ts'
+
+type Body = Record<string, unknown>
+
+/** Whether the task with this id has no priority. */
+export type HasNoPriority = (id: string) => Promise<boolean>
+
+const words = /"(?:is_completed|priority|due_date)"/
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+/**
+ * Lets whoever reads the body of a request read it as the API would have it. Nothing is read before
+ * they do: the token is looked at first.
+ */
+export function translateBody(
+  request: Request,
+  { id, isBulk }: NonNullable<Place['tasks']>,
+  hasNoPriority: HasNoPriority,
+): void {
+  const inApiWords = isBulk
+    ? async (body: Body) => bulkInApiWords(body, hasNoPriority)
+    : async (body: Body) => taskInApiWords(body, id, hasNoPriority)
+  const translate = async (bytes: Uint8Array) => translateBytes(bytes, inApiWords)
+  const readBytes = request.bytes.bind(request)
+  let translated: ReadableStream<Uint8Array> | undefined
+  Object.defineProperties(request, {
+    bytes: { value: async () => translate(await readBytes()) },
+    body: {
+      get() {
+        const body = nativeBody(request)
+        return (
+          body &&
+          (translated ??= translateStream(body, translate, isBulk ? mostBulkBytes : usualBody))
+        )
+      },
+    },
+  })
+}
+
+/** Past the property that stands before it. */
+function nativeBody(request: Request): ReadableStream<Uint8Array> | null {
+  return Reflect.get(Request.prototype, 'body', request)
+}
+
+/** It is read when it is asked for; what is too large is passed on as far as that is known of it. */
+function translateStream(
+  body: ReadableStream<Uint8Array>,
+  translate: (bytes: Uint8Array) => Promise<Uint8Array>,
+  mostBytes: number,
+): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const chunks: Uint8Array[] = []
+        let size = 0
+        for await (const chunk of body) {
+          chunks.push(chunk)
+          size += chunk.byteLength
+          if (size > mostBytes) break
+        }
+        const bytes = Buffer.concat(chunks)
+        controller.enqueue(size > mostBytes ? bytes : await translate(bytes))
+        controller.close()
+      },
+    },
+    // Or it would begin at once, though the framework only asks whether there is a body.
+    { highWaterMark: 0 },
+  )
+}
+
+async function translateBytes(
+  bytes: Uint8Array,
+  inApiWords: (body: Body) => Promise<Body>,
+): Promise<Uint8Array> {
+  const given = parse(bytes)
+  return given === undefined ? bytes : Buffer.from(JSON.stringify(await inApiWords(given)))
+}
+
+/** @param id of the task that the body is for; absent if it is a new one */
+async function taskInApiWords(
+  given: Body,
+  id: string | undefined,
+  hasNoPriority: HasNoPriority,
+): Promise<Body> {
+  const body = fieldsOf(given)
+  if (
+    id !== undefined &&
+    body['priority'] === 'medium' &&
+    hasOthers(body) &&
+    (await hasNoPriority(id))
+  )
+    delete body['priority']
+  return body
+}
+
+/** Each operation's `data` is what the body of a request for its task would be. */
+async function bulkInApiWords(given: Body, hasNoPriority: HasNoPriority): Promise<Body> {
+  const { operations } = given
+  // Of more than may be, or of what is none, nothing is looked up: the route refuses it.
+  if (!Array.isArray(operations) || operations.length > mostOperations) return given
+  return {
+    ...given,
+    operations: await Promise.all(
+      operations.map(async (operation: unknown) => {
+        if (!isObject(operation) || !isObject(operation['data'])) return operation
+        const { op, id, data } = operation
+        const task = op === 'update' && typeof id === 'number' ? String(id) : undefined
+        return { ...operation, data: await taskInApiWords(data, task, hasNoPriority) }
+      }),
+    ),
+  }
+}
+
+function isObject(value: unknown): value is Body {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** @returns undefined if there is nothing in it to translate; what is no JSON is refused later */
+function parse(bytes: Uint8Array): Body | undefined {
+  try {
+    const text = utf8.decode(bytes)
+    const value: unknown = words.test(text) ? JSON.parse(text) : undefined
+    // Throws if it is nested so deep that it could not be written again.
+    JSON.stringify(value)
+    return isObject(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** A `medium` that comes alone was chosen; one among other fields may be what was read. */
+function hasOthers(body: Body): boolean {
+  return Object.keys(body).some((name) => name !== 'priority' && name in TaskChanges.properties)
+}
+
+/** The fields in the API's own words. Front ends send back whole tasks with one field changed. */
+export function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
+  if (isCompleted !== undefined) {
+    const { completed, completed_at: completedAt } = body
+    const wasCompleted = completedAt === undefined ? completed : completedAt !== null
+    // Of the two spellings, the one that is no longer what was read.
+    if (completed === undefined || completed === wasCompleted) body['completed'] = isCompleted
+  }
+  if (typeof body['due_date'] === 'string' && body['due_date'] === body['due_at'])
+    delete body['due_date']
+  if (body['due_date'] === null) {
+    delete body['due_time']
+    delete body['due_timezone']
+  }
+  return body
+}

@@ -1,0 +1,69 @@
+import type { Authenticate } from '../auth/current-user.ts'
+import { ApiError } from '../http/failures.ts'
+import type { TaskStore } from '../tasks/store.ts'
+import { translateAnswer } from './answers.ts'
+import { translateBody, type HasNoPriority } from './bodies.ts'
+import { placeOf, type Place } from './paths.ts'
+import { askForSlice, type Asked } from './slices.ts'
+
+/** The app's own handler, of which its type says nothing. */
+type Handle = (request: Request) => unknown
+
+export type CompatParts = { authenticate: Authenticate; tasks: Pick<TaskStore, 'find'> }
+
+/**
+ * The API under `/compat/array`, `/compat/tasks` and `/compat/items`, as existing front ends expect
+ * it: see docs/front-end.md. It stands around the app's own handler. A request under the prefix goes
+ * through that once, like any other, under the path that the API knows; its answer is translated.
+ */
+export function compat(parts: CompatParts) {
+  return function speakDialect(handle: Handle, request: Request): Handle {
+    const place = placeOf(request.url)
+    return place === undefined ? handle : async () => translate(parts, handle, request, place)
+  }
+}
+
+async function translate(
+  parts: CompatParts,
+  handle: Handle,
+  request: Request,
+  place: Place,
+): Promise<Response> {
+  const { method, headers } = request
+  const { tasks, origin, inner } = place
+  let { query } = place
+  let asked: Asked = {}
+  if (tasks?.isList && query !== '') {
+    const parameters = new URLSearchParams(query)
+    asked = askForSlice(parameters)
+    const isCompleted = parameters.get('is_completed')
+    if (isCompleted !== null) parameters.set('completed', isCompleted)
+    query = parameters.toString()
+  }
+  // The same request, not another one: by it the runtime knows who is at the other end.
+  const url = `${origin}${inner}${query === '' ? '' : `?${query}`}`
+  Object.defineProperty(request, 'url', { value: url })
+  if (tasks && (method === 'POST' || method === 'PUT' || method === 'PATCH'))
+    translateBody(request, tasks, priorityAsker(parts, headers.get('authorization')))
+  const answer = await handle(request)
+  if (!(answer instanceof Response)) throw new TypeError('The app gave no Response')
+  return translateAnswer(answer, method, place, asked)
+}
+
+/** Asks once the request itself is known to be its user's, and only if that matters. */
+function priorityAsker(
+  { authenticate, tasks }: CompatParts,
+  authorization: string | null,
+): HasNoPriority {
+  return async function hasNoPriority(id) {
+    if (!/^[1-9]\d{0,14}$/.test(id)) return false // refused by the route
+    const { userId } = await authenticate(authorization)
+    try {
+      const { json } = await tasks.find(userId, Number(id))
+      return json.includes('"priority":"none"')
+    } catch (error) {
+      if (error instanceof ApiError) return false // the change itself will say why
+      throw error
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/** The shapes in which existing front ends expect a list. */
+const dialects = ['array', 'tasks', 'items'] as const
+export type Dialect = (typeof dialects)[number]
+
+/** Where a request under `/compat` goes. */
+export type Place = {
+  dialect: Dialect
+  /** What stands before the path in the request's URL. */
+  origin: string
+  /** The path as the client wrote it, prefix included. */
+  outer: string
+  /** The path under which the API knows it. */
+  inner: string
+  query: string
+  /** Absent if the path is not about tasks: its answer is then passed on as it is. */
+  tasks?: {
+    /** The path of the list that the request is about, as the client wrote it, prefix included. */
+    collection: string
+    /** The id of the one task that is read, changed or deleted; not of what is done to it. */
+    id: string | undefined
+    isList: boolean
+    /** Whether it makes many changes at once. */
+    isBulk: boolean
+  }
+}
+
+const underPrefix = new RegExp(`^/compat/(${dialects.join('|')})(/[^?]*)(?:\\?(.*))?$`, 's')
+
+/**
+ * `/api`, `/v1` and `/users` may each stand in front or not, and so may the user's id. `tasks` and
+ * `todos` are names of the list before they are anybody's id, as they are in the API's own paths.
+ */
+const aboutTasks =
+  /^((?:\/api)?(?:\/v1)?(?:(?:\/users)?\/(?!(?:tasks|todos)(?:\/|$))([^/]+))?\/(?:tasks|todos))(\/.*)?$/s
+
+/** @returns undefined if the request is not one under `/compat` */
+export function placeOf(url: string): Place | undefined {
+  const start = url.indexOf('/compat/')
+  if (start === -1 || start !== pathStart(url)) return undefined
+  const [, named, path, query = ''] = underPrefix.exec(url.slice(start)) ?? []
+  const dialect = dialects.find((name) => name === named)
+  if (dialect === undefined || path === undefined) return undefined
+  const origin = url.slice(0, start)
+  const place = { dialect, origin, outer: `/compat/${dialect}${path}`, query }
+  const [, collection, user, rest = ''] = aboutTasks.exec(path) ?? []
+  if (collection === undefined) return { ...place, inner: path }
+  const isBulk = rest === '/bulk' || rest === '/bulk/'
+  return {
+    ...place,
+    inner: `/api${user === undefined ? '' : `/${user}`}/tasks${rest.replace(/^(\/[^/]+)\/toggle(?=\/?$)/, '$1/complete')}`,
+    tasks: {
+      collection: `/compat/${dialect}${collection}`,
+      id: isBulk ? undefined : /^\/([^/]+)\/?$/.exec(rest)?.[1],
+      isList: rest === '' || rest === '/',
+      isBulk,
+    },
+  }
+}
+
+/** What to say of a path that is unknown, if it is one that a dialect knows. */
+export function explainPath(path: string): string | undefined {
+  const place = placeOf(`/compat/array${path}`)
+  return place?.tasks && place.inner !== path
+    ? 'There is nothing at this path. For a front end that calls it, put /compat/array, /compat/tasks or /compat/items in front of the path: docs/front-end.md says which'
+    : undefined
+}
+
+/** A URL begins with its path if the Host header is no host. */
+function pathStart(url: string): number {
+  return url.startsWith('/') ? 0 : url.indexOf('/', url.indexOf('://') + 3)
+}

@@ -1,0 +1,18 @@
+/** Is told what becomes of statements. */
+export type DatabaseMetrics = {
+  /**
+   * A statement has ended, well or not.
+   *
+   * @param seconds from when it was asked for, waiting for a connection included
+   * @param requests how many requests it served
+   */
+  observeStatement: (seconds: number, requests: number) => void
+  /** So many requests were told that the database is unavailable. */
+  countUnavailable: (requests: number) => void
+}
+
+/** Where nobody asks for metrics. */
+export const noDatabaseMetrics: DatabaseMetrics = {
+  observeStatement() {},
+  countUnavailable() {},
+}

@@ -1,0 +1,709 @@
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { newUser, rowsOf, startApi, tokenFor, type TaskBody } from '../support/api.ts'
+import { openEvents } from '../support/events.ts'
+import { eventually } from '../support/eventually.ts'
+
+const api = startApi()
+const { request } = api
+afterAll(async () => api.stop())
+
+type Told = TaskBody & { is_completed: boolean }
+type List = { tasks: Told[]; total: number; count: number }
+type Items = { items: Told[]; total: number; limit: number; offset: number }
+
+const dialects = ['/compat/array', '/compat/tasks', '/compat/items']
+
+async function userWith(...tasks: object[]) {
+  const user = await newUser()
+  const created: TaskBody[] = []
+  for (const json of tasks)
+    created.push((await request<TaskBody>('POST', '/api/tasks', { ...user, json })).body)
+  return { ...user, tasks: created }
+}
+
+/** What the API itself says of a task, whatever a dialect says. */
+async function stored(user: { token: string }, id: number) {
+  return (await request<TaskBody>('GET', `/api/tasks/${id}`, user)).body
+}
+
+describe('the list', () => {
+  const two = [{ title: 'One' }, { title: 'Two' }]
+
+  test.each([
+    ['/compat/array/api/tasks', (list: unknown[]) => list],
+    ['/compat/tasks/api/tasks', (tasks: unknown[]) => ({ tasks, total: 2, count: 2 })],
+    ['/compat/items/api/tasks', (items: unknown[]) => ({ items, total: 2, limit: 2, offset: 0 })],
+  ])('of %s is wrapped as its name says', async (path, wrapped) => {
+    const { tasks, ...user } = await userWith(...two)
+    const told = tasks.map((task) => ({ ...task, is_completed: false, priority: 'medium' }))
+    const { status, headers, body } = await request('GET', path, user)
+    expect(status).toBe(200)
+    expect(body).toEqual(wrapped(told))
+    expect(headers.get('content-type')).toBe('application/json')
+    expect(headers.get('x-total-count')).toBe('2')
+    const again = { 'if-none-match': headers.get('etag')! }
+    expect(await request('GET', path, { ...user, headers: again })).toMatchObject({
+      status: 304,
+      text: '',
+    })
+  })
+
+  test('of somebody without tasks is wrapped, too', async () => {
+    const user = await newUser()
+    expect((await request('GET', '/compat/array/tasks', user)).body).toEqual([])
+    expect((await request('GET', '/compat/tasks/tasks', user)).body).toEqual({
+      tasks: [],
+      total: 0,
+      count: 0,
+    })
+    expect((await request('GET', '/compat/items/tasks', user)).body).toEqual({
+      items: [],
+      total: 0,
+      limit: 1,
+      offset: 0,
+    })
+  })
+
+  test.each([
+    ['is_completed=true', ['Done']],
+    ['status=pending', ['One', 'Two']],
+    ['search=wo', ['Two']],
+    ['is_completed=false&limit=1', ['One']],
+  ])('takes ?%s', async (query, titles) => {
+    const user = await userWith(...two, { title: 'Done', completed: true })
+    const { body } = await request<List>('GET', `/compat/tasks/api/todos?${query}`, user)
+    expect(body.tasks.map(({ title }) => title)).toEqual(titles)
+  })
+})
+
+test.each([
+  ['/api/tasks'],
+  ['/api/todos'],
+  ['/api/v1/tasks'],
+  ['/api/v1/todos'],
+  ['/tasks'],
+  ['/todos'],
+  ['/v1/tasks'],
+  ['/api/:user/tasks'],
+  ['/api/users/:user/tasks'],
+  ['/api/v1/users/:user/tasks'],
+  ['/users/:user/todos'],
+])('a task lives its life under %s, in every dialect', async (path) => {
+  for (const prefix of dialects) {
+    const user = await newUser()
+    const list = prefix + path.replace(':user', user.id)
+    const created = await request<Told>('POST', list, { ...user, json: { title: 'Buy milk' } })
+    const one = `${list}/${created.body.id}`
+    expect(created).toMatchObject({ status: 201, body: { title: 'Buy milk', is_completed: false } })
+    expect(created.headers.get('location')).toBe(one)
+    expect((await request<Told>('GET', one, user)).body).toEqual(created.body)
+    expect((await request('GET', `${list}/`, user)).status).toBe(200)
+    expect(
+      (await request('PUT', one, { ...user, json: { title: 'Oat milk' } })).body,
+    ).toMatchObject({
+      title: 'Oat milk',
+    })
+    expect((await request('PATCH', `${one}/toggle`, user)).body).toMatchObject({
+      completed: true,
+      is_completed: true,
+    })
+    expect((await request('PATCH', `${one}/complete/`, user)).body).toMatchObject({
+      completed: false,
+      is_completed: false,
+    })
+    const json = { is_completed: true }
+    expect((await request('PATCH', `${one}/toggle`, { ...user, json })).body).toMatchObject({
+      completed: true,
+    })
+    expect(await rowsOf(user.id)).toMatchObject([{ title: 'Oat milk', completed: true }])
+    const removed = await request('DELETE', one, user)
+    expect(removed).toMatchObject({
+      status: 200,
+      body: { id: created.body.id, message: 'Task deleted' },
+    })
+    expect(removed.headers.get('content-type')).toBe('application/json')
+    expect(await rowsOf(user.id)).toEqual([])
+    expect((await request('GET', one, user)).status).toBe(404)
+  }
+})
+
+describe('completed and is_completed', () => {
+  const both = (completed: boolean, isCompleted: boolean, completedAt?: string | null) => ({
+    completed,
+    is_completed: isCompleted,
+    ...(completedAt !== undefined && { completed_at: completedAt }),
+  })
+
+  test.each([
+    ['is_completed alone', false, { is_completed: true }, true],
+    ['completed alone', false, { completed: true }, true],
+    ['both, which agree', false, both(true, true), true],
+    ['both, and is_completed is named last', false, both(false, true), true],
+    ['a whole task with completed changed', false, both(true, false, null), true],
+    ['a whole task with is_completed changed', false, both(false, true, null), true],
+    ['a whole done task with completed changed', true, both(false, true, '2026-01-01'), false],
+    ['a whole done task with is_completed changed', true, both(true, false, '2026-01-01'), false],
+    ['a whole task with nothing changed', true, both(true, true, '2026-01-01'), true],
+  ])('%s', async (_, before, json, after) => {
+    const { tasks, ...user } = await userWith({ title: 'x', completed: before })
+    const put = async () =>
+      request<Told>('PUT', `/compat/array/api/tasks/${tasks[0]!.id}`, { ...user, json })
+    // Twice, as a form that is sent twice does.
+    for (const { status, body } of [await put(), await put()])
+      expect({ status, completed: body.completed, is_completed: body.is_completed }).toEqual({
+        status: 200,
+        completed: after,
+        is_completed: after,
+      })
+  })
+
+  test('a new task takes either', async () => {
+    const user = await newUser()
+    for (const json of [
+      { title: 'x', is_completed: true },
+      { title: 'x', completed: true },
+    ])
+      expect(
+        (await request<Told>('POST', '/compat/items/tasks', { ...user, json })).body,
+      ).toMatchObject({
+        completed: true,
+        is_completed: true,
+      })
+  })
+})
+
+describe('a priority that nobody set', () => {
+  test.each([
+    ['none', { title: 'y', priority: 'medium' }, 'none'],
+    ['none', { title: 'y', priority: 'high' }, 'high'],
+    ['none', { title: 'y', priority: 'none' }, 'none'],
+    ['none', { priority: 'medium' }, 'medium'], // alone, it was chosen
+    ['none', { priority: 'medium', id: 1, user_id: 'x' }, 'medium'],
+    ['high', { title: 'y', priority: 'medium' }, 'medium'],
+    ['low', { title: 'y' }, 'low'],
+  ])('is medium to read, and %s sent %j is %s', async (priority, json, after) => {
+    for (const method of ['PUT', 'PATCH']) {
+      const { tasks, ...user } = await userWith({ title: 'x', priority })
+      const id = tasks[0]!.id
+      const path = `/compat/array/api/tasks/${id}`
+      const shown = (of: string) => (of === 'none' ? 'medium' : of)
+      expect((await request<Told>('GET', path, user)).body.priority).toBe(shown(priority) as 'low')
+      const { status, body } = await request<Told>(method, path, { ...user, json })
+      expect({ status, priority: body.priority }).toEqual({
+        status: 200,
+        priority: shown(after) as 'low',
+      })
+      expect((await stored(user, id)).priority).toBe(after as 'none')
+    }
+  })
+
+  test('is what a new task says', async () => {
+    const user = await newUser()
+    const json = { title: 'x', priority: 'medium' }
+    const { body } = await request<Told>('POST', '/compat/array/api/tasks', { ...user, json })
+    expect((await stored(user, body.id)).priority).toBe('medium')
+  })
+
+  test('of somebody else’s task is not told', async () => {
+    const { tasks } = await userWith({ title: 'x' })
+    const json = { title: 'y', priority: 'medium' }
+    const path = `/compat/array/api/tasks/${tasks[0]!.id}`
+    expect((await request('PUT', path, { ...(await newUser()), json })).status).toBe(403)
+    const missing = '/compat/array/api/tasks/9007199254740991'
+    expect((await request('PUT', missing, { ...(await newUser()), json })).status).toBe(404)
+    expect((await request('PUT', `${path}x`, { ...(await newUser()), json })).status).toBe(422)
+  })
+})
+
+describe('due_date', () => {
+  const due = {
+    title: 'x',
+    due_date: '2026-03-01',
+    due_time: '09:30',
+    due_timezone: 'Europe/Paris',
+  }
+  const at = '2026-03-01T08:30:00.000Z'
+
+  test('is the instant if there is one', async () => {
+    const user = await userWith(due, { title: 'y', due_date: '2026-03-02' }, { title: 'z' })
+    const { body } = await request<Told[]>('GET', '/compat/array/tasks', user)
+    expect(body.map((task) => task.due_date)).toEqual([at, '2026-03-02', null])
+    expect(body.map((task) => task.due_at)).toEqual([at, null, null])
+    expect(body[0]).toMatchObject({ due_time: '09:30', due_timezone: 'Europe/Paris' })
+  })
+
+  test.each([
+    ['a whole task with another title', { title: 'y' }, [at, '09:30', 'Europe/Paris']],
+    ['a whole task without a date', { due_date: null }, [null, null, null]],
+    [
+      'a whole task at another instant',
+      { due_date: '2026-04-01T10:00:00Z' },
+      ['2026-04-01T10:00:00.000Z', '10:00', 'UTC'],
+    ],
+    [
+      'a whole task on another day',
+      { due_date: '2026-03-02' },
+      ['2026-03-02T08:30:00.000Z', '09:30', 'Europe/Paris'],
+    ],
+  ])('%s', async (_, change, [date, time, zone]) => {
+    const { tasks, ...user } = await userWith(due)
+    const path = `/compat/tasks/api/tasks/${tasks[0]!.id}`
+    const read = (await request<Told>('GET', path, user)).body
+    const { status, body } = await request<Told>('PUT', path, {
+      ...user,
+      json: { ...read, ...change },
+    })
+    expect(status).toBe(200)
+    expect([body.due_date, body.due_time, body.due_timezone]).toEqual([date!, time!, zone!])
+  })
+
+  test('an instant that is sent alone comes back', async () => {
+    const { tasks, ...user } = await userWith({ title: 'x' })
+    const path = `/compat/tasks/api/tasks/${tasks[0]!.id}`
+    await request('PUT', path, { ...user, json: { due_date: at } })
+    expect(
+      (await request<Told>('PUT', path, { ...user, json: { title: 'y', due_date: at } })).body
+        .due_date,
+    ).toBe(at)
+  })
+})
+
+test('a text that looks like a field is left as it is', async () => {
+  const title = '"completed":true,"priority":"none","due_date":"2026-01-01"},{"id":7,\\'
+  const user = await userWith({
+    title,
+    description: title,
+    tags: ['completed', '"priority":"none"'],
+  })
+  const { body } = await request<List>('GET', '/compat/tasks/tasks?limit=5', user)
+  expect(body).toMatchObject({ count: 1, tasks: [{ title, description: title, completed: false }] })
+})
+
+describe('parts of a list', () => {
+  const all = Array.from({ length: 7 }, (_, number) => ({ title: String(number) }))
+  let user: { token: string }
+  beforeAll(async () => {
+    user = await userWith(...all)
+  })
+
+  test.each([
+    ['offset=2&limit=3', '234', 2, 3],
+    ['skip=2&limit=3', '234', 2, 3],
+    ['page=2&limit=3', '345', 3, 3],
+    ['page=1&limit=3', '012', 0, 3],
+    ['page=3&limit=3', '6', 6, 3],
+    ['page=4&limit=3', '', 9, 3],
+    ['limit=2', '01', 0, 2],
+    ['offset=5', '56', 5, 100],
+    ['skip=0', '0123456', 0, 100],
+    ['page=1', '0123456', 0, 100],
+    ['offset=600&limit=10', '', 600, 10],
+    ['offset=5&limit=500', '56', 5, 500],
+    ['offset=&skip=1&limit=', '123456', 1, 100],
+    ['offset=1&limit=2&sort=-created', '54', 1, 2],
+  ])('?%s', async (query, titles, offset, limit) => {
+    const { status, body } = await request<Items>('GET', `/compat/items/api/tasks?${query}`, user)
+    expect(status).toBe(200)
+    expect({ ...body, items: body.items.map(({ title }) => title).join('') }).toEqual({
+      items: titles,
+      total: 7,
+      limit,
+      offset,
+    } as never)
+    const bare = await request<Told[]>('GET', `/compat/array/api/tasks?${query}`, user)
+    expect(bare.body.map(({ title }) => title).join('')).toBe(titles)
+    const counted = await request<List>('GET', `/compat/tasks/api/tasks?${query}`, user)
+    expect(counted.body).toMatchObject({ total: 7, count: titles.length })
+  })
+
+  test.each(['page=1&limit=3&status=all', 'limit=3', 'skip=0&limit=2'])(
+    'are linked from ?%s to the last',
+    async (query) => {
+      let path: string | undefined = `/compat/array/api/v1/todos?${query}`
+      let seen = ''
+      while (path) {
+        const { body, headers }: Awaited<ReturnType<typeof request<Told[]>>> = await request<
+          Told[]
+        >('GET', path, user)
+        seen += body.map(({ title }) => title).join('')
+        path = /^<(\/compat\/array\/api\/v1\/todos\?.+)>; rel="next"$/.exec(
+          headers.get('link') ?? '',
+        )?.[1]
+      }
+      expect(seen).toBe('0123456')
+    },
+  )
+
+  test.each([
+    ['offset=-1', 'offset', 'must be a whole number from 0 to 1000000000'],
+    ['offset=1.5', 'offset', 'must be a whole number from 0 to 1000000000'],
+    ['skip=abc', 'skip', 'must be a whole number from 0 to 1000000000'],
+    ['page=0', 'page', 'must be a whole number from 1 to 1000000000'],
+    ['page=99999999999999999999', 'page', 'must be a whole number from 1 to 1000000000'],
+    ['offset=0&limit=501', 'limit', 'must be a whole number from 1 to 500'],
+    ['limit=0', 'limit', 'must be a whole number from 1 to 500'],
+  ])('?%s is refused by name', async (query, field, detail) => {
+    const path = `/compat/tasks/api/tasks?${query}`
+    const { status, body, headers } = await request<object>('GET', path, user)
+    expect(status).toBe(422)
+    expect(body).toMatchObject({
+      code: 'validation_failed',
+      request_id: headers.get('x-request-id'),
+      errors: [{ field, detail }],
+    })
+    expect((await request('GET', path)).status).toBe(401)
+  })
+})
+
+describe('what holds everywhere holds here', () => {
+  test.each([
+    ['no token', 'GET', '/api/tasks', {}, 401, 'token_missing'],
+    ['no token and a bad body', 'POST', '/api/tasks', { body: '{' }, 401, 'token_missing'],
+    ['another user in the path', 'GET', '/api/users/other/tasks', { own: true }, 403, 'wrong_user'],
+    ['a missing task', 'GET', '/tasks/9007199254740991', { own: true }, 404, 'task_not_found'],
+    ['an id that is none', 'PATCH', '/todos/01/toggle', { own: true }, 422, 'validation_failed'],
+    ['an unknown path', 'GET', '/nothing', { own: true }, 404, 'route_not_found'],
+    ['a wrong method', 'POST', '/tasks/1/toggle', { own: true }, 405, 'method_not_allowed'],
+    ['no JSON', 'POST', '/tasks', { own: true, body: '{"is_completed":' }, 422, 'malformed_json'],
+    ['a list', 'POST', '/tasks', { own: true, body: '["is_completed"]' }, 422, 'validation_failed'],
+    [
+      'no title',
+      'POST',
+      '/tasks',
+      { own: true, body: '{"is_completed":true}' },
+      422,
+      'validation_failed',
+    ],
+    [
+      'no boolean',
+      'POST',
+      '/tasks',
+      { own: true, body: '{"title":"x","completed":"yes","is_completed":"yes"}' },
+      422,
+      'validation_failed',
+    ],
+    [
+      'another type',
+      'POST',
+      '/tasks',
+      { own: true, body: '{}', type: 'text/plain' },
+      415,
+      'unsupported_media_type',
+    ],
+    [
+      'too much',
+      'POST',
+      '/tasks',
+      { own: true, body: `{"is_completed":"${'x'.repeat(70_000)}"}` },
+      413,
+      'body_too_large',
+    ],
+    [
+      'a deep body',
+      'POST',
+      '/tasks',
+      { own: true, body: `{"is_completed":${'['.repeat(60_000)}` },
+      422,
+      undefined,
+    ],
+  ] as const)('%s', async (_, method, path, sent: Sent, status, code) => {
+    const user = sent.own ? await newUser() : {}
+    const plain = path
+      .replace(/^\/(tasks|todos)/, '/api/tasks')
+      .replace('/toggle', '/complete')
+      .replace('/users/', '/')
+    const ask = async (at: string) =>
+      request<{ detail: string }>(method, at, {
+        ...user,
+        ...(sent.body !== undefined && { body: sent.body }),
+        headers: {
+          'content-type': sent.type ?? 'application/json',
+          'x-request-id': 'mine',
+          origin: 'http://localhost:3000',
+        },
+      })
+    const [here, elsewhere] = [await ask(`/compat/tasks${path}`), await ask(plain)]
+    expect(here.status).toBe(status)
+    if (code !== undefined) expect(here.body).toMatchObject({ code })
+    expect(here.body).toEqual(elsewhere.body)
+    const headersOf = ({ headers }: typeof here) =>
+      Object.fromEntries([...headers].filter(([name]) => name !== 'date'))
+    expect(headersOf(here)).toEqual(headersOf(elsewhere))
+  })
+  type Sent = { own?: boolean; body?: string; type?: string }
+
+  test('a body whose length is not told is read and bounded alike', async () => {
+    const user = await newUser()
+    const chunked = (text: string) => new Blob([text]).stream()
+    const headers = { 'content-type': 'application/json' }
+    const good = chunked('{"title":"x","is_completed":true}')
+    const created = await request<Told>('POST', '/compat/array/tasks', {
+      ...user,
+      headers,
+      body: good,
+    })
+    expect(created).toMatchObject({ status: 201, body: { completed: true } })
+    const large = chunked(`{"title":"x","is_completed":true,"x":"${'x'.repeat(100_000)}"}`)
+    expect(
+      (await request('POST', '/compat/array/tasks', { ...user, headers, body: large })).status,
+    ).toBe(413)
+    expect(await rowsOf(user.id)).toHaveLength(1)
+  })
+
+  test('versions: another one is 412, whose current speaks the dialect', async () => {
+    const { tasks, ...user } = await userWith({ title: 'x', completed: true })
+    const path = `/compat/items/api/todos/${tasks[0]!.id}`
+    const put = async (version: string) =>
+      request<{ current: Told }>('PUT', path, {
+        ...user,
+        json: { title: 'y' },
+        headers: { 'if-match': version },
+      })
+    const { status, body } = await put('"9"')
+    expect(status).toBe(412)
+    expect(body.current).toMatchObject({ title: 'x', is_completed: true, priority: 'medium' })
+    expect((await put('"1"')).headers.get('etag')).toBe('"2"')
+  })
+
+  test('a request under its key is answered again, in whatever dialect', async () => {
+    const user = await newUser()
+    const create = async (prefix: string, json: object) =>
+      request<Told>('POST', `${prefix}/tasks`, {
+        ...user,
+        json,
+        headers: { 'idempotency-key': 'k' },
+      })
+    const first = await create('/compat/tasks', { title: 'x', is_completed: true })
+    const second = await create('/compat/array', { title: 'x', completed: true })
+    expect(second.status).toBe(201)
+    expect(second.body).toEqual(first.body)
+    expect(second.headers.get('idempotent-replayed')).toBe('true')
+    expect((await create('/compat/tasks', { title: 'y' })).status).toBe(422)
+    const remove = async () =>
+      request('DELETE', `/compat/tasks/tasks/${first.body.id}`, {
+        ...user,
+        headers: { 'idempotency-key': 'd' },
+      })
+    expect([await remove(), await remove()]).toMatchObject([
+      { status: 200, body: { id: first.body.id } },
+      { status: 200, body: { id: first.body.id } },
+    ])
+  })
+
+  test('HEAD and OPTIONS', async () => {
+    const user = await userWith({ title: 'x' })
+    const get = await request('GET', '/compat/tasks/api/todos', user)
+    const head = await request('HEAD', '/compat/tasks/api/todos', user)
+    expect(head).toMatchObject({ status: 200, text: '' })
+    expect(head.headers.get('etag')).toBe(get.headers.get('etag'))
+    expect(head.headers.get('content-length')).not.toBe(
+      (await request('HEAD', '/api/tasks', user)).headers.get('content-length'),
+    )
+    const preflight = await request('OPTIONS', '/compat/tasks/api/todos/1/toggle', {
+      headers: { origin: 'http://localhost:3000', 'access-control-request-method': 'PATCH' },
+    })
+    expect(preflight.status).toBe(204)
+    expect(preflight.headers.get('access-control-allow-origin')).toBe('http://localhost:3000')
+  })
+
+  test('a request counts once, against its own address and user, and has one line in the log', async () => {
+    const counted = startApi({
+      settings: {
+        RATE_LIMIT_PER_USER: '10',
+        RATE_LIMIT_PER_ADDRESS: '10',
+        TRUSTED_PROXIES: '127.0.0.1',
+      },
+    })
+    const user = await userWith({ title: 'x' })
+    const { id } = (await request<TaskBody[]>('GET', '/api/tasks', user)).body[0]!
+    const ask = async (path: string, address: string) =>
+      counted.request('PUT', path, {
+        ...user,
+        json: { title: 'x', priority: 'medium' },
+        headers: { 'x-forwarded-for': address },
+      })
+    const path = `/compat/tasks/api/todos/${id}`
+    const remaining = /"address";r=(\d+).*"user";r=(\d+)/
+    const [, address, perUser] = remaining.exec(
+      (await ask(path, '192.0.2.1')).headers.get('ratelimit')!,
+    )!
+    expect([address, perUser]).toEqual(['9', '9'])
+    const [, other, again] = remaining.exec(
+      (await ask(path, '192.0.2.2')).headers.get('ratelimit')!,
+    )!
+    expect([other, again]).toEqual(['9', '8'])
+    await eventually('both are logged', async () => counted.lines.length === 2)
+    expect(counted.lines.map((line) => JSON.parse(line) as object)).toMatchObject([
+      { method: 'PUT', route: '/api/tasks/:id', status: 200 },
+      { method: 'PUT', route: '/api/tasks/:id', status: 200 },
+    ])
+    await counted.stop()
+  })
+
+  test('probes, keys and documentation are what they are', async () => {
+    expect((await request('GET', '/compat/tasks/health')).body).toMatchObject({ status: 'ok' })
+    const [here, there] = [
+      await request('GET', '/compat/tasks/docs/json'),
+      await request('GET', '/docs/json'),
+    ]
+    expect(here.text).toBe(there.text)
+  })
+
+  test('there is no dialect of another name, and none within another', async () => {
+    const user = await newUser()
+    for (const path of [
+      '/compat/other/api/tasks',
+      '/compat/tasks',
+      '/compat/tasks/compat/array/tasks',
+      '/x/compat/tasks/tasks',
+    ])
+      expect((await request('GET', path, user)).status).toBe(404)
+  })
+})
+
+describe('without the prefix', () => {
+  test.each(['/api/todos', '/api/todos/1', '/tasks', '/api/users/x/tasks', '/api/tasks/1/toggle'])(
+    '%s is 404, which names the prefixes',
+    async (path) => {
+      const { status, body } = await request('PATCH', path, await newUser())
+      expect(status).toBe(404)
+      expect(body).toMatchObject({
+        code: 'route_not_found',
+        detail: expect.stringContaining('/compat/array, /compat/tasks or /compat/items'),
+      })
+    },
+  )
+
+  test.each(['/api/nothing', '/nothing/1', '/api/tasks/1/nothing'])('%s is not', async (path) => {
+    const { body } = await request<{ detail: string }>('GET', path, await newUser())
+    expect(body.detail).toBe('There is nothing at this path; the documentation lists every route')
+  })
+
+  test.each(['/api/v1/tasks', '/api/api/tasks'])('%s says what is read as a user', async (path) => {
+    const { status, body } = await request('GET', path, await newUser())
+    expect(status).toBe(403)
+    expect(body).toMatchObject({
+      code: 'wrong_user',
+      detail: expect.stringContaining('between /api/ and /tasks is read as the id of a user'),
+    })
+  })
+})
+
+describe('a bulk request', () => {
+  const path = '/compat/tasks/api/todos/bulk'
+
+  test('takes each operation’s data, and answers each result, in the dialect', async () => {
+    const { tasks, ...user } = await userWith({ title: 'a' }, { title: 'b', completed: true })
+    const [first, second] = tasks
+    const operations = [
+      { op: 'create', data: { title: 'c', is_completed: true, due_date: '2030-01-02T09:30:00Z' } },
+      { op: 'update', id: first!.id, data: { title: 'A', is_completed: true, priority: 'medium' } },
+      { op: 'complete', id: second!.id, data: { is_completed: false } },
+    ]
+    const { status, body } = await request('POST', path, { ...user, json: { operations } })
+    expect(status).toBe(200)
+    const told = { is_completed: true, completed: true, priority: 'medium' }
+    expect(body).toMatchObject({
+      results: [
+        { status: 201, task: { ...told, title: 'c', due_date: '2030-01-02T09:30:00.000Z' } },
+        { status: 200, task: { ...told, title: 'A' } },
+        { status: 200, task: { ...told, is_completed: false, completed: false } },
+      ],
+    })
+    // What was read as `medium` came back beside other fields: nobody chose it.
+    expect(await stored(user, first!.id)).toMatchObject({ completed: true, priority: 'none' })
+    expect(await stored(user, second!.id)).toMatchObject({ completed: false })
+  })
+
+  test('that is refused says in the dialect how the tasks are', async () => {
+    const { tasks, ...user } = await userWith({ title: 'a', completed: true })
+    const { id } = tasks[0]!
+    const operations = [{ op: 'update', id, if_version: 9, data: { is_completed: false } }]
+    const current = { id, is_completed: true, priority: 'medium' }
+    const refused = [{ index: 0, status: 412, code: 'version_conflict', current }]
+    for (const [atomic, status] of [
+      [true, 409],
+      [false, 200],
+    ] as const) {
+      const answer = await request('POST', path, { ...user, json: { atomic, operations } })
+      expect(answer.status).toBe(status)
+      expect(answer.body).toMatchObject({ results: refused })
+    }
+    expect(await stored(user, id)).toMatchObject({ completed: true, version: 1 })
+  })
+
+  test('may be as large as without the prefix, whether its length is told or not', async () => {
+    const user = await newUser()
+    const data = { title: 'x', description: 'd'.repeat(900), is_completed: true }
+    const body = JSON.stringify({
+      operations: Array.from({ length: 100 }, () => ({ op: 'create', data })),
+    })
+    for (const sent of [body, new Blob([body]).stream()]) {
+      const answer = await fetch(`${api.origin}${path}`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${user.token}`, 'content-type': 'application/json' },
+        body: sent,
+      })
+      expect(answer.status).toBe(200)
+    }
+    const { body: list } = await request<List>('GET', '/compat/tasks/tasks?completed=true', user)
+    expect(list.total).toBe(200)
+  })
+
+  test.each([
+    ['no operations', { operations: 'is_completed' }],
+    ['operations that are none', { operations: [null, 1, [], { op: 'create', data: null }] }],
+    ['data that is none', { operations: [{ op: 'create', data: ['is_completed'] }] }],
+    ['a wrong value', { operations: [{ op: 'create', data: { title: 'x', is_completed: 'no' } }] }],
+  ])('with %s is 422', async (_, json) => {
+    const { status } = await request('POST', path, { ...(await newUser()), json })
+    expect(status).toBe(422)
+  })
+})
+
+test('the changes since a token speak the dialect', async () => {
+  const user = await userWith({ title: 'x', completed: true })
+  const { body } = await request<{ items: Told[] }>('GET', '/compat/tasks/api/todos/changes', user)
+  expect(body.items).toMatchObject([{ is_completed: true, priority: 'medium' }])
+})
+
+test('events speak the dialect, one by one, and end with their reader', async () => {
+  const user = await newUser()
+  const stream = await openEvents(`${api.origin}/compat/tasks/api/todos/events`, {
+    authorization: `Bearer ${user.token}`,
+  })
+  const create = async (title: string) =>
+    (await request<TaskBody>('POST', '/api/tasks', { ...user, json: { title, completed: true } }))
+      .body
+  for (const title of ['eins', 'zwei', 'drei “☃”']) {
+    const { id } = await create(title)
+    const event = await eventually(`${title} is told`, async () =>
+      stream.events.find(({ data }) => (data as Told).id === id),
+    )
+    expect(event).toMatchObject({
+      event: 'task.created',
+      data: { title, is_completed: true, priority: 'medium' },
+    })
+  }
+  stream.close()
+  expect((await request('HEAD', '/compat/tasks/api/todos/events', user)).status).toBe(200)
+})
+
+test('a stream under the prefix ends with the token, and frees its place when its reader goes', async () => {
+  const bounded = startApi({ settings: { MAX_STREAMS_PER_USER: '1' } })
+  const user = await newUser()
+  const open = async () =>
+    openEvents(`${bounded.origin}/compat/tasks/tasks/events`, {
+      authorization: `Bearer ${user.token}`,
+    })
+  const first = await open()
+  const second = await open()
+  await first.ended
+  second.close()
+  const short = await tokenFor(user.id, { exp: Math.floor(Date.now() / 1000) + 1 })
+  const third = await openEvents(`${bounded.origin}/compat/tasks/tasks/events`, {
+    authorization: `Bearer ${short}`,
+  })
+  await third.ended
+  await bounded.stop()
+})

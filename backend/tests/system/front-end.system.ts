@@ -1,0 +1,269 @@
+import { afterAll, expect, test } from 'bun:test'
+import { rm } from 'node:fs/promises'
+import type { BrowserContext, Page } from 'playwright-core'
+import { startBrowser } from '../support/browser.ts'
+import { freePort, temporaryDirectory } from '../support/daemon.ts'
+import { eventually } from '../support/eventually.ts'
+import { codeOf } from '../support/page-code.ts'
+import { databaseUrl, startPostgres } from '../support/postgres.ts'
+import { startServer } from '../support/server.ts'
+
+const page = await codeOf('docs/front-end.md')
+const postgres = await startPostgres()
+const url = databaseUrl(postgres, 'sslmode=require')
+const browser = await startBrowser()
+const directories: string[] = []
+afterAll(async () => {
+  await browser.close()
+  await postgres.close()
+  for (const directory of directories) await rm(directory, { recursive: true, force: true })
+})
+
+const patience = 240_000 // ms; most of it is for npm and the first pages
+const tls = { NODE_EXTRA_CA_CERTS: postgres.certificates.authority }
+
+async function newDirectory() {
+  const directory = await temporaryDirectory('front-end')
+  directories.push(directory)
+  return directory
+}
+
+/** Runs commands as somebody does who reads the page. */
+async function run(directory: string, commands: string, settings: Record<string, string> = {}) {
+  const shell = start(directory, `set -e\n${commands}`, settings)
+  if ((await shell.exited) !== 0) throw new Error(`${commands}${await shell.output}`)
+}
+
+function start(directory: string, commands: string, settings: Record<string, string>) {
+  const shell = Bun.spawn(['setpriv', '--pdeathsig=KILL', 'bash', '-c', commands], {
+    cwd: directory,
+    env: {
+      ...process.env,
+      CI: '1',
+      NEXT_TELEMETRY_DISABLED: '1',
+      BETTER_AUTH_TELEMETRY: '0',
+      ...settings,
+    },
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+  })
+  const output = Promise.all([shell.stdout.text(), shell.stderr.text()]).then((texts) =>
+    texts.join(''),
+  )
+  return { exited: shell.exited, output, kill: () => shell.kill('SIGKILL') }
+}
+
+async function answers(origin: string): Promise<boolean> {
+  return fetch(origin).then(
+    () => true,
+    () => false,
+  )
+}
+
+test(
+  'the page’s Next.js application signs its users in and keeps their tasks, in two tabs',
+  async () => {
+    const directory = await newDirectory()
+    const [port, apiPort] = [await freePort(), await freePort()]
+    const origin = `http://localhost:${port}`
+    const api = `http://localhost:${apiPort}`
+    const settings = {
+      ...tls,
+      DATABASE_URL: url,
+      BETTER_AUTH_URL: origin,
+      BETTER_AUTH_SECRET: 'the secret of the auth server alone',
+      NEXT_PUBLIC_API_URL: api,
+    }
+    const apiSettings = { PORT: String(apiPort), BETTER_AUTH_URL: origin, CORS_ORIGINS: origin }
+    let server = await startServer(url, apiSettings)
+    await page.writeFiles(directory, (name) => name !== 'auth.ts')
+    await run(directory, page.commands('npm install --save-exact next'))
+    await run(directory, page.commands('npx -y bun'), settings)
+    const next = start(directory, `exec npx next dev --port ${port}`, settings)
+    await eventually('the application answers', async () => answers(origin), 60_000)
+    await run(directory, 'npx tsc --noEmit')
+
+    const context = await browser.newContext()
+    const asked = follow(context, api)
+    const [tab, other] = [await context.newPage(), await context.newPage()]
+
+    // Somebody whom nobody knows.
+    await tab.goto(origin)
+    await tab.getByRole('button', { name: 'Sign up' }).waitFor()
+    expect(asked.refused).toEqual([])
+    await signIn(tab, 'Sign up', 'alice@example.com')
+    await other.goto(origin)
+    await shows([tab, other])
+
+    // The first task, in both tabs.
+    await add(tab, 'Buy milk')
+    await shows([tab, other], 'Buy milk')
+    const rows = async () =>
+      postgres.admin`select title, completed from todo_api.tasks where deleted_at is null order by id`
+    expect(await rows()).toMatchObject([{ title: 'Buy milk', completed: false }])
+
+    // An answer that is lost: the request is sent again, and done once.
+    let lost = 0
+    await tab.route(`${api}/api/tasks`, async (route) => {
+      if (route.request().method() !== 'POST' || lost > 0) return route.fallback()
+      lost += 1
+      await route.fetch()
+      return route.abort()
+    })
+    await add(tab, 'Pay the rent')
+    await shows([tab, other], 'Buy milk', 'Pay the rent')
+    await tab
+      .getByPlaceholder('What is to be done?')
+      .and(tab.locator('[value=""], :not([value])'))
+      .waitFor()
+    expect(lost).toBe(1)
+    expect(await rows()).toHaveLength(2)
+
+    // What is refused is said, changes are shown everywhere, and a reload shows the same.
+    await add(other, '   ')
+    await other.locator('form').getByRole('alert').waitFor()
+    await other.getByLabel('Buy milk').click()
+    await tab.locator('li', { hasText: 'Buy milk' }).locator('input:checked').waitFor()
+    await other.locator('li', { hasText: 'Pay the rent' }).getByRole('button').click()
+    await shows([tab, other], 'Buy milk')
+    await tab.reload()
+    await shows([tab, other], 'Buy milk')
+    expect(await rows()).toMatchObject([{ title: 'Buy milk', completed: true }])
+    expect(asked.refused).toEqual(['422 POST /api/tasks'])
+
+    // One stream in each tab, though StrictMode mounts twice.
+    await eventually('each tab has one stream', async () => asked.streams().length === 2)
+
+    // A restart of the API is survived.
+    await server.end('SIGKILL')
+    server = await startServer(url, apiSettings)
+    await add(other, 'After the restart')
+    await shows([tab, other], 'Buy milk', 'After the restart')
+
+    // Signed out while the stream is open: it ends, and nothing is asked any more.
+    await tab.getByRole('button', { name: 'Sign out' }).click()
+    await tab.getByRole('button', { name: 'Sign in' }).waitFor()
+    await other.close()
+    await eventually('no stream is open', async () => asked.streams().length === 0)
+    await tab.goto(origin)
+    await tab.getByRole('button', { name: 'Sign in' }).waitFor()
+
+    // Signed in again; and then the API takes the token no longer, and there is no other.
+    await signIn(tab, 'Sign in', 'alice@example.com')
+    await shows([tab], 'Buy milk', 'After the restart')
+    await context.clearCookies()
+    const before = asked.refused.length
+    await server.end('SIGKILL')
+    server = await startServer(url, {
+      ...apiSettings,
+      BETTER_AUTH_AUDIENCE: 'https://other.example',
+    })
+    await tab.getByRole('button', { name: 'Sign in' }).waitFor()
+    expect(asked.refused.slice(before)).toEqual(['401 GET /api/tasks/events'])
+    expect(asked.problems).toEqual([])
+
+    next.kill()
+    await server.end()
+  },
+  patience,
+)
+
+test(
+  'the page’s auth server beside the API signs users in for a front end of another origin',
+  async () => {
+    const directory = await newDirectory()
+    const [port, apiPort] = [await freePort(), await freePort()]
+    const authUrl = `http://localhost:${port}`
+    const frontEnd = Bun.serve({
+      port: 0,
+      fetch: async () =>
+        new Response('<!doctype html><title>Tasks</title>', {
+          headers: { 'content-type': 'text/html' },
+        }),
+    })
+    const settings = { BETTER_AUTH_URL: authUrl, CORS_ORIGINS: frontEnd.url.origin }
+    const database = await postgres.createDatabase()
+    const ownUrl = databaseUrl({ ...postgres, database }, 'sslmode=require&channel_binding=require')
+    await Bun.write(`${directory}/package.json`, '{ "private": true }')
+    await page.writeFiles(directory, (name) => name === 'auth.ts')
+    await run(directory, page.commands('bun add'))
+    const auth = start(directory, `exec ${process.execPath} auth.ts`, {
+      ...settings,
+      ...tls,
+      DATABASE_URL: ownUrl,
+      BETTER_AUTH_SECRET: 'the secret of the auth server alone',
+    })
+    await eventually('the auth server answers', async () => answers(authUrl), 30_000)
+    const server = await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'), {
+      ...settings,
+      PORT: String(apiPort),
+    })
+
+    const tab = await browser.newPage()
+    await tab.goto(frontEnd.url.href)
+    const created = await tab.evaluate(
+      `(async () => {
+        const post = (path, body) => fetch('${authUrl}/api/auth' + path, {
+          method: 'POST', credentials: 'include', body: JSON.stringify(body),
+          headers: { 'content-type': 'application/json' },
+        })
+        const user = { email: 'bob@example.com', password: 'correct horse battery', name: 'Bob' }
+        await post('/sign-up/email', user)
+        const { token } = await (await fetch('${authUrl}/api/auth/token', { credentials: 'include' })).json()
+        const answer = await fetch('http://localhost:${apiPort}/api/tasks', {
+          method: 'POST', body: '{"title":"Buy milk"}',
+          headers: { 'content-type': 'application/json', authorization: 'Bearer ' + token },
+        })
+        return answer.status
+      })()`,
+    )
+    expect(created).toBe(201)
+    const stranger = await fetch(`${authUrl}/api/auth/get-session`, {
+      headers: { origin: 'http://elsewhere.example' },
+    })
+    expect(stranger.headers.has('access-control-allow-origin')).toBe(false)
+    auth.kill()
+    await frontEnd.stop(true)
+    await server.end()
+  },
+  patience,
+)
+
+/** What the pages of a browser ask the API for, and how it goes. */
+function follow(context: BrowserContext, api: string) {
+  const refused: string[] = []
+  const problems: string[] = []
+  const open = new Set<object>()
+  context.on('request', (request) => {
+    if (request.url().endsWith('/api/tasks/events') && request.method() === 'GET') open.add(request)
+  })
+  context.on('requestfinished', (request) => open.delete(request))
+  context.on('requestfailed', (request) => open.delete(request))
+  context.on('response', (response) => {
+    const { pathname } = new URL(response.url())
+    if (response.url().startsWith(api) && response.status() >= 400)
+      refused.push(`${response.status()} ${response.request().method()} ${pathname}`)
+  })
+  context.on('weberror', (error) => problems.push(String(error.error())))
+  return { refused, problems, streams: () => [...open] }
+}
+
+async function signIn(tab: Page, button: 'Sign up' | 'Sign in', email: string) {
+  await tab.getByPlaceholder('Email').fill(email)
+  await tab.getByPlaceholder('Password').fill('correct horse battery staple')
+  await tab.getByRole('button', { name: button }).click()
+  await tab.getByRole('heading', { name: `Tasks of ${email}` }).waitFor()
+}
+
+async function add(tab: Page, title: string) {
+  await tab.getByPlaceholder('What is to be done?').fill(title)
+  await tab.getByRole('button', { name: 'Add' }).click()
+}
+
+async function shows(tabs: Page[], ...titles: string[]) {
+  for (const tab of tabs)
+    await tab.waitForFunction(
+      `document.querySelector('ul') && [...document.querySelectorAll('li label')].map((label) => label.textContent).join() === ${JSON.stringify(titles.join())}`,
+    )
+}
