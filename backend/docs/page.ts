@@ -41,9 +41,17 @@ export function docs() {
           exclude: [/^\/docs/, /\{user_id\}/],
           documentation: {
             openapi: '3.1.0',
-            info: { title: 'Todo API', version, description: introduction },
+            info: {
+              title: 'Todo API',
+              version,
+              description: introduction,
+              license: { name: 'MIT', identifier: 'MIT' },
+            },
+            // Wherever the document was read from.
+            servers: [{ url: '/' }],
             tags: [
-              { name: 'Tasks' },
+              { name: 'Tasks', description: 'What a user has to do' },
+              { name: 'Sync and live', description: 'What changed, for every device of a user' },
               { name: 'Health', description: 'For whoever runs the server' },
             ],
             components: {
