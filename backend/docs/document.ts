@@ -127,10 +127,11 @@ function completeParameter(
   components: Components,
 ): Parameter | Reference {
   if ('$ref' in parameter) return parameter
-  // The plugin copies them from the schema, where they are a list; here OpenAPI wants a map, or one.
-  const { examples: [example] = [], ...given } = parameter
-  const completed = { ...given, ...(example !== undefined && { example }) }
-  return given.in === 'query'
+  // The plugin copies them from the schema as a list, where OpenAPI has a map. As `example` Swagger UI
+  // would send it with every request: an If-Match, and an Idempotency-Key that was used before.
+  const completed = { ...parameter }
+  delete completed.examples
+  return parameter.in === 'query'
     ? completed
     : components.refer('parameters', parameter.name, completed)
 }

@@ -5,6 +5,7 @@ import script from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' }
 import style from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' }
 import { version } from '../../package.json'
 import { docsSecurityPolicy } from '../http/security-headers.ts'
+import ownStyle from './page.css' with { type: 'file' }
 import { complete, isDocument, type Document } from './document.ts'
 
 const introduction = `Each user's tasks, behind a Better Auth token.
@@ -65,6 +66,7 @@ export function docs() {
       // In place of the plugin's page, whose script comes from a CDN whatever its options say.
       .get('/docs', async () => htmlPage(), hidden)
       .get('/docs/start.js', async () => text(startScript, 'text/javascript'), hidden)
+      .get('/docs/page.css', async () => file(ownStyle, 'text/css'), hidden)
       .get('/docs/swagger-ui.css', async () => file(style, 'text/css'), hidden)
       .get('/docs/swagger-ui-bundle.js', async () => file(script, 'text/javascript'), hidden)
       .get('/docs/favicon.png', async () => file(favicon, 'image/png'), hidden)
@@ -79,6 +81,8 @@ const startScript = `window.ui = SwaggerUIBundle({
   deepLinking: true,
   displayRequestDuration: true,
   tryItOutEnabled: true,
+  persistAuthorization: true,
+  defaultModelsExpandDepth: 0,
 })
 `
 
@@ -92,6 +96,7 @@ function htmlPage(): Response {
     <title>Todo API</title>
     <link rel="icon" href="/docs/favicon.png" />
     <link rel="stylesheet" href="/docs/swagger-ui.css" />
+    <link rel="stylesheet" href="/docs/page.css" />
   </head>
   <body>
     <div id="swagger-ui"></div>

@@ -284,7 +284,7 @@ describe('the page', () => {
     expect(status).toBe(200)
     expect(headers.get('content-type')).toBe('text/html; charset=utf-8')
     const files = [...text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, file]) => file!)
-    expect(files).toHaveLength(4)
+    expect(files).toHaveLength(5)
     for (const file of files) {
       expect(file).toStartWith('/docs/')
       expect((await api.request('GET', file)).status).toBe(200)

@@ -51,6 +51,7 @@ const openRoutes = [
   'GET /ready',
   'GET /docs',
   'GET /docs/json',
+  'GET /docs/page.css',
   'GET /docs/start.js',
   'GET /docs/swagger-ui.css',
   'GET /docs/swagger-ui-bundle.js',
