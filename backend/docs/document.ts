@@ -5,6 +5,7 @@ import {
   type FailureCode,
   type FieldError,
 } from '../http/failures.ts'
+import { createComponents, type Components, type Reference, type Schema } from './components.ts'
 import {
   headersOf,
   sampleRequestId,
@@ -16,13 +17,17 @@ import {
 /** As much of an OpenAPI document as is completed here. */
 export type Document = {
   paths: Record<string, Record<string, Operation>>
-  components: { responses?: Record<string, Answer> }
+  components: object
+  /** The answers that belong to no operation, by their statuses. */
+  'x-unrouted-answers'?: Record<string, Answer | Reference>
 }
 type Operation = RouteFacts & {
   security?: object[]
+  parameters?: (Parameter | Reference)[]
   requestBody?: { required: boolean; content: Record<string, Media> }
-  responses: Record<string, Answer>
+  responses: Record<string, Answer | Reference>
 }
+type Parameter = { name: string; in: string; examples?: unknown[] }
 /** What a route says in its `detail` for this document, and the plugin does not know. */
 type RouteFacts = {
   /** What some answers have besides what is made of their schemas. */
@@ -34,9 +39,16 @@ type RouteFacts = {
   /** It never counts against a quota. */
   'x-uncounted'?: boolean
 }
-type Answer = { description?: string; headers?: object; content?: Record<string, Media> }
+type Answer = {
+  description?: string
+  headers?: object
+  content?: Record<string, Media>
+  /** The plugin puts here what the schema of the body has besides its keywords. */
+  title?: string
+  examples?: unknown[]
+}
 type Media = {
-  schema?: AnswerSchema & { minProperties?: number; additionalProperties?: boolean }
+  schema?: AnswerSchema & Schema & { minProperties?: number }
   examples?: object
   example?: string
 }
@@ -66,69 +78,124 @@ const answersToNoRoute: Record<string, [FailureCode, ...FailureCode[]]> = {
 /**
  * Adds what the plugin cannot know from the schemas: that a token is needed, which headers come with
  * which status, an example of every error, that JSON is the one media type, what a route says of
- * itself in its `detail`, and the answers that belong to no route, as components under their status.
+ * itself in its `detail`, and the answers that belong to no route, as `x-unrouted-answers`. What is
+ * said several times becomes a component.
  */
 export function complete(document: Document): Document {
+  const components = createComponents()
   for (const operations of Object.values(document.paths))
-    for (const operation of Object.values(operations)) completeOperation(operation)
-  document.components.responses = Object.fromEntries(
+    for (const operation of Object.values(operations)) completeOperation(operation, components)
+  document['x-unrouted-answers'] = Object.fromEntries(
     Object.entries(answersToNoRoute).map(([status, codes]) => {
       const schema: object = Failure(...codes)
       const content = { 'application/json': { schema } }
       const place = { status, isWrite: false, isCounted: true, headers: {} }
-      return [status, completeAnswer(place, { content })]
+      return [status, completeAnswer(place, { content }, components)]
     }),
   )
+  Object.assign(document.components, components.gathered)
   return document
 }
 
-function completeOperation(operation: Operation): void {
+function completeOperation(operation: Operation, components: Components): void {
   const { 'x-answers': own = {}, 'x-optional-body': isOptional = false } = operation
   const isCounted = operation['x-uncounted'] !== true
   delete operation['x-answers']
   delete operation['x-optional-body']
   delete operation['x-uncounted']
-  if ('401' in operation.responses) operation.security = [{ bearer: [] }]
-  if (operation.requestBody) {
-    const content = onlyJson(operation.requestBody.content)
-    // Elysia takes `{}` for an optional body that is not there, and never checks it.
-    if (isOptional) delete mediaOf(content).schema?.minProperties
-    // Elysia closes a schema when it compiles it, and then drops other fields all the same.
-    delete mediaOf(content).schema?.additionalProperties
-    operation.requestBody = { required: !isOptional, content }
-  }
+  operation.security = '401' in operation.responses ? [{ bearer: [] }] : []
+  if (operation.parameters)
+    operation.parameters = operation.parameters.map((parameter) =>
+      completeParameter(parameter, components),
+    )
+  if (operation.requestBody)
+    operation.requestBody = completeBody(operation.requestBody.content, isOptional, components)
   for (const [status, { content }] of Object.entries(own))
     if (content) operation.responses[status] = { content }
   const isWrite = '409' in operation.responses
   operation.responses = Object.fromEntries(
     Object.entries(operation.responses).map(([status, answer]) => {
       const { headers = {} } = own[status] ?? {}
-      return [status, completeAnswer({ status, isWrite, isCounted, headers }, answer)]
+      return [status, completeAnswer({ status, isWrite, isCounted, headers }, answer, components)]
     }),
   )
 }
 
-function completeAnswer(given: Omit<Place, 'schema' | 'codes'>, { content }: Answer): Answer {
-  const { schema } = mediaOf(content)
-  const codes = schema?.properties?.code?.enum ?? []
-  return {
-    description: meanings[given.status] ?? codes.join(', '),
-    headers: headersOf({ ...given, schema, codes }),
-    ...(content &&
-      !['204', '304'].includes(given.status) && { content: mediaTypes(content, codes) }),
-  }
+/** Headers and ids are the same wherever they are; parameters of a query may share no more than a name. */
+function completeParameter(
+  parameter: Parameter | Reference,
+  components: Components,
+): Parameter | Reference {
+  if ('$ref' in parameter) return parameter
+  // The plugin copies them from the schema as a list, where OpenAPI has a map. As `example` Swagger UI
+  // would send it with every request: an If-Match, and an Idempotency-Key that was used before.
+  const completed = { ...parameter }
+  delete completed.examples
+  return parameter.in === 'query'
+    ? completed
+    : components.refer('parameters', parameter.name, completed)
 }
 
-function mediaTypes(content: Record<string, Media>, codes: FailureCode[]): Record<string, Media> {
-  return 'text/event-stream' in content ? content : onlyJson(content, codes)
+function completeBody(given: Record<string, Media>, isOptional: boolean, components: Components) {
+  const { schema = {} } = mediaOf(given)
+  // Elysia takes `{}` for an optional body that is not there, and never checks it.
+  if (isOptional) delete schema.minProperties
+  return { required: !isOptional, content: onlyJson(schema, components) }
+}
+
+function completeAnswer(
+  given: Omit<Place, 'schema' | 'codes'>,
+  answer: Answer | Reference,
+  components: Components,
+): Answer | Reference {
+  if ('$ref' in answer) return answer
+  const { content, title, examples } = answer
+  const schema = {
+    ...mediaOf(content).schema,
+    ...(title !== undefined && { title }),
+    ...(examples && { examples }),
+  }
+  const codes = schema?.properties?.code?.enum ?? []
+  const completed = {
+    description: meanings[given.status] ?? codes.join(', '),
+    headers: headersOf({ ...given, schema, codes }, components),
+    ...(content &&
+      !['204', '304'].includes(given.status) && {
+        content: mediaTypes(content, schema, components, codes),
+      }),
+  }
+  return codes.length > 0
+    ? components.refer('responses', codes.map(inPascalCase).join('Or'), completed)
+    : completed
+}
+
+function inPascalCase(code: FailureCode): string {
+  return code.replaceAll(/(?:^|_)(\w)/g, (_, letter: string) => letter.toUpperCase())
+}
+
+function mediaTypes(
+  content: Record<string, Media>,
+  schema: Schema,
+  components: Components,
+  codes: FailureCode[],
+): Record<string, Media> {
+  return 'text/event-stream' in content ? content : onlyJson(schema, components, codes)
 }
 
 function onlyJson(
-  content: Record<string, Media>,
+  schema: Schema,
+  components: Components,
   codes: FailureCode[] = [],
 ): Record<string, Media> {
-  const examples = Object.fromEntries(codes.map((code) => [code, { value: exampleOf(code) }]))
-  return { 'application/json': { ...mediaOf(content), ...(codes.length > 0 && { examples }) } }
+  const examples = Object.fromEntries(
+    codes.map((code) => [code, { value: exampleOf(code, schema) }]),
+  )
+  return {
+    'application/json': {
+      schema: components.referInside(schema),
+      ...(codes.length > 0 && { examples }),
+    },
+  }
 }
 
 function mediaOf(content: Record<string, Media> = {}): Media {
@@ -141,9 +208,19 @@ const sampleErrors: Partial<Record<FailureCode, FieldError>> = {
   idempotency_key_reused: { field: 'Idempotency-Key', detail: 'was used for another request' },
 }
 
-function exampleOf(code: FailureCode) {
+/** What these failures say more, of which their schemas have an example. */
+const besides: Partial<Record<FailureCode, string>> = {
+  version_conflict: 'current',
+  bulk_refused: 'results',
+}
+
+function exampleOf(code: FailureCode, { properties = {} }: Schema) {
   const { status, detail } = failures[code]
-  if (status !== 422) return { detail, code, request_id: sampleRequestId }
-  const error = sampleErrors[code] ?? { field: 'title', detail: 'is required' }
-  return { detail: sentenceOf(error), code, request_id: sampleRequestId, errors: [error] }
+  const example = { detail, code, request_id: sampleRequestId }
+  if (status === 422) {
+    const error = sampleErrors[code] ?? { field: 'title', detail: 'is required' }
+    return { ...example, detail: sentenceOf(error), errors: [error] }
+  }
+  const name = besides[code]
+  return name === undefined ? example : { ...example, [name]: properties[name]?.examples?.[0] }
 }

@@ -1,5 +1,6 @@
 import { failures, type FailureCode } from '../http/failures.ts'
 import { securityHeaders } from '../http/security-headers.ts'
+import type { Components, Reference } from './components.ts'
 
 /** As much of an answer's schema as decides on its headers. */
 export type AnswerSchema = {
@@ -122,16 +123,26 @@ const answerHeaders: Record<string, AnswerHeader> = {
 }
 
 /** The headers of an answer, as OpenAPI describes them. */
-export function headersOf(place: Place): object {
-  const common = Object.entries(answerHeaders)
-    .map(([name, { on, ...header }]) => ({ name, header, presence: on(place) }))
-    .filter(({ presence }) => presence !== false)
-    .map(({ name, header, presence }) => [name, describe(header, presence === true)])
-  const own = Object.entries(place.headers).map(([name, header]) => [
-    name,
-    describe(header, header.required ?? true),
-  ])
-  return Object.fromEntries([...common, ...own])
+export function headersOf(place: Place, components: Components): Record<string, Reference> {
+  const common = Object.entries(answerHeaders).map(([name, { on, ...header }]) => {
+    const presence = on(place)
+    return { name, header, isThere: presence !== false, required: presence === true }
+  })
+  const own = Object.entries(place.headers).map(([name, { required = true, ...header }]) => {
+    return { name, header, isThere: true, required }
+  })
+  return Object.fromEntries(
+    [...common, ...own]
+      .filter(({ isThere }) => isThere)
+      .map(({ name, header, required }) => [
+        name,
+        components.refer(
+          'headers',
+          required ? name : `Optional-${name}`,
+          describe(header, required),
+        ),
+      ]),
+  )
 }
 
 function describe({ description, example }: Omit<RouteHeader, 'required'>, required: boolean) {

@@ -5,6 +5,7 @@ import script from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' }
 import style from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' }
 import { version } from '../../package.json'
 import { docsSecurityPolicy } from '../http/security-headers.ts'
+import ownStyle from './page.css' with { type: 'file' }
 import { complete, isDocument, type Document } from './document.ts'
 
 const introduction = `Each user's tasks, behind a Better Auth token.
@@ -42,9 +43,17 @@ export function docs() {
           exclude: [/^\/docs/, /\{user_id\}/],
           documentation: {
             openapi: '3.1.0',
-            info: { title: 'Todo API', version, description: introduction },
+            info: {
+              title: 'Todo API',
+              version,
+              description: introduction,
+              license: { name: 'MIT', identifier: 'MIT' },
+            },
+            // Wherever the document was read from.
+            servers: [{ url: '/' }],
             tags: [
-              { name: 'Tasks' },
+              { name: 'Tasks', description: 'What a user has to do' },
+              { name: 'Sync and live', description: 'What changed, for every device of a user' },
               { name: 'Health', description: 'For whoever runs the server' },
             ],
             components: {
@@ -59,6 +68,7 @@ export function docs() {
       // In place of the plugin's page, whose script comes from a CDN whatever its options say.
       .get('/docs', async () => htmlPage(), hidden)
       .get('/docs/start.js', async () => text(startScript, 'text/javascript'), hidden)
+      .get('/docs/page.css', async () => file(ownStyle, 'text/css'), hidden)
       .get('/docs/swagger-ui.css', async () => file(style, 'text/css'), hidden)
       .get('/docs/swagger-ui-bundle.js', async () => file(script, 'text/javascript'), hidden)
       .get('/docs/favicon.png', async () => file(favicon, 'image/png'), hidden)
@@ -73,6 +83,8 @@ const startScript = `window.ui = SwaggerUIBundle({
   deepLinking: true,
   displayRequestDuration: true,
   tryItOutEnabled: true,
+  persistAuthorization: true,
+  defaultModelsExpandDepth: 0,
 })
 `
 
@@ -90,6 +102,7 @@ function htmlPage(): Response {
     <title>Todo API</title>
     <link rel="icon" href="/docs/favicon.png" />
     <link rel="stylesheet" href="/docs/swagger-ui.css" />
+    <link rel="stylesheet" href="/docs/page.css" />
   </head>
   <body>
     <div id="swagger-ui"></div>

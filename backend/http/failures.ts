@@ -136,10 +136,13 @@ export class ApiError extends Error {
   }
 }
 
-export const FieldError = t.Object({
-  field: t.String({ description: 'The field, parameter or header; `body` for the whole body' }),
-  detail: t.String({ description: 'What is wrong with it, for a person' }),
-})
+export const FieldError = t.Object(
+  {
+    field: t.String({ description: 'The field, parameter or header; `body` for the whole body' }),
+    detail: t.String({ description: 'What is wrong with it, for a person' }),
+  },
+  { title: 'FieldError' },
+)
 export type FieldError = typeof FieldError.static
 
 /** Many clients show `detail` alone: for a 422 it is the first of its errors. */

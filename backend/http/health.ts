@@ -14,6 +14,7 @@ export const aliveContract = {
   },
   detail: {
     tags,
+    operationId: 'answerAlive',
     summary: 'Is the process alive?',
     description:
       'Touches nothing, the database least of all: a probe would keep a database that sleeps when idle awake.',
@@ -32,6 +33,7 @@ export const readyContract = {
   },
   detail: {
     tags,
+    operationId: 'answerReady',
     summary: 'Can the server take requests?',
     description: 'Asks the database, and whether it can be written to.',
     'x-uncounted': true,

@@ -11,6 +11,7 @@ export const listChanges = {
   response: { 200: Changes, 410: Failure('sync_token_expired'), ...anyRoute },
   detail: {
     tags,
+    operationId: 'listChanges',
     summary: 'What changed since a token',
     description:
       'In the order in which it was committed, so that nothing is ever skipped. A token is good for 30 days at least.',
@@ -23,6 +24,7 @@ export const streamEvents = {
   response: { ...anyRoute },
   detail: {
     tags,
+    operationId: 'streamEvents',
     summary: 'Follow my tasks live',
     description: `Server-Sent Events: \`task.created\`, \`task.updated\`, \`task.restored\` with the task, and
 \`task.deleted\` with \`{"id": 1}\`. An event's \`id\` is its place in the order of changes; sent back in
@@ -58,6 +60,7 @@ export const issueTicket = {
   },
   detail: {
     tags,
+    operationId: 'issueTicket',
     summary: 'Get a ticket for the stream of events',
     description: 'For browsers, whose `EventSource` cannot send a token. Good once.',
   },

@@ -14,18 +14,21 @@ export const ChangesQuery = t.Object({
   limit: t.Optional(DecimalText({ maximum: 1000, description: 'Changes on a page. Default: 500' })),
 })
 
-export const Changes = t.Object({
-  items: t.Array(Task, { description: 'Tasks that are new or have changed, as they are now' }),
-  deleted: t.Array(
-    t.Object({
-      id: Type.Integer({ examples: [1] }),
-      deleted_at: instant('When it was deleted, in UTC'),
-    }),
-    { description: 'Tasks that are no longer in the list' },
-  ),
-  sync_token: t.String({ description: 'Where the next page, or the next look, starts' }),
-  has_more: t.Boolean({ description: 'Ask again at once' }),
-})
+export const Changes = t.Object(
+  {
+    items: t.Array(Task, { description: 'Tasks that are new or have changed, as they are now' }),
+    deleted: t.Array(
+      t.Object({
+        id: Type.Integer({ examples: [1] }),
+        deleted_at: instant('When it was deleted, in UTC'),
+      }),
+      { description: 'Tasks that are no longer in the list' },
+    ),
+    sync_token: t.String({ description: 'Where the next page, or the next look, starts' }),
+    has_more: t.Boolean({ description: 'Ask again at once' }),
+  },
+  { title: 'Changes' },
+)
 export type Changes = typeof Changes.static
 
 export const EventsQuery = t.Object({
@@ -48,8 +51,11 @@ export const EventsHeaders = t.Object({
   ),
 })
 
-export const Ticket = t.Object({
-  ticket: t.String({ description: 'For ?ticket=, once' }),
-  expires_in: Type.Integer({ description: 'Seconds until it is no longer good', examples: [30] }),
-})
+export const Ticket = t.Object(
+  {
+    ticket: t.String({ description: 'For ?ticket=, once' }),
+    expires_in: Type.Integer({ description: 'Seconds until it is no longer good', examples: [30] }),
+  },
+  { title: 'Ticket' },
+)
 export type Ticket = typeof Ticket.static

@@ -1,7 +1,7 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { t } from 'elysia'
-import { ApiError, Failure, type FieldError } from '../http/failures.ts'
+import { ApiError, Failure, failures, type FieldError } from '../http/failures.ts'
 import { describeExpectation, OneOf } from '../http/values.ts'
 import { Completion, NewTask, splitDueInstant, Task, TaskChanges } from './schemas.ts'
 import type { Bulk } from './writes/bulk.ts'
@@ -12,53 +12,87 @@ export const mostBulkBytes = 512 * 1024
 
 const id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, examples: [1] })
 
-const BulkOperation = t.Object({
-  op: OneOf(['create', 'update', 'complete', 'delete', 'restore']),
-  id: t.Optional(Type.Integer({ ...id, description: 'Which task; not with `create`' })),
-  if_version: t.Optional(
-    Type.Integer({
-      minimum: 1,
-      maximum: Number.MAX_SAFE_INTEGER,
-      description: 'As `If-Match`',
-      examples: [7],
-    }),
-  ),
-  data: t.Optional(
-    Type.Unknown({
-      description:
-        'What a body of the single route has: a new task, fields to change, or `completed` (by default true)',
-      examples: [{ title: 'Buy milk' }],
-    }),
-  ),
-})
+const BulkOperation = t.Object(
+  {
+    op: OneOf(['create', 'update', 'complete', 'delete', 'restore']),
+    id: t.Optional(Type.Integer({ ...id, description: 'Which task; not with `create`' })),
+    if_version: t.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: Number.MAX_SAFE_INTEGER,
+        description: 'As `If-Match`',
+        examples: [7],
+      }),
+    ),
+    data: t.Optional(
+      Type.Unknown({
+        description:
+          'What a body of the single route has: a new task, fields to change, or `completed` (by default true)',
+        examples: [{ title: 'Buy milk' }],
+      }),
+    ),
+  },
+  { title: 'BulkOperation' },
+)
 type BulkOperation = typeof BulkOperation.static
 
-export const BulkRequest = t.Object({
-  atomic: t.Optional(
-    t.Boolean({ description: 'Whether a refusal of one is a refusal of all. Default: true' }),
-  ),
-  operations: t.Array(BulkOperation, {
-    minItems: 1,
-    maxItems: mostOperations,
-    description: 'On different tasks',
-  }),
-})
+export const BulkRequest = t.Object(
+  {
+    atomic: t.Optional(
+      t.Boolean({ description: 'Whether a refusal of one is a refusal of all. Default: true' }),
+    ),
+    operations: t.Array(BulkOperation, {
+      minItems: 1,
+      maxItems: mostOperations,
+      description: 'On different tasks',
+    }),
+  },
+  {
+    title: 'BulkRequest',
+    examples: [
+      {
+        operations: [
+          { op: 'create', data: { title: 'Buy milk' } },
+          { op: 'complete', id: 1 },
+        ],
+      },
+    ],
+  },
+)
 export type BulkRequest = typeof BulkRequest.static
 
-export const BulkResult = t.Object({
-  index: Type.Integer({ minimum: 0, description: 'Of the operation' }),
-  status: Type.Integer({ description: 'What the single route would answer', examples: [200] }),
-  task: t.Optional(Task),
-  code: t.Optional(t.String({ description: 'Why it is refused, for a program' })),
-  detail: t.Optional(t.String({ description: 'Why it is refused, for a person' })),
-  current: t.Optional(Task),
-})
-export const BulkResults = t.Object({ results: t.Array(BulkResult) })
+export const BulkResult = t.Object(
+  {
+    index: Type.Integer({ minimum: 0, description: 'Of the operation' }),
+    status: Type.Integer({ description: 'What the single route would answer', examples: [200] }),
+    task: t.Optional(Task),
+    code: t.Optional(t.String({ description: 'Why it is refused, for a program' })),
+    detail: t.Optional(t.String({ description: 'Why it is refused, for a person' })),
+    current: t.Optional(Task),
+  },
+  { title: 'BulkResult' },
+)
+export const BulkResults = t.Object({ results: t.Array(BulkResult) }, { title: 'BulkResults' })
 export type BulkResults = typeof BulkResults.static
 
 export const BulkRefused = t.Composite([
   Failure('idempotency_in_progress', 'bulk_refused'),
-  t.Object({ results: t.Optional(t.Array(BulkResult)) }),
+  t.Object({
+    results: t.Optional(
+      t.Array(BulkResult, {
+        examples: [
+          [
+            {
+              index: 1,
+              status: 404,
+              code: 'task_not_found',
+              detail: failures.task_not_found.detail,
+            },
+          ],
+        ],
+      }),
+    ),
+  }),
 ])
 
 /**

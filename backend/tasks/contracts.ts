@@ -60,6 +60,7 @@ export const listTasks = {
   response: { 200: t.Array(Task), 304: t.Void(), ...anyRoute },
   detail: {
     tags,
+    operationId: 'listTasks',
     summary: 'List my tasks, oldest first',
     'x-answers': {
       200: {
@@ -85,7 +86,7 @@ export const createTask = {
   headers: CreateHeaders,
   ...takes(NewTask),
   response: { 201: Task, ...anyRoute, ...withBody, ...growing },
-  detail: { tags, summary: 'Create a task' },
+  detail: { tags, operationId: 'createTask', summary: 'Create a task' },
 }
 
 export const bulkTasks = {
@@ -94,6 +95,7 @@ export const bulkTasks = {
   response: { 200: BulkResults, ...anyRoute, ...withBody, 409: BulkRefused },
   detail: {
     tags,
+    operationId: 'bulkTasks',
     summary: 'Do many things at once',
     description: `Up to 100 operations on different tasks, as one change: if one is refused, nothing is done (409
 \`bulk_refused\`) and \`results\` says why. With \`"atomic": false\` the others are done. The body has 512 KiB
@@ -105,6 +107,7 @@ export const listTrash = {
   response: { 200: t.Array(TrashedTask), ...anyRoute },
   detail: {
     tags,
+    operationId: 'listTrash',
     summary: 'List my trash, the last deleted first',
     description: 'What is in the trash is deleted for good after 30 days.',
   },
@@ -114,7 +117,7 @@ export const findTask = {
   headers: ReadHeaders,
   params: TaskParams,
   response: { 200: Task, 304: t.Void(), ...anyRoute, ...oneTask },
-  detail: { tags, summary: 'Read a task' },
+  detail: { tags, operationId: 'findTask', summary: 'Read a task' },
 }
 
 export const updateTask = {
@@ -122,12 +125,16 @@ export const updateTask = {
   params: TaskParams,
   ...takes(TaskChanges),
   response: { 200: Task, ...changing, ...withBody },
-  detail: { tags, summary: 'Change fields of a task' },
+  detail: { tags, operationId: 'updateTask', summary: 'Change fields of a task' },
 }
 
 export const patchTask = {
   ...updateTask,
-  detail: { tags, summary: 'Change fields of a task, as a JSON Merge Patch (RFC 7396)' },
+  detail: {
+    tags,
+    operationId: 'patchTask',
+    summary: 'Change fields of a task, as a JSON Merge Patch (RFC 7396)',
+  },
 }
 
 export const completeTask = {
@@ -135,7 +142,12 @@ export const completeTask = {
   params: TaskParams,
   ...takes(t.Optional(Completion)),
   response: { 200: Task, ...changing, ...withBody },
-  detail: { tags, summary: 'Complete a task, or take that back', 'x-optional-body': true },
+  detail: {
+    tags,
+    operationId: 'completeTask',
+    summary: 'Complete a task, or take that back',
+    'x-optional-body': true,
+  },
 }
 
 export const removeTask = {
@@ -145,6 +157,7 @@ export const removeTask = {
   response: { 204: t.Void(), ...changing },
   detail: {
     tags,
+    operationId: 'removeTask',
     summary: 'Delete a task',
     description: 'It is in the trash for 30 days, unless `permanent` is `true`.',
   },
@@ -154,5 +167,5 @@ export const restoreTask = {
   headers: ChangeHeaders,
   params: TaskParams,
   response: { 200: Task, ...changing, ...withBody, ...growing },
-  detail: { tags, summary: 'Take a task out of the trash' },
+  detail: { tags, operationId: 'restoreTask', summary: 'Take a task out of the trash' },
 }

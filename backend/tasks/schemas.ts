@@ -47,7 +47,7 @@ export const instant = (what: string) =>
 const nullable = <Schema extends ReturnType<typeof t.String>>(schema: Schema, what: string) =>
   t.Union([schema, t.Null()], { description: what })
 
-export const Task = t.Object({
+const taskFields = {
   // TypeBox's own: Elysia's also takes text, and the documentation would say so.
   id: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, examples: [1] }),
   title: t.String({ examples: ['Buy milk'] }),
@@ -73,6 +73,28 @@ export const Task = t.Object({
     description: 'Counts up with every change. Its ETag',
     examples: [1],
   }),
+}
+
+export const Task = t.Object(taskFields, {
+  title: 'Task',
+  examples: [
+    {
+      id: 1,
+      title: 'Buy milk',
+      description: '2 litres, oat',
+      completed: false,
+      priority: 'none',
+      tags: ['home'],
+      due_date: '2026-03-01',
+      due_time: '09:30',
+      due_timezone: 'Europe/Paris',
+      due_at: '2026-03-01T08:30:00.000Z',
+      completed_at: null,
+      created_at: '2026-02-27T18:05:00.123Z',
+      updated_at: '2026-02-27T18:05:00.123Z',
+      version: 1,
+    },
+  ],
 })
 export type Task = typeof Task.static
 
@@ -115,19 +137,32 @@ export function splitDueInstant<Fields extends { due_date?: string | null }>(
   }
 }
 
-export const NewTask = t.Object({ title, ...fields })
+export const NewTask = t.Object(
+  { title, ...fields },
+  { title: 'NewTask', examples: [{ title: 'Buy milk' }] },
+)
 export type NewTask = typeof NewTask.static
 
 export const TaskChanges = t.Object(
   { title: t.Optional(title), ...fields },
-  { minProperties: 1, description: 'A field that is left out keeps its value' },
+  {
+    title: 'TaskChanges',
+    minProperties: 1,
+    description: 'A field that is left out keeps its value',
+    examples: [{ description: '2 litres, oat' }],
+  },
 )
 export type TaskChanges = typeof TaskChanges.static
 
 export const Completion = t.Object(
   { completed: t.Optional(completed) },
   // An empty object never gets here: Elysia takes it for an optional body that is not there.
-  { minProperties: 1, description: 'With `{}`, or no body at all, the task is toggled' },
+  {
+    title: 'Completion',
+    minProperties: 1,
+    description: 'With `{}`, or no body at all, the task is toggled',
+    examples: [{ completed: true }],
+  },
 )
 
 export const TaskParams = t.Object(
@@ -210,10 +245,10 @@ export const ChangeHeaders = t.Object({
 })
 
 /** A task in the trash. */
-export const TrashedTask = t.Object({
-  ...Task.properties,
-  deleted_at: instant('When it was moved into the trash, in UTC'),
-})
+export const TrashedTask = t.Object(
+  { ...Task.properties, deleted_at: instant('When it was moved into the trash, in UTC') },
+  { title: 'TrashedTask' },
+)
 export type TrashedTask = typeof TrashedTask.static
 
 export const RemoveQuery = t.Object({

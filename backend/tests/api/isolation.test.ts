@@ -52,6 +52,7 @@ const openRoutes = [
   'GET /',
   'GET /docs',
   'GET /docs/json',
+  'GET /docs/page.css',
   'GET /docs/start.js',
   'GET /docs/swagger-ui.css',
   'GET /docs/swagger-ui-bundle.js',

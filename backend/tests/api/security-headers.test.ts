@@ -148,6 +148,7 @@ describe('the documentation', () => {
     ['/docs', 'no-cache', docsPolicy],
     ['/docs/', 'no-cache', docsPolicy],
     ['/docs/start.js', 'no-cache', policy],
+    ['/docs/page.css', 'public, max-age=3600', policy],
     ['/docs/swagger-ui.css', 'public, max-age=3600', policy],
     ['/docs/swagger-ui-bundle.js', 'public, max-age=3600', policy],
     ['/docs/favicon.png', 'public, max-age=3600', policy],

@@ -6,7 +6,8 @@ export type WireAnswer = { status: number; headers: Headers; text: string }
 
 export type OpenApiDocument = {
   paths: Record<string, Record<string, Operation>>
-  components: { responses: Record<string, Declared> }
+  /** The answers that belong to no operation, by their statuses. */
+  'x-unrouted-answers': Record<string, Declared>
 }
 type Operation = {
   parameters?: { name: string; in: string }[]
@@ -27,15 +28,40 @@ const userPrefix = /^\/api\/[^/]+(?=\/tasks(?:\/|$))/
 
 export type Conformance = ReturnType<typeof createConformance>
 
+/**
+ * The document with what its references name in their places; the same thing for the same name.
+ *
+ * @throws Error if a reference names nothing
+ */
+export function withoutReferences<Document extends object>(document: Document): Document {
+  const named = new Map<string, unknown>()
+  function resolve(value: unknown): unknown {
+    if (typeof value !== 'object' || value === null) return value
+    if (Array.isArray(value)) return value.map(resolve)
+    if ('$ref' in value) return resolveName(String(value.$ref))
+    return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, resolve(each)]))
+  }
+  function resolveName(name: string): unknown {
+    if (!named.has(name)) {
+      const [root, ...keys] = name.split('/')
+      const component = keys.reduce<unknown>((within, key) => Object(within)[key], document)
+      if (root !== '#' || component === undefined) throw new Error(`${name} names nothing`)
+      named.set(name, resolve(component))
+    }
+    return named.get(name)
+  }
+  return resolve(document) as Document
+}
+
 /** Holds answers to what the server's own OpenAPI document says of them. */
-export function createConformance(document: OpenApiDocument) {
+export function createConformance(printed: OpenApiDocument) {
+  const document = withoutReferences(printed)
+  const unrouted = document['x-unrouted-answers']
   const ajv = addFormats(new Ajv({ strict: false }))
   const compiled = remember((schema: object) => ajv.compile(schema))
   /** Takes no property that the schema does not name. */
   const compiledClosed = remember((schema: object) => ajv.compile(closed(schema)))
-  const eitherOf = remember((declared: Declared) =>
-    either(declared, document.components.responses['403']!),
-  )
+  const eitherOf = remember((declared: Declared) => either(declared, unrouted['403']!))
   const patterns = Object.keys(document.paths)
     // `/api/tasks/trash` before `/api/tasks/{id}`.
     .toSorted((one, other) => one.split('{').length - other.split('{').length)
@@ -89,12 +115,12 @@ export function createConformance(document: OpenApiDocument) {
   /** What an answer may be by the document: as its route says, or as is said of all of them. */
   function declarationOf(method: string, path: string, status: number): Declared | undefined {
     const operation = operationOf(method, path)
-    if (operation === undefined) return document.components.responses[status]
+    if (operation === undefined) return unrouted[status]
     // A request with a wrong Host is refused before its path is looked at.
-    if (status === 400) return document.components.responses[status]
+    if (status === 400) return unrouted[status]
     const declared = operation.responses[status]
     if (status !== 403 || !userPrefix.test(path)) return declared
-    return declared ? eitherOf(declared) : document.components.responses[status]
+    return declared ? eitherOf(declared) : unrouted[status]
   }
 
   return {
@@ -140,14 +166,35 @@ function either(one: Declared, other: Declared): Declared {
   return { ...one, content: { 'application/json': { schema: { anyOf: schemas } } } }
 }
 
-/** The same schema, taking no property that it does not name. */
-function closed<Schema>(schema: Schema): Schema {
-  if (typeof schema !== 'object' || schema === null) return schema
-  if (Array.isArray(schema)) return schema.map(closed) as Schema
-  const within = Object.fromEntries(
-    Object.entries(schema).map(([name, value]) => [name, closed<unknown>(value)]),
+/** The same schema, taking no property that it does not name: neither it nor what it is made of. */
+function closed(schema: object): object {
+  const within = closedInside(schema)
+  const isObject = 'properties' in within || 'allOf' in within
+  return isObject ? { unevaluatedProperties: false, ...within } : within
+}
+
+function closedInside(schema: object): object {
+  return Object.fromEntries(
+    Object.entries(schema).map(([keyword, value]: [string, unknown]) => {
+      switch (keyword) {
+        case 'properties':
+          return [
+            keyword,
+            Object.fromEntries(
+              Object.entries(value as object).map(([name, each]) => [name, closed(each)]),
+            ),
+          ]
+        case 'items':
+          return [keyword, closed(value as object)]
+        case 'anyOf':
+          return [keyword, (value as object[]).map(closed)]
+        case 'allOf': // they are closed together
+          return [keyword, (value as object[]).map(closedInside)]
+        default:
+          return [keyword, value]
+      }
+    }),
   )
-  return ('properties' in within ? { additionalProperties: false, ...within } : within) as Schema
 }
 
 /** Makes a thing once for each key. */

@@ -21,8 +21,11 @@ test('the docs work from our own origin alone: authorize, create a task, see it 
     if (['error', 'warning'].includes(message.type())) problems.push(message.text())
   })
 
+  const blockOf = (method: string, path: string) =>
+    page.locator(`.opblock-${method}:has([data-path="${path}"])`)
+
   async function execute(method: 'get' | 'post', path: string, body?: object) {
-    const block = page.locator(`.opblock-${method}:has([data-path="${path}"])`)
+    const block = blockOf(method, path)
     await block.locator('.opblock-summary').click()
     if (body) await block.locator('textarea.body-param__text').fill(JSON.stringify(body))
     await block.getByRole('button', { name: 'Execute' }).click()
@@ -44,6 +47,10 @@ test('the docs work from our own origin alone: authorize, create a task, see it 
   await dialog.getByRole('button', { name: 'Apply credentials' }).click()
   await dialog.getByRole('button', { name: 'Close' }).first().click()
 
+  // It is there after a reload, too.
+  await page.reload()
+  await page.locator('.opblock').first().waitFor()
+
   const title = `Try it out ${crypto.randomUUID()}`
   const created = await execute('post', '/api/tasks', { title })
   expect(created.status).toStartWith('201')
@@ -51,6 +58,20 @@ test('the docs work from our own origin alone: authorize, create a task, see it 
   const listed = await execute('get', '/api/tasks')
   expect(listed.status).toStartWith('200')
   expect(listed.body).toContain(title)
+
+  const update = blockOf('put', '/api/tasks/{id}')
+  await update.locator('.opblock-summary').click()
+  await update.locator('.responses-table .response').last().waitFor()
+  expect((await update.boundingBox())!.height).toBeLessThan(6000)
+  expect(await update.innerText()).not.toContain('Examples: 0')
+  // Nothing is sent along that nobody typed, such as an If-Match.
+  for (const input of await update.locator('.parameters input').all())
+    expect(await input.inputValue()).toBe('')
+
+  const create = blockOf('post', '/api/tasks')
+  expect(await create.locator('.parameters input').inputValue()).toBe('')
+  await create.getByRole('button', { name: 'Reset' }).click()
+  expect(JSON.parse(await create.locator('textarea').inputValue())).toEqual({ title: 'Buy milk' })
 
   expect([...origins]).toEqual([api.origin])
   expect(problems).toEqual([])
