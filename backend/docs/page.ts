@@ -33,7 +33,9 @@ export function docs() {
       .onAfterHandle(async function completeDocument({ response, set }) {
         if (!isDocument(response)) return undefined
         set.headers['cache-control'] = unkept['cache-control']
-        return (completed ??= complete(response))
+        // A copy: the plugin adds to its own each time it is asked.
+        completed ??= JSON.parse(JSON.stringify(complete(response))) as Document
+        return completed
       })
       .use(
         swagger({

@@ -5,6 +5,7 @@ import { createTokenVerifier } from '../auth/tokens.ts'
 import { readConfig } from '../config.ts'
 import { parseDatabaseUrl } from '../db/address.ts'
 import { connect } from '../db/pool.ts'
+import { noMetrics } from '../http/metrics.ts'
 import { createProxies } from '../http/proxies.ts'
 import { createRateLimits } from '../http/rate-limit.ts'
 
@@ -14,6 +15,7 @@ const database = connect(parseDatabaseUrl('postgresql://nobody@localhost/nothing
 
 const app = createApp({
   ...config,
+  metrics: noMetrics,
   database,
   verifyToken: createTokenVerifier(config),
   proxies: createProxies(config.trustedProxies),
