@@ -34,8 +34,9 @@ export function docs() {
         if (!isDocument(response)) return undefined
         set.headers['cache-control'] = unkept['cache-control']
         // A copy: the plugin adds to its own each time it is asked.
-        completed ??= JSON.parse(JSON.stringify(complete(response))) as Document
-        return completed
+        const copy: Document = completed ?? JSON.parse(JSON.stringify(complete(response)))
+        completed = copy
+        return copy
       })
       .use(
         swagger({
