@@ -98,10 +98,12 @@ describe.each(servers)('$name', ({ request, database, identifies }) => {
   }
 
   async function rowsOf(user: string) {
-    return databases[database].query<Record<string, unknown>>`
+    const { query, fragment } = databases[database]
+    const tasks = database === 'ours' ? fragment`todo_api.tasks` : fragment`tasks`
+    return query<Record<string, unknown>>`
       select title, description, completed, priority::text, array_to_string(tags, ',') as tags, due_date::text,
         completed_at is not null as has_completed_at, version::int
-      from todo_api.tasks where user_id = ${user} order by id`
+      from ${tasks} where user_id = ${user} order by id`
   }
 
   const milk = {

@@ -275,7 +275,7 @@ describe.each([
       expect((error as Error).message).toContain('0002_bad')
       expect((error as Error).message).toContain('division by zero')
       const [{ half, kept } = {}] = await database.query<{ half: boolean; kept: boolean }>`
-        select to_regclass('half') is not null as half, to_regclass('good') is not null as kept`
+        select to_regclass('todo_api.half') is not null as half, to_regclass('todo_api.good') is not null as kept`
       expect({ half, kept }).toEqual({ half: false, kept: true })
       expect(await recorded(url)).toEqual(['0001_good'])
       expect(await migrate(database, [good, mended])).toEqual(['0002_bad'])
