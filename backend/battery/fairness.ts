@@ -22,7 +22,10 @@ const mostMemory = 1_000 // MB
 export async function fairness({ postgres, pgbouncer, report, short }: Battery): Promise<void> {
   const database = await postgres.createDatabase()
   const through = `sslmode=verify-full&sslrootcert=${postgres.certificates.authority}&prepare=false`
-  const server = await startServer(databaseUrl({ port: pgbouncer.port, database }, through))
+  const server = await startServer(databaseUrl({ port: pgbouncer.port, database }, through), {
+    // More than a flood of writes can create.
+    MAX_TASKS_PER_USER: '1000000',
+  })
   const admin = postgres.connectAsSuperuser(database)
   const client = createClient(report, server.whyFailed)
   const greedy = await newUser()

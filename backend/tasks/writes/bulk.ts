@@ -121,10 +121,21 @@ function resultsOf({ outcome, results, request }: BulkOutcome, { idempotency }: 
  * says why one is refused, too, since the whole answer is recorded under the key.
  */
 function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
-  const { input, prior, turn, isAmong, hasItsDate, growth, list, created, changed, jsonOf } =
-    createWriteParts({
-      fragment,
-    })
+  const {
+    input,
+    prior,
+    turn,
+    isAmong,
+    hasItsDate,
+    growth,
+    numbering,
+    list,
+    created,
+    changed,
+    jsonOf,
+  } = createWriteParts({
+    fragment,
+  })
 
   return function bulkStatement(
     { owner, operations, atomic, idempotency }: Bulk,
@@ -170,7 +181,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         from judged, room
         where obstacle is not null or growth > 0 and not is_enough
       ), allowed as (
-        select judged.* from judged, room
+        select judged.*, ${numbering} from judged, room
         where place not in (select place from refused)
           and not (${atomic}::boolean and exists (select from refused))
       ), ${list(maxTasksPerUser)}, ${created}, ${changed},

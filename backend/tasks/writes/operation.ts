@@ -29,26 +29,19 @@ export type Outcome = {
   request: string | null
 }
 
-/** The writes as rows of the statement's input. A user's are numbered in the order of the set. */
+/** The writes as rows of the statement's input. */
 export function rowsOf(writes: readonly Write[]): object[] {
-  const numbers = new Map<string, number>()
-  const rows = writes.map(({ owner, operation, precondition, idempotency }, place) => {
-    const number = (numbers.get(owner) ?? 0) + 1
-    numbers.set(owner, number)
-    return {
-      place,
-      user_id: owner,
-      number,
-      kind: kindOf(operation),
-      aims_at: 'id' in operation ? 'task' : 'list',
-      op: operation.op,
-      ...('id' in operation && { id: operation.id }),
-      ...(Array.isArray(precondition) && { versions: precondition }),
-      ...idempotency,
-      ...('fields' in operation && fieldsOf(operation)),
-    }
-  })
-  return rows.map((row) => ({ ...row, numbers: numbers.get(row.user_id) }))
+  return writes.map(({ owner, operation, precondition, idempotency }, place) => ({
+    place,
+    user_id: owner,
+    kind: kindOf(operation),
+    aims_at: 'id' in operation ? 'task' : 'list',
+    op: operation.op,
+    ...('id' in operation && { id: operation.id }),
+    ...(Array.isArray(precondition) && { versions: precondition }),
+    ...idempotency,
+    ...('fields' in operation && fieldsOf(operation)),
+  }))
 }
 
 function fieldsOf(operation: Extract<Operation, { fields: object }>): object {

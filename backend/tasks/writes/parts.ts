@@ -24,7 +24,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         from
           (select set_config('lock_timeout', ${patience}, true)) as limited,
           json_to_recordset(${rows}::text::json) as input (
-          place int, user_id text, number int, numbers int, kind text, aims_at text, op text, id bigint,
+          place int, user_id text, kind text, aims_at text, op text, id bigint,
           versions bigint[], key text, request text,
           title text, description text, completed boolean, priority text, tags text[],
           due_date date, due_time time, due_timezone text,
@@ -63,6 +63,11 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         or case when sets_due_time then input.due_time else tasks.due_time end is null
         and case when sets_due_timezone then input.due_timezone else tasks.due_timezone end is null
       )`,
+
+    /** The place of a write among those of its user that may happen, and how many those are. */
+    numbering: fragment`
+      row_number() over (partition by user_id order by place) as number,
+      count(*) over (partition by user_id) as numbers`,
 
     /** By how much the list is longer afterwards. */
     growth: fragment`

@@ -35,8 +35,7 @@ type Shape = { kinds: ReadonlySet<Kind>; keyed: boolean; waits: boolean }
  * a set has no use for are left out, or a lone write would pay for them.
  *
  * Locks are taken in one order by every statement, tasks before lists and each by user and id, so that
- * no two can wait for each other. Each write gets a number of its own from its list's counter; the
- * numbers of writes that are refused stay unused.
+ * no two can wait for each other. Each write that happens gets a number of its own from its list's counter.
  */
 export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
   const {
@@ -46,6 +45,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     isAmong,
     hasItsDate,
     growth,
+    numbering,
     list,
     created,
     changed,
@@ -73,7 +73,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
 
   const allowed = (keyed: boolean) => fragment`
     allowed as (
-      select input.*, target.deleted_at, ${growth} as growth
+      select input.*, target.deleted_at, ${growth} as growth, ${numbering}
       from input left join target using (place)
       where target.place is not null or kind = 'create' ${keyed ? fragment`and ${isFirst}` : fragment``}
     )`
