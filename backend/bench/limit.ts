@@ -59,19 +59,19 @@ function literal(value: unknown): string {
   if (typeof value !== 'string') return JSON.stringify(value)
   const text = value
     .replaceAll("'", "''")
+    // To pgbench :0 and :true are variables, in a text, too.
+    .replaceAll(':', "' || chr(58) || '")
     .replaceAll(user, "user-' || :who || '")
     .replaceAll(writer, "writer-' || :who || '")
     .replaceAll(String(id), "' || :id || '")
-    // To pgbench :0 and :true are variables, in a text, too.
-    .replaceAll(':', "' || chr(58) || '")
-    .replace(/chr\(58\) \|\| '(who|id)/g, "chr(58) || '$1")
   return `('${text}')`
 }
 
 /** As pgbench takes it: for a user and a task of theirs that are drawn each time. */
 function scriptOf({ texts, values }: Fragment): string {
   const sql = texts
-    // To pgbench :MI is a variable, in a text, too.
+    // It becomes one line, which a comment would end; and to pgbench :MI is a variable, in a text, too.
+    .map((text) => text.replace(/--.*$/gm, ''))
     .map((text) => text.replace(/(?<=[A-Z0-9]):(?=[A-Z])/g, "' || chr(58) || '"))
     .reduce((all, text, index) => all + literal(values[index - 1]) + text)
     .replace(/\s+/g, ' ')
