@@ -16,19 +16,6 @@ export type Write = {
   idempotency?: Idempotency | undefined
 }
 
-/** What became of a write: a row of the statement. A write without one has changed nothing. */
-export type Outcome = {
-  /** Of the write in its set. */
-  place: number
-  outcome: 'done' | 'repeated' | 'running'
-  id: number
-  version: number
-  /** The task; null where the answer has no body. */
-  json: string | null
-  /** What the key stands for, if the outcome is `repeated`. */
-  request: string | null
-}
-
 /** The writes as rows of the statement's input. */
 export function rowsOf(writes: readonly Write[]): object[] {
   return writes.map(({ owner, operation, precondition, idempotency }, place) => ({

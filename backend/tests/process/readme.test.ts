@@ -16,6 +16,7 @@ async function tourOf(origin: string): Promise<string> {
   return lines.replace('http://localhost:8000', origin)
 }
 
+// The tests must pass with only Node and npm installed, and the tour is for those who have curl.
 test.skipIf(Bun.which('curl') === null)(
   'every line of the README’s tour does what it says, twice',
   async () => {
