@@ -12,6 +12,7 @@ import {
   TimeZone,
   TrimmedText,
 } from '../http/values.ts'
+import { GivenReminders, ReminderAt, Reminders } from './reminders.ts'
 
 const title = TrimmedText({
   minLength: 1,
@@ -65,6 +66,7 @@ const taskFields = {
     instant('Computed'),
     'The instant, where date, time and zone are known. A local time that a clock change skips moves forward; of one that occurs twice it is the first',
   ),
+  reminders: Reminders,
   completed_at: nullable(instant('Computed'), 'When it was completed'),
   created_at: instant('When it was created, in UTC'),
   updated_at: instant('When it was last changed, in UTC'),
@@ -89,6 +91,7 @@ export const Task = t.Object(taskFields, {
       due_time: '09:30',
       due_timezone: 'Europe/Paris',
       due_at: '2026-03-01T08:30:00.000Z',
+      reminders: [{ minutes_before: 30 }],
       completed_at: null,
       created_at: '2026-02-27T18:05:00.123Z',
       updated_at: '2026-02-27T18:05:00.123Z',
@@ -121,6 +124,8 @@ const fields = {
       examples: ['Europe/Paris'],
     }),
   ),
+  reminders: t.Optional(GivenReminders),
+  reminder_at: t.Optional(ReminderAt),
 }
 
 /** An instant as the due date, which some front ends send, is a date, a time and a zone. */

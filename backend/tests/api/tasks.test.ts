@@ -30,6 +30,7 @@ describe('creating', () => {
       due_time: null,
       due_timezone: null,
       due_at: null,
+      reminders: [],
       completed_at: null,
       created_at: instant,
       updated_at: instant,
