@@ -394,7 +394,7 @@ test('rows of reminders go a day after they were due or told of, and numbers of 
     update todo_api.reminders set
       fires_at = now() - interval '25 hours', fired_at = now() - interval '23 hours'
     where user_id = ${user.id} and change is not null`
-  await letBeDue(user, 90_000)
+  await letBeDue(user, 90_100)
   await purge(database)
   expect(await rows()).toEqual([{ change: 2 }])
   await database.query`
