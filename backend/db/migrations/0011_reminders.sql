@@ -59,44 +59,40 @@ for each row when (
 create trigger forget_reminders after delete on tasks
 for each row when (old.reminders <> '[]') execute function schedule_reminders();
 
--- Tells of what these users' reminders are due: each gets a number of its list's counter. Says how many it
--- were. A minute after its time a reminder is late: of several late ones of a task only the last is told of,
--- and none that is late by more than a day.
+-- Tells of those reminders of these users that are due: each gets a number of its list's counter. Gives the
+-- users who have any, and how many. A minute after its time a reminder is late: of several late ones of a task
+-- only the last is told of, and none that is late by more than a day.
 --
--- It locks as every write does, tasks before lists, each by user and id, and looks only then: a statement in
--- it sees what was committed while the ones before it waited, so that nothing is told twice, and nothing of
--- a task that has just been completed or moved.
+-- Lists are locked first, in their order, and what is due is looked for only then: a statement in here sees
+-- what was committed while the one before it waited. Whoever writes a task, and so its reminders, holds its
+-- list. So nothing is told twice, and nothing of a task that has just been moved or completed.
 create function fire_reminders(owners text[], tasks_at_once int) returns table (owner text, fired bigint)
 language plpgsql
 as $$
 declare
-  ids bigint[];
-  lists text[];
+  locked text[];
   present timestamptz;
 begin
   -- For whom somebody else's lock stands in the way, everybody would have to wait.
   perform set_config('lock_timeout', '100ms', true);
-  select array_agg(id), array_agg(distinct user_id) into ids, lists
+  select array_agg(user_id) into locked
   from (
-    select tasks.id, tasks.user_id
-    from (
-      select distinct user_id, task_id
-      from (
-        select user_id, task_id from todo_api.reminders
-        where user_id = any (owners) and change is null and fires_at <= clock_timestamp()
-        order by fires_at limit tasks_at_once
-      ) as earliest
-    ) as due
-    join todo_api.tasks on tasks.user_id = due.user_id and tasks.id = due.task_id
-    order by tasks.user_id, tasks.id
-    for update of tasks
-  ) as locked;
-  if ids is null then return; end if;
-  perform from todo_api.task_lists where user_id = any (lists) order by user_id for update;
-
+    select user_id from todo_api.task_lists
+    where user_id = any (owners) and exists (
+      select from todo_api.reminders
+      where reminders.user_id = task_lists.user_id and change is null and fires_at <= clock_timestamp()
+    )
+    order by user_id
+    for update
+  ) as lists;
   present := clock_timestamp();
+
   return query
-  with due as (
+  with earliest as (
+    select user_id, task_id from todo_api.reminders
+    where user_id = any (locked) and change is null and fires_at <= present
+    order by fires_at limit tasks_at_once
+  ), due as (
     select
       user_id, task_id, fires_at,
       fires_at >= present - interval '1 minute'
@@ -104,7 +100,7 @@ begin
         and fires_at = max(fires_at) filter (where fires_at < present - interval '1 minute')
           over (partition by user_id, task_id) as is_told
     from todo_api.reminders
-    where user_id = any (lists) and task_id = any (ids) and change is null and fires_at <= present
+    where (user_id, task_id) in (select user_id, task_id from earliest) and change is null and fires_at <= present
   ), numbered as (
     select
       user_id, task_id, fires_at,
