@@ -1,6 +1,7 @@
 /**
  * What reminders cost: `bun run bench:reminders`. What a task without any pays, what streams that are
- * open pay, and how late events are when ten thousand reminders are due at one instant.
+ * open pay, and how late events are when ten thousand reminders are due at one instant. It needs more
+ * requests at once than the runtime allows by itself (BUN_CONFIG_MAX_HTTP_REQUESTS).
  */
 import { newUser } from '../tests/support/api.ts'
 import { openEvents } from '../tests/support/events.ts'
