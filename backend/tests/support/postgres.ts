@@ -100,6 +100,8 @@ export async function startPostgres(
     get pid() {
       return server.pid
     },
+    /** Its processes, those that sign somebody in among them. */
+    children: async () => childrenOf(server.pid),
     port,
     certificates,
     directory,
