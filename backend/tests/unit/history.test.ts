@@ -186,6 +186,16 @@ describe('a violation is', () => {
   })
 })
 
+test.each([
+  ['writes lost', { last: { version: 1, state: created } }],
+  ['writes lost', {}],
+  ['duplicates', { last: { version: 3, state: renamed('A') } }],
+  ['wrong answers', { last: { version: 2, state: renamed('B') } }],
+])('a violation counts among the %s', (figure, rest) => {
+  const writes = [done(rename('A'), [3, 4], 2, renamed('A'))]
+  expect(judge(after({ writes, ...rest }))).toMatchObject({ figure })
+})
+
 test('no write is refused and has an effect', () => {
   const places = ['list', 'trash', 'nowhere'] as const
   const writes: Write[] = [
