@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
 import { createLine, type LineOptions } from '../../db/line.ts'
 import { DatabaseUnavailable } from '../../db/pool.ts'
-import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/turns.ts'
+import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/waiting.ts'
 
 /** A line whose statements end when the test says so. */
 function startLine(options: Partial<LineOptions<string, string>> = {}) {

@@ -1,14 +1,10 @@
 import { describe, expect, test } from 'bun:test'
-import {
-  createTurns,
-  QueueFull,
-  WaitedForOneself,
-  WaitedTooLong,
-  type TurnsOptions,
-} from '../../db/turns.ts'
+import type { QueueOptions } from '../../db/queue.ts'
+import { createTurns } from '../../db/turns.ts'
+import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/waiting.ts'
 
 /** Work that goes on until it is told to end, and says when it begins. */
-function createWork(options: Partial<TurnsOptions> = {}) {
+function createWork(options: Partial<QueueOptions> = {}) {
   const turns = createTurns({
     places: 2,
     perUser: 1,
