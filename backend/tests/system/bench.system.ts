@@ -144,7 +144,7 @@ describe.each(servers)('$name', ({ request, database, identifies }) => {
     ])
   })
 
-  test('completes a task, and takes it back', async () => {
+  test('completes a task and reopens it', async () => {
     const { id, send } = await newClient()
     const created = (await send('POST', '/api/tasks', { title: 'Toggled' })).body
     const path = `/api/tasks/${created.id}/complete`

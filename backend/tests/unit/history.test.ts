@@ -111,7 +111,7 @@ describe('a violation is', () => {
     expect(problemOf(history)).toBe('two writes made version 2')
   })
 
-  test('a lost update: a confirmed write of which the database has nothing', () => {
+  test('a lost update: a confirmed write that left nothing in the database', () => {
     const confirmed = done(rename('A'), [3, 4], 2, renamed('A'))
     const last = { version: 1, state: created }
     expect(problemOf(after({ writes: [confirmed], last }))).toContain('the database has version 1')
