@@ -1,7 +1,8 @@
 import type { Server } from 'bun'
 import type { Context } from 'elysia'
 import { LRUCache } from 'lru-cache'
-import { createTurns, WaitedTooLong } from '../db/turns.ts'
+import { createTurns } from '../db/turns.ts'
+import { WaitedTooLong } from '../db/waiting.ts'
 import { NeedsRoom, type Written } from '../db/written.ts'
 import { jsonResponse } from './responses.ts'
 

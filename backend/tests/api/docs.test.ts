@@ -69,7 +69,7 @@ describe('the OpenAPI document', () => {
     expect(text).not.toMatch(/https?:\/\//)
   })
 
-  test('says of an id and of bodies what is checked', () => {
+  test('says what is checked in ids and bodies', () => {
     const put = paths['/api/tasks/{id}']!['put']!
     expect(put.security).toEqual([{ bearer: [] }])
     expect(put.parameters!.map(({ name }) => name)).toEqual(['idempotency-key', 'if-match', 'id'])
@@ -122,7 +122,7 @@ describe('the OpenAPI document', () => {
     ])
   })
 
-  test('declares the headers of an answer, and which of them it always has', () => {
+  test('declares the headers of an answer, and which are always there', () => {
     const headersOf = (path: string, method: string, status: string) =>
       Object.entries(paths[path]![method]!.responses[status]!.headers).map(
         ([name, { required }]) => (required ? name : `${name}?`),
@@ -301,7 +301,7 @@ describe('the page', () => {
   })
 })
 
-test('DOCS=off serves neither the page nor the document, and all else', async () => {
+test('DOCS=off serves everything but the page and the document', async () => {
   const silent = startApi({ settings: { DOCS: 'off' } })
   for (const path of ['/docs', '/docs/json', '/docs/start.js'])
     expect((await silent.request('GET', path)).body).toMatchObject({ code: 'route_not_found' })

@@ -226,7 +226,7 @@ test('what was given to one user is worth nothing to another', async () => {
   }
 })
 
-test('a stream tells of its own user’s changes, and of nobody else’s', async () => {
+test('a stream reports its own user’s changes and nobody else’s', async () => {
   const [alice, bob] = [await newPerson(), await newPerson()]
   const stream = await openEvents(`${api.origin}/api/tasks/events`, bearer(bob))
   for (const person of [alice, bob, alice, bob]) await settle(person)

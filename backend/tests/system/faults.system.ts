@@ -128,7 +128,7 @@ describe.each([
     }
   })
 
-  test('has not made the changes that it answered with 503, and never makes them', async () => {
+  test('has not made the changes it answered with 503, and never makes them', async () => {
     const { id: user, token } = await newUser()
     const kept = await server.request<TaskBody>('POST', '/api/tasks', {
       token,

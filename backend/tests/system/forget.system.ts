@@ -63,7 +63,7 @@ async function somebody() {
   return { ...user, kept, list, stream }
 }
 
-test('all that is kept of a user is removed, and nobody else notices', async () => {
+test('everything kept about a user is removed, and nobody else notices', async () => {
   const [leaving, staying] = await Promise.all([somebody(), somebody()])
   const before = await rowsByTable(leaving.id)
   expect(Object.keys(before).length).toBeGreaterThanOrEqual(5)
@@ -107,7 +107,7 @@ test('all that is kept of a user is removed, and nobody else notices', async () 
   staying.stream.close()
 })
 
-test('somebody with many rows who writes on meanwhile leaves nothing either', async () => {
+test('a user with many rows who goes on writing meanwhile leaves nothing either', async () => {
   const { id, token } = await newUser()
   await server.request('POST', '/api/tasks', { token, json: { title: 'First' } })
   await sql`
@@ -132,7 +132,7 @@ test('somebody with many rows who writes on meanwhile leaves nothing either', as
   for (const rows of Object.values(await rowsByTable(id))) expect(rows).toEqual([])
 })
 
-test('of tables that are split by user nobody else’s rows go along', async () => {
+test('takes nobody else’s rows along from tables that are split by user', async () => {
   await partition(sql, owner.name)
   const users = await Promise.all(Array.from({ length: 12 }, newUser))
   for (const { token } of users)

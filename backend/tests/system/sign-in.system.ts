@@ -147,7 +147,7 @@ describe.each(ways)('a sign-in that is refused with $sqlState', ({ sqlState, ref
   })
 })
 
-test('nobody signs in while nobody asks', async () => {
+test('no connection is made while nobody asks for one', async () => {
   const server = await startServer(url)
   const { token } = await newUser()
   const ask = async () => (await server.request('GET', '/api/tasks', { token })).status
@@ -161,7 +161,7 @@ test('nobody signs in while nobody asks', async () => {
   await server.end()
 })
 
-test('requests share the connections that there are where no more are given', async () => {
+test('requests share the existing connections if the database gives no more', async () => {
   await admin.unsafe(`alter role ${owner.name} connection limit 2`)
   const server = await startServer(url)
   const { token } = await newUser()

@@ -172,7 +172,7 @@ describe('limits of requests', () => {
   const settings = { DATABASE_URL: url, BETTER_AUTH_SECRET: secret }
   const quotasOf = (env: Record<string, string>) => readConfig({ ...settings, ...env }).quotas
 
-  test('are on in production and off elsewhere, unless told', () => {
+  test('are on in production and off elsewhere unless a setting says otherwise', () => {
     expect(quotasOf({ NODE_ENV: 'production' })).toEqual({ perUser: 600, perAddress: 3_000 })
     expect(quotasOf({ NODE_ENV: 'test' })).toEqual({})
     expect(quotasOf({ RATE_LIMIT_PER_USER: '7', RATE_LIMIT_PER_ADDRESS: '8' })).toEqual({

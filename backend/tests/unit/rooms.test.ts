@@ -45,7 +45,7 @@ test('every room has its floor', () => {
   expect([...new Set(files.map(roomOf))].toSorted()).toEqual(floors.flat().toSorted())
 })
 
-test('no room imports from a room above it, or beside it', () => {
+test('no room imports from a room above it or next to it', () => {
   const upward = files.flatMap((file) =>
     imports
       .get(file)!

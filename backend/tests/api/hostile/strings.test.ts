@@ -160,7 +160,7 @@ const places: Place[] = [
   { ask: (text) => ({ target: `/${encoded(text)}` }), expected: [302, ...others] },
 ]
 
-test('what is no text of a task is taken for what it is, in every place that takes text', async () => {
+test('hostile text is treated as text wherever text is taken', async () => {
   const patient = await probe.userWithTask()
   // Each place gets an eighth of the strings, and another one in another run.
   const turn = Math.floor(Math.random() * 8)
