@@ -13,6 +13,7 @@ import {
 import type { Battery } from './main.ts'
 import { createRandom, type Random } from '../tests/support/random.ts'
 import type { Report } from './report.ts'
+import { checkSeries, createSeriesActor, type Series } from './series.ts'
 import { buildStand, type Stand } from './stand.ts'
 
 const operations = { short: 2_000, long: 100_000 }
@@ -36,6 +37,8 @@ type Notebook = {
   lostCreations: Map<string, WriteEvent>
   /** When it was first known that a task is there. */
   knownSince: Map<number, number>
+  /** What comes again is not among them. */
+  series: Series
   /** The counters of lists, to be compared with each other. */
   lists: (Timed & { token: string; text: string })[]
 }
@@ -59,6 +62,7 @@ export async function histories({ postgres, report, seed, short }: Battery): Pro
       histories: new Map(),
       lostCreations: new Map(),
       knownSince: new Map(),
+      series: { known: new Set() },
       lists: [],
     })
 
@@ -128,6 +132,8 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
   const origin = () => oneOf(stand.places).origin()
   const versions = new Map<number, number>()
   let syncToken: string | undefined
+  const { series } = notebook
+  const actOnSeries = createSeriesActor({ client, report, token, origin, next, series })
 
   function historyOf(id: number): History {
     const history = tasks.get(id) ?? { writes: [], sights: [], absences: [] }
@@ -135,6 +141,7 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
   }
 
   function see(task: TaskBody, place: State['place'], { began, ended }: Timed): void {
+    if (task.series_id !== null) return
     const history = historyOf(task.id)
     if (!notebook.knownSince.has(task.id)) notebook.knownSince.set(task.id, ended)
     versions.set(task.id, task.version)
@@ -291,7 +298,8 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
   return async function act(): Promise<void> {
     const recent = [...tasks.keys()].slice(-recentTasks)
     const id = oneOf(recent)
-    const what = next(100)
+    const what = next(120)
+    if (what >= 100) return actOnSeries()
     if (id === undefined || what < 6) {
       const title = crypto.randomUUID()
       const fields = { ...randomFields(), title }
@@ -339,7 +347,7 @@ async function checkHistories(
     select
       id::float8, version::float8, title, description, completed, priority::text, tags,
       deleted_at is not null as is_trashed
-    from todo_api.tasks where user_id = ${user.id}`
+    from todo_api.tasks where user_id = ${user.id} and recurrence is null`
   for (const row of rows) {
     const event = lostCreations.get(row.tags[0]!)
     const history = tasks.get(row.id) ?? { writes: [], sights: [], absences: [] }
@@ -348,7 +356,7 @@ async function checkHistories(
     history.last = { version: row.version, state: stateOf(row, row.is_trashed ? 'trash' : 'list') }
   }
 
-  let effects = 0
+  let effects = await checkSeries(user.id, new Set(tasks.keys()), { admin }, report)
   let isExact = true
   for (const [id, history] of tasks) {
     const verdict = judge(history)
@@ -359,13 +367,15 @@ async function checkHistories(
     // Of a task that is gone nobody can tell whether the last unanswered writes had an effect.
     isExact &&= history.last !== undefined || history.writes.every(({ ended }) => ended < Infinity)
   }
-  const [list] = await admin<{ counter: number; task_count: number }[]>`
-    select counter::float8, task_count from todo_api.task_lists where user_id = ${user.id}`
+  const [list] = await admin<{ counter: number; task_count: number; listed: number }[]>`
+    select
+      counter::float8, task_count,
+      (select count(*)::int from todo_api.tasks where user_id = ${user.id} and deleted_at is null) as listed
+    from todo_api.task_lists where user_id = ${user.id}`
   if (list && isExact && list.counter !== effects)
     report.violation(`the list counts ${list.counter} changes, and ${effects} explain it`)
-  const listed = rows.filter((row) => !row.is_trashed).length
-  if (list && list.task_count !== listed)
-    report.violation(`the list counts ${list.task_count} tasks, and has ${listed}`)
+  if (list && list.task_count !== list.listed)
+    report.violation(`the list counts ${list.task_count} tasks, and has ${list.listed}`)
   compareLists(lists, report)
 }
 
