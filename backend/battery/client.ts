@@ -75,7 +75,7 @@ export function createClient(
     const { status } = response
     const body = parse(text) as Body
     if (status === 503) await judgeUnavailable(what, origin, response, body, began)
-    else if (status === 409) judgeInProgress(what, response, body)
+    else if (status === 409 && !expected.includes(409)) judgeInProgress(what, response, body)
     else if (!response.ok && !expected.includes(status)) {
       report.count('wrong answers')
       report.violation(`${what}: ${status} ${text.slice(0, 300)}: ${await causeOf(body)}`)

@@ -3,6 +3,7 @@ import { createRandom, type Random } from '../tests/support/random.ts'
 import { createClient, type Span } from './client.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
+import { startSeries } from './series.ts'
 import { buildStand, type Stand } from './stand.ts'
 
 const operations = { short: 2_000, long: 100_000 }
@@ -24,6 +25,7 @@ export async function histories({ postgres, report, seed, short }: Battery): Pro
   const { admin } = stand
   const servers = stand.places.map(({ origin }) => origin)
   const load = startLoad({ client, report, users, servers, seed, admin, pace })
+  const series = startSeries({ client, report, servers, seed, admin })
   const next = createRandom(seed)
   const faults = faultsOf(stand, next, short)
   while (load.acts() < operations[short ? 'short' : 'long']) {
@@ -33,6 +35,7 @@ export async function histories({ postgres, report, seed, short }: Battery): Pro
     report.count('faults injected')
   }
   await load.check()
+  await series.check()
   report.count('operations in histories', load.acts())
   await stand.close()
 }

@@ -5,7 +5,7 @@ import { dirname, join, relative } from 'node:path'
 const floors = [
   ['db'],
   ['http'],
-  ['auth', 'docs'],
+  ['auth', 'docs', 'recurrence'],
   ['tasks'],
   ['sync', 'compat'],
   ['.'], // main.ts and its like: they put the house together
