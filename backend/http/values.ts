@@ -66,6 +66,7 @@ TypeRegistry.Set(
   'CalendarDateOrInstant',
   (_, value) => typeof value === 'string' && (isCalendarDate(value) || isInstant(value)),
 )
+TypeRegistry.Set('Instant', (_, value) => typeof value === 'string' && isInstant(value))
 TypeRegistry.Set<{ enum: readonly string[] }>('OneOf', (schema, value) =>
   schema.enum.some((choice) => choice === value),
 )
@@ -133,6 +134,17 @@ export function CalendarDateOrInstant(options: { description: string }): TUnsafe
     [Kind]: 'CalendarDateOrInstant',
     type: 'string',
     [expectation]: 'a date that exists, as YYYY-MM-DD, or an RFC 3339 instant',
+  })
+}
+
+/** An instant (RFC 3339). */
+export function Instant(options: { description: string }): TUnsafe<string> {
+  return Type.Unsafe<string>({
+    ...options,
+    [Kind]: 'Instant',
+    type: 'string',
+    format: 'date-time',
+    [expectation]: 'an RFC 3339 instant',
   })
 }
 

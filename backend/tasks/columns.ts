@@ -12,6 +12,7 @@ export function taskColumns({ fragment }: Pick<Database, 'fragment'>): Fragment 
     to_char(due_at at time zone 'UTC', ${instant}) as due_at,
     recurrence, recurrence_from, coalesce(series_id, case when recurrence is not null then id end) as series_id,
     occurrence_date, next_task_id,
+    reminders,
     to_char(completed_at at time zone 'UTC', ${instant}) as completed_at,
     to_char(created_at at time zone 'UTC', ${instant}) as created_at,
     to_char(updated_at at time zone 'UTC', ${instant}) as updated_at,

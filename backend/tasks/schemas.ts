@@ -14,6 +14,7 @@ import {
 } from '../http/values.ts'
 import { readRule } from '../recurrence/rule.ts'
 import { RecurrenceRule } from '../recurrence/schema.ts'
+import { GivenReminders, ReminderAt, Reminders } from './reminders.ts'
 
 const title = TrimmedText({
   minLength: 1,
@@ -95,6 +96,7 @@ const taskFields = {
   next_task_id: t.Union([Type.Integer({ examples: [2] }), t.Null()], {
     description: 'The task that came after it when it was completed',
   }),
+  reminders: Reminders,
   completed_at: nullable(instant('Computed'), 'When it was completed'),
   created_at: instant('When it was created, in UTC'),
   updated_at: instant('When it was last changed, in UTC'),
@@ -124,6 +126,7 @@ export const Task = t.Object(taskFields, {
       series_id: null,
       occurrence_date: null,
       next_task_id: null,
+      reminders: [{ minutes_before: 30 }],
       completed_at: null,
       created_at: '2026-02-27T18:05:00.123Z',
       updated_at: '2026-02-27T18:05:00.123Z',
@@ -162,6 +165,8 @@ const fields = {
   recurrence_from: t.Optional(recurrenceFrom),
   recurrence_rule: rule('Another spelling of recurrence'),
   recurrence_pattern: rule('Another spelling of recurrence'),
+  reminders: t.Optional(GivenReminders),
+  reminder_at: t.Optional(ReminderAt),
 }
 
 type Given = {

@@ -1,5 +1,6 @@
 import type { Idempotency } from '../idempotency.ts'
 import type { Precondition } from '../preconditions.ts'
+import { remindersOf } from '../reminders.ts'
 import type { NewTask, TaskChanges } from '../schemas.ts'
 
 /** One change to one task, or a new one. */
@@ -33,7 +34,13 @@ export function rowsOf(writes: readonly Write[]): object[] {
 
 function fieldsOf(operation: Extract<Operation, { fields: object }>): object {
   if (operation.op === 'create')
-    return { completed: false, priority: 'none', tags: [], ...operation.fields }
+    return {
+      completed: false,
+      priority: 'none',
+      tags: [],
+      ...operation.fields,
+      reminders: remindersOf(operation.fields) ?? [],
+    }
   const { description, due_date } = operation.fields
   // Where the date goes, what needs it goes, too.
   const gone = due_date === null ? null : undefined
@@ -43,6 +50,7 @@ function fieldsOf(operation: Extract<Operation, { fields: object }>): object {
     due_time,
     due_timezone,
     recurrence,
+    reminders: remindersOf(operation.fields),
     sets_description: description !== undefined,
     sets_due_date: due_date !== undefined,
     sets_due_time: due_time !== undefined,

@@ -30,7 +30,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           place int, user_id text, kind text, aims_at text, op text, id bigint,
           versions bigint[], key text, request text,
           title text, description text, completed boolean, priority text, tags text[],
-          due_date date, due_time time, due_timezone text,
+          due_date date, due_time time, due_timezone text, reminders jsonb,
           sets_description boolean, sets_due_date boolean, sets_due_time boolean,
           sets_due_timezone boolean,
           recurrence text, recurrence_from text, sets_recurrence boolean
@@ -129,12 +129,12 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
       created as (
         insert into todo_api.tasks (
           user_id, change, created_change, title, description, completed, completed_at, priority,
-          tags, due_date, due_time, due_timezone, ${series.columns}
+          tags, due_date, due_time, due_timezone, reminders, ${series.columns}
         )
         select
           user_id, change, change, title, description, completed,
           case when completed then now() end, todo_api.priority_of(priority), tags, due_date, due_time, due_timezone,
-          ${series.values}
+          reminders, ${series.values}
         from numbered where kind = 'create' order by place
         returning *
       )`,
@@ -151,6 +151,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           ${series.assignments},
           due_time = case when sets_due_time then new.due_time else tasks.due_time end,
           due_timezone = case when sets_due_timezone then new.due_timezone else tasks.due_timezone end,
+          reminders = coalesce(new.reminders, tasks.reminders),
           deleted_at = case when op = 'delete' then clock_timestamp() end,
           restored_change = case when op = 'restore' then new.change else tasks.restored_change end,
           updated_at = case when op = 'delete' then tasks.updated_at else clock_timestamp() end,

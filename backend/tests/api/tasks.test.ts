@@ -35,6 +35,7 @@ describe('creating', () => {
       series_id: null,
       occurrence_date: null,
       next_task_id: null,
+      reminders: [],
       completed_at: null,
       created_at: instant,
       updated_at: instant,

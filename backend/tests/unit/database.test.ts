@@ -69,6 +69,7 @@ describe('migrations', () => {
       due_time: null,
       due_timezone: null,
       due_at: null,
+      reminders: [],
       completed_at: '2026-01-05T00:00:00.500Z',
       created_at: '2026-01-04T00:00:00.000Z',
       updated_at: '2026-01-05T00:00:00.500Z',
@@ -195,12 +196,17 @@ describe('migrations', () => {
         and relname not in ('schema_migrations', 'epoch')
       order by key`
     expect(keys).toEqual(
-      ['deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'tasks'].map(
-        (table) => ({
-          key: `todo_api.${table}_pkey`,
-          first: 'user_id',
-        }),
-      ),
+      [
+        'deleted_tasks',
+        'event_tickets',
+        'idempotency_keys',
+        'reminders',
+        'task_lists',
+        'tasks',
+      ].map((table) => ({
+        key: `todo_api.${table}_pkey`,
+        first: 'user_id',
+      })),
     )
   })
 

@@ -7,6 +7,7 @@ const floors = [
   ['http'],
   ['auth', 'docs', 'recurrence'],
   ['tasks'],
+  ['reminders'],
   ['sync', 'compat'],
   ['.'], // main.ts and its like: they put the house together
   ['programs'],
