@@ -26,6 +26,9 @@ declare
   task constant todo_api.tasks := case when tg_op = 'DELETE' then old else new end;
   instants timestamptz[] := '{}';
 begin
+  if tg_op = 'UPDATE' and (new.reminders, new.due_at, new.completed, new.deleted_at is null)
+    is not distinct from (old.reminders, old.due_at, old.completed, old.deleted_at is null)
+  then return null; end if;
   if tg_op <> 'DELETE' and not task.completed and task.deleted_at is null then
     select coalesce(array_agg(distinct instant), '{}') into instants
     from (
@@ -47,15 +50,12 @@ begin
 end
 $$;
 
--- A task without reminders pays for these conditions alone.
+-- A task without reminders pays for these conditions alone, which PostgreSQL reads anew in each statement: the
+-- longer they are, the dearer.
 create trigger schedule_reminders after insert on tasks
 for each row when (new.reminders <> '[]') execute function schedule_reminders();
 create trigger reschedule_reminders after update on tasks
-for each row when (
-  (new.reminders <> '[]' or old.reminders <> '[]')
-  and (new.reminders, new.due_at, new.completed, new.deleted_at is null)
-    is distinct from (old.reminders, old.due_at, old.completed, old.deleted_at is null)
-) execute function schedule_reminders();
+for each row when (new.reminders <> '[]' or old.reminders <> '[]') execute function schedule_reminders();
 create trigger forget_reminders after delete on tasks
 for each row when (old.reminders <> '[]') execute function schedule_reminders();
 
@@ -88,19 +88,29 @@ begin
   present := clock_timestamp();
 
   return query
-  with earliest as (
-    select user_id, task_id from todo_api.reminders
-    where user_id = any (locked) and change is null and fires_at <= present
-    order by fires_at limit tasks_at_once
-  ), due as (
+  with due as (
     select
       user_id, task_id, fires_at,
       fires_at >= present - interval '1 minute'
       or fires_at >= present - interval '24 hours'
         and fires_at = max(fires_at) filter (where fires_at < present - interval '1 minute')
           over (partition by user_id, task_id) as is_told
-    from todo_api.reminders
-    where (user_id, task_id) in (select user_id, task_id from earliest) and change is null and fires_at <= present
+    from
+      (
+        select distinct user_id, task_id
+        from (
+          select user_id, task_id from todo_api.reminders
+          where user_id = any (locked) and change is null and fires_at <= present
+          order by fires_at limit tasks_at_once
+        ) as earliest
+      ) as task,
+      -- By the primary key: with all its conditions in here, PostgreSQL read what waits once for each task.
+      lateral (
+        select fires_at, change from todo_api.reminders
+        where reminders.user_id = task.user_id and reminders.task_id = task.task_id
+        offset 0
+      ) as reminder
+    where change is null and fires_at <= present
   ), numbered as (
     select
       user_id, task_id, fires_at,
