@@ -156,7 +156,8 @@ const places: Place[] = [
     ask: (text, user) => ({ target: `/api/${encoded(text)}/tasks`, headers: bearer(user) }),
     expected: [403, ...others],
   },
-  { ask: (text) => ({ target: `/${encoded(text)}` }), expected: others },
+  // An empty string and a dot are the path `/`, which leads to the documentation.
+  { ask: (text) => ({ target: `/${encoded(text)}` }), expected: [302, ...others] },
 ]
 
 test('what is no text of a task is taken for what it is, in every place that takes text', async () => {
