@@ -17,6 +17,8 @@ import { addressLimit } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
 import { security } from './http/security-headers.ts'
 import { explainUnknownRoute, neverIds } from './http/unknown-route.ts'
+import * as keys from './keys/contracts.ts'
+import { createKey, listKeys, revokeKey } from './keys/routes.ts'
 import { createParts, type AppParts } from './parts.ts'
 import * as sync from './sync/contracts.ts'
 import { issueTicket, listChanges, streamEvents } from './sync/routes.ts'
@@ -45,8 +47,15 @@ export function createApp(given: AppParts) {
   // An EventSource cannot send a token: this route takes a ticket, too.
   const events = new Elysia({ prefix: '/tasks' })
     .decorate(parts.ofUser)
-    .use(currentUser(authenticate, limitUser, tickets))
+    .use(currentUser(authenticate, limitUser, { tickets }))
     .get('/events', streamEvents, sync.streamEvents)
+
+  // It opens no more than the stream, which a key that only reads may follow.
+  const ticket = new Elysia({ prefix: '/tasks' })
+    .decorate(parts.ofUser)
+    .use(currentUser(authenticate, limitUser, { needs: 'tasks:read' }))
+    .use(jsonBody())
+    .post('/events/ticket', issueTicket, sync.issueTicket)
 
   const bulk = new Elysia({ prefix: '/tasks' })
     .decorate(parts.ofUser)
@@ -63,13 +72,20 @@ export function createApp(given: AppParts) {
     .post('', createTask, tasks.createTask)
     .get('/trash', listTrash, tasks.listTrash)
     .get('/changes', listChanges, sync.listChanges)
-    .post('/events/ticket', issueTicket, sync.issueTicket)
     .get('/:id', findTask, tasks.findTask)
     .put('/:id', updateTask, tasks.updateTask)
     .patch('/:id', updateTask, tasks.patchTask)
     .delete('/:id', removeTask, tasks.removeTask)
     .patch('/:id/complete', completeTask, tasks.completeTask)
     .post('/:id/restore', restoreTask, tasks.restoreTask)
+
+  const keysOfUser = new Elysia({ prefix: '/keys' })
+    .decorate({ keys: parts.keys })
+    .use(currentUser(authenticate, limitUser, { needs: 'the user' }))
+    .use(jsonBody())
+    .get('', listKeys, keys.listKeys)
+    .post('', createKey, keys.createKey)
+    .delete('/:id', revokeKey, keys.revokeKey)
 
   const app = new Elysia(frameworkOptions(answerUncaught))
     .use(security(proxies))
@@ -84,9 +100,9 @@ export function createApp(given: AppParts) {
     .get('/health', answerAlive, aliveContract)
     .get('/ready', createReadiness(database.query, draining), readyContract)
     .use(withDocs ? docs() : new Elysia()) // GET /docs, its files, and /docs/json
-    .group('/api', (api) => api.use(events).use(bulk).use(ofUser))
+    .group('/api', (api) => api.use(events).use(ticket).use(bulk).use(ofUser).use(keysOfUser))
     // The same routes under the user's id, as some front ends call them.
-    .group('/api/:user_id', (api) => api.use(events).use(bulk).use(ofUser))
+    .group('/api/:user_id', (api) => api.use(events).use(ticket).use(bulk).use(ofUser))
     // And all of it under another prefix, for front ends of another shape.
     .wrap(compat({ authenticate, tasks: parts.ofUser.tasks }))
 

@@ -9,6 +9,8 @@ import { idleTimeout } from './http/framework.ts'
 import type { Metrics } from './http/metrics.ts'
 import type { Proxies } from './http/proxies.ts'
 import type { RateLimits } from './http/rate-limit.ts'
+import { createKeyStore } from './keys/store.ts'
+import { withKeys } from './keys/verifier.ts'
 import { createChangeFeed } from './sync/changes.ts'
 import { createLive } from './sync/live.ts'
 import { createTickets } from './sync/tickets.ts'
@@ -54,9 +56,10 @@ export function createParts(given: AppParts) {
   given.onStop?.(async () => live.close())
   const tickets = createTickets(database)
   return {
-    authenticate: createAuthenticate(given.verifyToken),
+    authenticate: createAuthenticate(withKeys(given.verifyToken, database)),
     tellFailure: createFailureLog(log),
     tickets,
+    keys: createKeyStore(database),
     /** What the handlers of a user's routes find in their contexts. */
     ofUser: {
       tasks: createTaskStore(database, { maxTasksPerUser, onChange: live.announce }),

@@ -8,9 +8,11 @@ import {
   type FetchImplementation,
   type JWTPayload,
   type JWTVerifyGetKey,
+  type ProtectedHeaderParameters,
 } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { isStorable, printable } from '../http/values.ts'
+import { readScope, type Scope } from './scopes.ts'
 
 /**
  * The token's fault: it is not valid, or no longer. The message is for whoever runs the server; of
@@ -45,6 +47,8 @@ export type AuthServer = {
 export type Bearer = {
   userId: string
   expires: number
+  /** What it may do, if not all that its user may: it was given to a program. */
+  scopes?: readonly Scope[] | undefined
   /**
    * Asks whether it is still good, if it can be taken back before it expires.
    *
@@ -69,7 +73,8 @@ const longestToken = 16 * 1024 // characters
 const longestUserId = 255 // characters
 const rememberedTokens = 10_000
 const longestRememberedToken = 2 * 1024 // characters; with the line above, 20 MB at most
-const endOfTime = 253_402_300_799 // s; the last second that RFC 3339 can write
+/** In seconds since 1970. */
+export const endOfTime = 253_402_300_799 // s; the last second that RFC 3339 can write
 const keySetMaxAge = 10 * 60_000 // ms
 const keySetCooldown = 1_000 // ms
 const keySetTimeout = 5_000 // ms
@@ -101,7 +106,9 @@ export function createTokenVerifier(
   async function check(token: string): Promise<Claims> {
     if (token.length > longestToken)
       throw new TokenError('invalid', `longer than ${longestToken} characters`)
-    const algorithm = algorithmOf(token)
+    const { alg: algorithm = 'none', typ } = headerOf(token)
+    if (isAccessToken(typ))
+      throw new TokenError('invalid', `of type ${shown(typ)}, which is for another resource`)
     if (algorithm === 'HS256') return claimsOf(await checkSecret(token))
     if (keySetAlgorithms.includes(algorithm)) return claimsOf(await keySet.check(token))
     throw new TokenError(
@@ -128,13 +135,13 @@ export function createTokenVerifier(
 
 function refuseWithout(setting: string): CheckSignature {
   return async function refuseToken(token) {
-    throw new TokenError('invalid', `${algorithmOf(token)} token, but ${setting} is not set`)
+    throw new TokenError('invalid', `${headerOf(token).alg} token, but ${setting} is not set`)
   }
 }
 
-function algorithmOf(token: string): string {
+function headerOf(token: string): ProtectedHeaderParameters {
   try {
-    return decodeProtectedHeader(token).alg ?? 'none'
+    return decodeProtectedHeader(token)
   } catch {
     throw new TokenError('invalid', "not a JWT: is it Better Auth's session token?")
   }
@@ -153,10 +160,20 @@ export function isUserId(value: unknown): value is string {
   )
 }
 
-function claimsOf({ sub, exp, nbf }: JWTPayload): Claims {
+/** An OAuth access token (RFC 9068, 2.1). Its audience is a single resource. */
+function isAccessToken(typ: unknown): boolean {
+  return typeof typ === 'string' && /^(application\/)?at\+jwt$/i.test(typ)
+}
+
+function claimsOf({ sub, exp, nbf, scope }: JWTPayload): Claims {
   if (!isUserId(sub) || exp === undefined)
     throw new TokenError('invalid', `sub is not text of 1 to ${longestUserId} characters`)
-  return { userId: sub, notBefore: nbf ?? -Infinity, expires: Math.min(exp, endOfTime) }
+  return {
+    userId: sub,
+    notBefore: nbf ?? -Infinity,
+    expires: Math.min(exp, endOfTime),
+    scopes: readScope(scope),
+  }
 }
 
 /** What both families ask of a token, besides its signature; its times are checked on every use. */
@@ -179,7 +196,7 @@ function secretChecker(secret: string): CheckSignature {
 /** Why a token is refused, for whoever runs the server. */
 function explain(error: unknown, token: string, keys: string, expected?: AuthServer): string {
   if (error instanceof errors.JWSSignatureVerificationFailed)
-    return `${algorithmOf(token)} signature does not match ${keys}`
+    return `${headerOf(token).alg} signature does not match ${keys}`
   if (error instanceof errors.JWKSNoMatchingKey) return `the kid is not among ${keys}`
   if (error instanceof errors.JWTClaimValidationFailed && expected) {
     const { iss, aud } = error.payload

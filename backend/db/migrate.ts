@@ -9,6 +9,7 @@ import epoch from './migrations/0005_epoch.sql' with { type: 'text' }
 import zonesWithSummerTime from './migrations/0006_zones_with_summer_time.sql' with { type: 'text' }
 import keysByUser from './migrations/0007_keys_by_user.sql' with { type: 'text' }
 import priorityOf from './migrations/0008_priority_of.sql' with { type: 'text' }
+import personalKeys from './migrations/0010_personal_keys.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
@@ -22,6 +23,7 @@ export const migrations: readonly Migration[] = [
   { name: '0006_zones_with_summer_time', sql: zonesWithSummerTime },
   { name: '0007_keys_by_user', sql: keysByUser },
   { name: '0008_priority_of', sql: priorityOf },
+  { name: '0010_personal_keys', sql: personalKeys },
 ]
 
 export class MigrationFailed extends Error {

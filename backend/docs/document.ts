@@ -104,6 +104,8 @@ function completeOperation(operation: Operation, components: Components): void {
   delete operation['x-optional-body']
   delete operation['x-uncounted']
   operation.security = '401' in operation.responses ? [{ bearer: [] }] : []
+  const { parameters = [] } = operation
+  const isWrite = parameters.some((one) => 'name' in one && one.name === 'idempotency-key')
   if (operation.parameters)
     operation.parameters = operation.parameters.map((parameter) =>
       completeParameter(parameter, components),
@@ -112,7 +114,6 @@ function completeOperation(operation: Operation, components: Components): void {
     operation.requestBody = completeBody(operation.requestBody.content, isOptional, components)
   for (const [status, { content }] of Object.entries(own))
     if (content) operation.responses[status] = { content }
-  const isWrite = '409' in operation.responses
   operation.responses = Object.fromEntries(
     Object.entries(operation.responses).map(([status, answer]) => {
       const { headers = {} } = own[status] ?? {}
@@ -121,7 +122,7 @@ function completeOperation(operation: Operation, components: Components): void {
   )
 }
 
-/** Headers and ids are the same wherever they are; parameters of a query may share no more than a name. */
+/** Headers are the same wherever they are; other parameters may share no more than a name. */
 function completeParameter(
   parameter: Parameter | Reference,
   components: Components,
@@ -131,9 +132,9 @@ function completeParameter(
   // would send it with every request: an If-Match, and an Idempotency-Key that was used before.
   const completed = { ...parameter }
   delete completed.examples
-  return parameter.in === 'query'
-    ? completed
-    : components.refer('parameters', parameter.name, completed)
+  return parameter.in === 'header'
+    ? components.refer('parameters', parameter.name, completed)
+    : completed
 }
 
 function completeBody(given: Record<string, Media>, isOptional: boolean, components: Components) {

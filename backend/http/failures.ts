@@ -21,7 +21,16 @@ export const failures = {
     detail:
       'The path names another user than the token: what stands between /api/ and /tasks is read as the id of a user',
   },
+  insufficient_scope: {
+    status: 403,
+    detail: 'This key or token may not do that; use one with the scope that WWW-Authenticate names',
+  },
+  key_not_allowed: {
+    status: 403,
+    detail: 'Keys are made, listed and revoked by their user alone: send the token of a session',
+  },
   task_not_found: { status: 404, detail: 'There is no task with this id' },
+  key_not_found: { status: 404, detail: 'You have no key with this id' },
   route_not_found: {
     status: 404,
     detail: 'There is nothing at this path; the documentation lists every route',
@@ -38,6 +47,10 @@ export const failures = {
   task_limit_reached: {
     status: 409,
     detail: 'You have as many tasks as one user may have; delete some first',
+  },
+  key_limit_reached: {
+    status: 409,
+    detail: 'You have as many keys as one user may have; revoke one first',
   },
   sync_token_expired: {
     status: 410,

@@ -28,12 +28,19 @@ export function purgeRegularly(
 }
 
 /** How many rows of each kind are gone. */
-export type Purged = { trashed: number; deleted: number; keys: number; tickets: number }
+export type Purged = {
+  trashed: number
+  deleted: number
+  keys: number
+  tickets: number
+  personal_keys: number
+}
 
 /**
  * Deletes for good what is past its time: tasks that have been in the trash for 30 days, what is left
- * of those deleted for good after as long, idempotency keys after 24 hours, and old tickets. Whoever
- * has not seen a change that goes here must start again: their token is 410 from then on.
+ * of those deleted for good after as long, personal keys that expired as long ago, idempotency keys after
+ * 24 hours, and old tickets. Whoever has not seen a change that goes here must start again: their token is
+ * 410 from then on.
  *
  * Every process may run it at any time. One statement at a time does anything, it skips what somebody
  * else is at work on, and it locks a task before its list, as every write does.
@@ -100,6 +107,13 @@ export async function purge(database: Database): Promise<Purged> {
         fragment`todo_api.event_tickets`,
         fragment`hash`,
         fragment`expires_at < now() - interval '1 minute'`,
+      ),
+    ),
+    personal_keys: await inTurns(
+      drop(
+        fragment`todo_api.personal_keys`,
+        fragment`id`,
+        fragment`expires_at < now() - interval '30 days'`,
       ),
     ),
   }

@@ -48,19 +48,22 @@ describe('the OpenAPI document', () => {
       ),
     )
     expect(table.toSorted()).toEqual([
+      'delete /api/keys/{id} 204 401 403 404 422 429 500 503',
       'delete /api/tasks/{id} 204 401 403 404 409 412 422 429 500 503',
-      'get /api/tasks 200 304 401 422 429 500 503',
-      'get /api/tasks/changes 200 401 410 422 429 500 503',
-      'get /api/tasks/events 200 401 422 429 500 503',
-      'get /api/tasks/trash 200 401 422 429 500 503',
+      'get /api/keys 200 401 403 422 429 500 503',
+      'get /api/tasks 200 304 401 403 422 429 500 503',
+      'get /api/tasks/changes 200 401 403 410 422 429 500 503',
+      'get /api/tasks/events 200 401 403 422 429 500 503',
+      'get /api/tasks/trash 200 401 403 422 429 500 503',
       'get /api/tasks/{id} 200 304 401 403 404 422 429 500 503',
       'get /health 200',
       'get /ready 200 503',
       'patch /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
       'patch /api/tasks/{id}/complete 200 401 403 404 409 412 413 415 422 429 500 503',
-      'post /api/tasks 201 401 409 413 415 422 429 500 503',
-      'post /api/tasks/bulk 200 401 409 413 415 422 429 500 503',
-      'post /api/tasks/events/ticket 201 401 413 415 422 429 500 503',
+      'post /api/keys 201 401 403 409 413 415 422 429 500 503',
+      'post /api/tasks 201 401 403 409 413 415 422 429 500 503',
+      'post /api/tasks/bulk 200 401 403 409 413 415 422 429 500 503',
+      'post /api/tasks/events/ticket 201 401 403 413 415 422 429 500 503',
       'post /api/tasks/{id}/restore 200 401 403 404 409 412 413 415 422 429 500 503',
       'put /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
     ])
@@ -189,13 +192,16 @@ describe('the OpenAPI document', () => {
       'Completion',
       'Failure',
       'FieldError',
+      'Key',
+      'MadeKey',
+      'NewKey',
       'NewTask',
       'Task',
       'TaskChanges',
       'Ticket',
       'TrashedTask',
     ])
-    expect(responses).toContainKeys(['NotOwner', 'RateLimited', 'VersionConflict'])
+    expect(responses).toContainKeys(['InsufficientScope', 'RateLimited', 'VersionConflict'])
     const text = JSON.stringify(document)
     for (const name of Object.keys(headers!).filter((key) => !key.startsWith('Optional-')))
       expect(text.split(`"${name}":{"description"`)).toHaveLength(2)

@@ -45,6 +45,9 @@ const rules: Rule[] = [
   { route: 'POST /tasks/:id/restore', own: 404, trashed: 200 },
 ]
 
+/** About no task: see the last test. */
+const keyRoutes = ['GET /api/keys', 'POST /api/keys', 'DELETE /api/keys/:id']
+
 /** What anybody may ask for. */
 const openRoutes = [
   'GET /health',
@@ -73,7 +76,7 @@ test('every route has its rule here and its place in the document, under both fa
   expect(below('/api')).toEqual(ruled)
   expect(below('/api/:user_id')).toEqual(ruled)
   const others = router.filter((route) => !/ \/api(\/:user_id)?\/tasks/.test(route))
-  expect(new Set(others)).toEqual(new Set(openRoutes))
+  expect(new Set(others)).toEqual(new Set([...openRoutes, ...keyRoutes]))
   const documented = probe.conformance.operations.map(
     ({ method, path }) => `${method} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`,
   )
@@ -235,4 +238,32 @@ test('a stream tells of its own user’s changes, and of nobody else’s', async
   )
   stream.close()
   expect(JSON.stringify(stream.events)).not.toContain(alice.mark)
+})
+
+test('keys are made, listed and revoked by their own user alone', async () => {
+  const [alice, bob] = [await newPerson(), await newPerson()]
+  const json = (person: Person) => ({ name: person.mark, scope: 'write' })
+  const made = await api.request<{ id: number }>('POST', '/api/keys', {
+    ...alice,
+    json: json(alice),
+  })
+  const path = `/api/keys/${made.body.id}`
+  const before = await everythingOf(alice.id)
+  await api.request('POST', '/api/keys', { ...bob, json: { ...json(bob), user_id: alice.id } })
+  for (const [method, target, expected] of [
+    ['GET', '/api/keys', 200],
+    ['DELETE', path, 404],
+  ] as const) {
+    const answer = await probe.send(target, { method, target, headers: bearer(bob) }, expected)
+    expect(answer.text).not.toContain(alice.mark)
+  }
+  for (const authorization of await refusedTokens(alice))
+    for (const route of keyRoutes) {
+      const [method = '', pattern = ''] = route.split(' ')
+      const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
+      const target = pattern.replace(':id', String(made.body.id))
+      await probe.send(route, { method, target, headers }, 401)
+    }
+  expect(await everythingOf(alice.id)).toBe(before)
+  expect((await api.request('DELETE', path, alice)).status).toBe(204)
 })

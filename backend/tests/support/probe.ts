@@ -170,10 +170,10 @@ function pathOf(target: string): string | undefined {
 
 export const bearer = ({ token }: User) => ({ authorization: `Bearer ${token}` })
 
-/** A path of the document's, about a task, with the user in it or without. */
+/** A path of the document's; one about tasks with the user in it or without. */
 export function pathFor(pattern: string, id: number, user?: User): string {
   const path = pattern.replace('{id}', String(id))
-  return user ? path.replace('/api/', `/api/${encodeURIComponent(user.id)}/`) : path
+  return user ? path.replace('/api/tasks', `/api/${encodeURIComponent(user.id)}/tasks`) : path
 }
 
 /** Does something with each, several at a time. */

@@ -195,12 +195,15 @@ describe('migrations', () => {
         and relname not in ('schema_migrations', 'epoch')
       order by key`
     expect(keys).toEqual(
-      ['deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'tasks'].map(
-        (table) => ({
-          key: `todo_api.${table}_pkey`,
-          first: 'user_id',
-        }),
-      ),
+      [
+        'deleted_tasks_pkey',
+        'event_tickets_pkey',
+        'idempotency_keys_pkey',
+        'personal_keys_pkey',
+        'personal_keys_user_id_slot_key',
+        'task_lists_pkey',
+        'tasks_pkey',
+      ].map((key) => ({ key: `todo_api.${key}`, first: 'user_id' })),
     )
   })
 

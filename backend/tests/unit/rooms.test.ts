@@ -7,7 +7,7 @@ const floors = [
   ['http'],
   ['auth', 'docs'],
   ['tasks'],
-  ['sync', 'compat'],
+  ['sync', 'compat', 'keys'],
   ['.'], // main.ts and its like: they put the house together
   ['programs'],
 ]
