@@ -13,12 +13,15 @@ import { properHost } from './http/host.ts'
 import { requestLog } from './http/logging.ts'
 import { noMetrics } from './http/metrics.ts'
 import { refusedOrigins } from './http/origins.ts'
+import { ownOrigins } from './http/own-origin.ts'
 import { addressLimit } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
 import { security } from './http/security-headers.ts'
 import { explainUnknownRoute, neverIds } from './http/unknown-route.ts'
 import * as keys from './keys/contracts.ts'
 import { createKey, listKeys, revokeKey } from './keys/routes.ts'
+import * as mcp from './mcp/contracts.ts'
+import { answerMessage } from './mcp/endpoint.ts'
 import { createParts, type AppParts } from './parts.ts'
 import * as sync from './sync/contracts.ts'
 import { issueTicket, listChanges, streamEvents } from './sync/routes.ts'
@@ -39,7 +42,7 @@ import {
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
 export function createApp(given: AppParts) {
   const { database, corsOrigins, proxies, rateLimits, draining, environment, log } = given
-  const { withDocs = true, metrics = noMetrics } = given
+  const { withDocs = true, metrics = noMetrics, publicUrl } = given
   const parts = createParts(given)
   const { authenticate, tellFailure, tickets } = parts
   const { limitUser } = rateLimits
@@ -87,6 +90,12 @@ export function createApp(given: AppParts) {
     .post('', createKey, keys.createKey)
     .delete('/:id', revokeKey, keys.revokeKey)
 
+  const agents = new Elysia()
+    .decorate({ mcp: parts.mcp })
+    .use(ownOrigins([...corsOrigins, ...(publicUrl === undefined ? [] : [publicUrl])]))
+    .use(currentUser(authenticate, limitUser, { needs: 'see route' }))
+    .post('/mcp', answerMessage, mcp.answerMessage)
+
   const app = new Elysia(frameworkOptions(answerUncaught))
     .use(security(proxies))
     .use(requestId())
@@ -100,6 +109,7 @@ export function createApp(given: AppParts) {
     .get('/health', answerAlive, aliveContract)
     .get('/ready', createReadiness(database.query, draining), readyContract)
     .use(withDocs ? docs() : new Elysia()) // GET /docs, its files, and /docs/json
+    .use(agents)
     .group('/api', (api) => api.use(events).use(ticket).use(bulk).use(ofUser).use(keysOfUser))
     // The same routes under the user's id, as some front ends call them.
     .group('/api/:user_id', (api) => api.use(events).use(ticket).use(bulk).use(ofUser))

@@ -14,6 +14,8 @@ export type Config = {
   port: number
   logLevel: (typeof logLevels)[number]
   corsOrigins: string[]
+  /** The origin at which clients reach this server. */
+  publicUrl?: string
   /** Whether the documentation is served. */
   docs: boolean
   /** Where the metrics are given. Absent: nowhere. */
@@ -71,6 +73,7 @@ export function readConfig(env: Environment): Config {
   const authUrl = read('BETTER_AUTH_URL', parseAuthUrl)
   const issuer = read('BETTER_AUTH_ISSUER', String)
   const audience = read('BETTER_AUTH_AUDIENCE', String)
+  const publicUrl = read('PUBLIC_URL', parseOrigin)
   const port = read('PORT', parsePort) ?? 8000
   const metricsPort = read('METRICS_PORT', parsePort)
   const metricsHost = read('METRICS_HOST', String) ?? '127.0.0.1'
@@ -95,6 +98,7 @@ export function readConfig(env: Environment): Config {
     port,
     logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
+    ...(publicUrl !== undefined && { publicUrl }),
     drainSeconds: read('DRAIN_SECONDS', parseDrain) ?? (environment === 'production' ? 5 : 0),
     docs: (read('DOCS', (text) => parseOneOf(text, ['on', 'off'])) ?? 'on') === 'on',
     ...(metricsPort !== undefined && { metrics: { host: metricsHost, port: metricsPort } }),
@@ -255,6 +259,13 @@ function parseOrigins(text: string): string[] {
         )
       return origin
     })
+}
+
+function parseOrigin(text: string): string {
+  const origin = text.replace(/\/$/, '')
+  if (URL.parse(origin)?.origin !== origin || !/^https?:/.test(origin))
+    throw new Error('must be an origin such as https://todo.example.com, without a path')
+  return origin
 }
 
 function parseSecret(text: string): string {

@@ -64,6 +64,7 @@ async function start(): Promise<void> {
     database,
     verifyToken: withSessions(createTokenVerifier(config), database, config),
     corsOrigins: config.corsOrigins,
+    publicUrl: config.publicUrl,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),

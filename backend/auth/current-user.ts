@@ -29,10 +29,10 @@ export function createAuthenticate(verifyToken: VerifyToken): Authenticate {
 type AdmitTicket = (ticket: string) => Promise<Bearer>
 
 /**
- * What a request needs of its bearer: a scope, by its method if not said; or to be the user, and no
- * program that acts for them.
+ * What a request needs of its bearer: a scope, by its method if not said; to be the user, and no
+ * program that acts for them; or a scope that the route asks for itself.
  */
-type Needs = Scope | 'the user'
+type Needs = Scope | 'the user' | 'see route'
 
 /**
  * Resolves `userId` from the bearer token, before anything about the body. It is `derive`, not
@@ -57,14 +57,15 @@ export function currentUser(
           ? // HEAD changes nothing (RFC 9110, 9.2.1): the ticket is still good for the stream itself.
             await (request.method === 'HEAD' ? tickets.look : tickets.redeem)(query['ticket'])
           : await authenticate(headers['authorization'])
-      const { userId, expires, recheck } = given
+      const { userId, expires, scopes, recheck } = given
       limitUser(userId, set.headers)
       // Where the path has no parameters Elysia gives none, whatever its types say.
       const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }
       if (named !== userId) throw new ApiError('wrong_user')
-      if (needs !== 'the user') expectScope(given, needs ?? scopeFor(request.method))
-      else if (given.scopes !== undefined) throw new ApiError('key_not_allowed')
-      return { userId, expires, recheck }
+      if (needs === 'the user' && scopes !== undefined) throw new ApiError('key_not_allowed')
+      if (needs !== 'the user' && needs !== 'see route')
+        expectScope({ scopes }, needs ?? scopeFor(request.method))
+      return { userId, expires, scopes, recheck }
     },
   )
 }

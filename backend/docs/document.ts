@@ -60,8 +60,12 @@ export function isDocument(response: unknown): response is Document {
 const meanings: Record<string, string> = {
   '200': 'Done',
   '201': 'Created',
+  '202': 'Taken; no body',
   '204': 'Deleted; no body',
   '304': 'Not changed; no body',
+  '400': 'No message, or one of another revision',
+  '404': 'There is no such method',
+  '415': 'No JSON in UTF-8',
 }
 
 /** Answers that belong to no operation. `401`: under `/api`, before anything else. */
@@ -158,10 +162,10 @@ function completeAnswer(
   }
   const codes = schema?.properties?.code?.enum ?? []
   const completed = {
-    description: meanings[given.status] ?? codes.join(', '),
+    description: codes.join(', ') || meanings[given.status]!,
     headers: headersOf({ ...given, schema, codes }, components),
     ...(content &&
-      !['204', '304'].includes(given.status) && {
+      !['202', '204', '304'].includes(given.status) && {
         content: mediaTypes(content, schema, components, codes),
       }),
   }

@@ -29,6 +29,11 @@ export const failures = {
     status: 403,
     detail: 'Keys are made, listed and revoked by their user alone: send the token of a session',
   },
+  origin_not_allowed: {
+    status: 403,
+    detail:
+      'Pages of this origin may not call this; whoever runs the server adds it to CORS_ORIGINS',
+  },
   task_not_found: { status: 404, detail: 'There is no task with this id' },
   key_not_found: { status: 404, detail: 'You have no key with this id' },
   route_not_found: {

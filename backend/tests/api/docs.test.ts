@@ -65,6 +65,7 @@ describe('the OpenAPI document', () => {
       'post /api/tasks/bulk 200 401 403 409 413 415 422 429 500 503',
       'post /api/tasks/events/ticket 201 401 403 413 415 422 429 500 503',
       'post /api/tasks/{id}/restore 200 401 403 404 409 412 413 415 422 429 500 503',
+      'post /mcp 200 202 400 401 403 404 413 415 429 500 503',
       'put /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
     ])
     expect(body.openapi).toBe('3.1.0')
@@ -194,6 +195,8 @@ describe('the OpenAPI document', () => {
       'FieldError',
       'Key',
       'MadeKey',
+      'McpAnswer',
+      'McpFailure',
       'NewKey',
       'NewTask',
       'Task',
@@ -256,7 +259,7 @@ describe('the OpenAPI document', () => {
           if (JSON.stringify(content ?? {}).includes('"version"') && status === '201')
             expect(headers).toHaveProperty('Location')
           expect(Object.keys(content ?? {})).toEqual(
-            ['204', '304'].includes(status)
+            ['202', '204', '304'].includes(status)
               ? []
               : [
                   operation === events && status === '200'

@@ -99,6 +99,7 @@ export function startApi({
     database: over,
     verifyToken: withSessions(createTokenVerifier(config, now), over, config, now),
     corsOrigins: config.corsOrigins,
+    publicUrl: config.publicUrl,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),

@@ -117,7 +117,7 @@ export function createConformance(printed: OpenApiDocument) {
     const operation = operationOf(method, path)
     if (operation === undefined) return unrouted[status]
     // A request with a wrong Host is refused before its path is looked at.
-    if (status === 400) return unrouted[status]
+    if (status === 400) return operation.responses[status] ?? unrouted[status]
     const declared = operation.responses[status]
     if (status !== 403 || !userPrefix.test(path)) return declared
     return declared ? eitherOf(declared) : unrouted[status]

@@ -75,7 +75,9 @@ export async function createProbe() {
       const { current: _, ...said } = parsed(text)
       for (const inside of internals)
         if (inside.test(JSON.stringify(said))) problems.push(`it tells of the inside: ${inside}`)
-      if (method !== 'HEAD' && said['request_id'] !== headers.get('x-request-id'))
+      // An answer of JSON-RPC has no place for it.
+      const hasId = method !== 'HEAD' && !('jsonrpc' in said)
+      if (hasId && said['request_id'] !== headers.get('x-request-id'))
         problems.push('its request_id is another one')
     }
     const path = pathOf(target)

@@ -7,7 +7,7 @@ const floors = [
   ['http'],
   ['auth', 'docs'],
   ['tasks'],
-  ['sync', 'compat', 'keys'],
+  ['sync', 'compat', 'keys', 'mcp'],
   ['.'], // main.ts and its like: they put the house together
   ['programs'],
 ]
