@@ -22,6 +22,7 @@ import * as keys from './keys/contracts.ts'
 import { createKey, listKeys, revokeKey } from './keys/routes.ts'
 import * as mcp from './mcp/contracts.ts'
 import { answerMessage } from './mcp/endpoint.ts'
+import { describeResource } from './mcp/resource.ts'
 import { createParts, type AppParts } from './parts.ts'
 import * as sync from './sync/contracts.ts'
 import { issueTicket, listChanges, streamEvents } from './sync/routes.ts'
@@ -93,7 +94,7 @@ export function createApp(given: AppParts) {
   const agents = new Elysia()
     .decorate({ mcp: parts.mcp })
     .use(ownOrigins([...corsOrigins, ...(publicUrl === undefined ? [] : [publicUrl])]))
-    .use(currentUser(authenticate, limitUser, { needs: 'see route' }))
+    .use(currentUser(parts.authenticateAgent, limitUser, { needs: 'see route' }))
     .post('/mcp', answerMessage, mcp.answerMessage)
 
   const app = new Elysia(frameworkOptions(answerUncaught))
@@ -109,6 +110,8 @@ export function createApp(given: AppParts) {
     .get('/health', answerAlive, aliveContract)
     .get('/ready', createReadiness(database.query, draining), readyContract)
     .use(withDocs ? docs() : new Elysia()) // GET /docs, its files, and /docs/json
+    .decorate({ resource: parts.resource })
+    .get('/.well-known/oauth-protected-resource/mcp', describeResource, mcp.describeResource)
     .use(agents)
     .group('/api', (api) => api.use(events).use(ticket).use(bulk).use(ofUser).use(keysOfUser))
     // The same routes under the user's id, as some front ends call them.

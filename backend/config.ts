@@ -1,6 +1,6 @@
 import type { BlockList } from 'node:net'
 import type { SessionTable } from './auth/sessions.ts'
-import type { AuthServer } from './auth/tokens.ts'
+import type { AuthServer, Resource } from './auth/tokens.ts'
 import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
 import { parseProxies } from './http/proxies.ts'
 import type { Quotas } from './http/rate-limit.ts'
@@ -35,6 +35,8 @@ export type Config = {
   secret?: string
   /** Absent: only HS256 tokens are accepted. */
   authServer?: AuthServer
+  /** What OAuth access tokens are for. Absent: they are refused. */
+  resource?: Resource
   /** Better Auth's table of sessions in the same database. Absent: its session tokens are refused. */
   sessions?: SessionTable
 }
@@ -74,6 +76,7 @@ export function readConfig(env: Environment): Config {
   const issuer = read('BETTER_AUTH_ISSUER', String)
   const audience = read('BETTER_AUTH_AUDIENCE', String)
   const publicUrl = read('PUBLIC_URL', parseOrigin)
+  const authPath = authUrl && `${authUrl.href.replace(/\/$/, '')}/api/auth`
   const port = read('PORT', parsePort) ?? 8000
   const metricsPort = read('METRICS_PORT', parsePort)
   const metricsHost = read('METRICS_HOST', String) ?? '127.0.0.1'
@@ -115,13 +118,19 @@ export function readConfig(env: Environment): Config {
     ...(sessionsIn && { sessions: { ...table, ...columns } }),
     ...(authUrl && {
       authServer: {
-        keySetUrl: new URL(`${authUrl.href.replace(/\/$/, '')}/api/auth/jwks`),
+        keySetUrl: new URL(`${authPath}/jwks`),
         issuer: issuer ?? authUrl.origin,
         audience: audience ?? authUrl.origin,
       },
     }),
   }
 
+  if (publicUrl !== undefined && authPath !== undefined)
+    config.resource = {
+      url: `${publicUrl}/mcp`,
+      authorizationServer: authPath,
+      metadataUrl: `${publicUrl}/.well-known/oauth-protected-resource/mcp`,
+    }
   if (sessionsIn && !env['DATABASE_URL']?.trim())
     problems.push(
       'BETTER_AUTH_SESSIONS needs DATABASE_URL: the database in which Better Auth keeps its sessions',

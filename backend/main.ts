@@ -65,6 +65,7 @@ async function start(): Promise<void> {
     verifyToken: withSessions(createTokenVerifier(config), database, config),
     corsOrigins: config.corsOrigins,
     publicUrl: config.publicUrl,
+    resource: config.resource,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import { createAuthenticate } from './auth/current-user.ts'
-import type { VerifyToken } from './auth/tokens.ts'
+import type { Resource, VerifyToken } from './auth/tokens.ts'
 import type { Config } from './config.ts'
 import type { Database } from './db/pool.ts'
 import { createAnswers } from './http/answers.ts'
@@ -27,6 +27,8 @@ export type AppParts = {
   corsOrigins: string[]
   /** The origin at which clients reach this server. */
   publicUrl?: string | undefined
+  /** What OAuth access tokens are for. */
+  resource?: Resource | undefined
   maxTasksPerUser: number
   maxStreamsPerUser: number
   proxies: Proxies
@@ -62,8 +64,11 @@ export function createParts(given: AppParts) {
   const tasks = createTaskStore(database, { maxTasksPerUser, onChange: live.announce })
   const list = createTaskList(database)
   const tellFailure = createFailureLog(log)
+  const verifyToken = withKeys(given.verifyToken, database)
   return {
-    authenticate: createAuthenticate(withKeys(given.verifyToken, database)),
+    authenticate: createAuthenticate(verifyToken),
+    authenticateAgent: createAuthenticate(verifyToken, given.resource),
+    resource: given.resource,
     tellFailure,
     tickets,
     keys: createKeyStore(database),

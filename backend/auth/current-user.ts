@@ -3,21 +3,27 @@ import { Elysia, type Context } from 'elysia'
 import { ApiError } from '../http/failures.ts'
 import type { Limit } from '../http/rate-limit.ts'
 import { expectScope, type Scope } from './scopes.ts'
-import { TokenError, type Bearer, type VerifyToken } from './tokens.ts'
+import { TokenError, type Bearer, type Resource, type VerifyToken } from './tokens.ts'
 
 /** Tells who sent a request from its `Authorization` header (RFC 6750), or refuses with 401. */
 export type Authenticate = (authorization: string | null | undefined) => Promise<Bearer>
 
-export function createAuthenticate(verifyToken: VerifyToken): Authenticate {
+/** @param resource whose OAuth access tokens are taken, too; a 401 says where clients get one */
+export function createAuthenticate(verifyToken: VerifyToken, resource?: Resource): Authenticate {
+  const metadata = resource && `resource_metadata="${resource.metadataUrl}"` // RFC 9728, 5.1
+  function challenge(error?: string) {
+    const parameters = [error, metadata].filter((parameter) => parameter !== undefined)
+    return { 'www-authenticate': ['Bearer', parameters.join(', ')].filter(Boolean).join(' ') }
+  }
+
   return async function authenticate(authorization) {
     const [, token] = /^bearer +(.+)$/i.exec(authorization ?? '') ?? []
-    if (token === undefined)
-      throw new ApiError('token_missing', { headers: { 'www-authenticate': 'Bearer' } })
+    if (token === undefined) throw new ApiError('token_missing', { headers: challenge() })
     try {
-      return await verifyToken(token)
+      return await verifyToken(token, resource)
     } catch (error) {
       if (!(error instanceof TokenError)) throw error
-      const headers = { 'www-authenticate': 'Bearer error="invalid_token"' }
+      const headers = challenge('error="invalid_token"')
       throw error.reason === 'expired'
         ? new ApiError('token_expired', { headers })
         : new ApiError('token_invalid', { headers, reason: error.message })

@@ -43,6 +43,16 @@ export type AuthServer = {
   audience: string
 }
 
+/** What OAuth access tokens are for (RFC 9728), and who issues them. */
+export type Resource = {
+  /** What a token's `aud` must be or contain. */
+  url: string
+  /** What a token's `iss` must be. */
+  authorizationServer: string
+  /** Where clients read the two lines above. */
+  metadataUrl: string
+}
+
 /** Who bears a token (`sub`), and until when it is good, in seconds since 1970 (`exp`). */
 export type Bearer = {
   userId: string
@@ -60,12 +70,19 @@ export type Bearer = {
 /**
  * Verifies a JWT.
  *
+ * @param resource whose OAuth access tokens are taken, too; without it, none are
  * @throws TokenError, AuthUnavailable
  */
-export type VerifyToken = (token: string) => Promise<Bearer>
+export type VerifyToken = (token: string, resource?: Resource) => Promise<Bearer>
 
-type Claims = Bearer & { notBefore: number }
-type CheckSignature = (token: string) => Promise<JWTPayload>
+type Claims = Bearer & {
+  notBefore: number
+  /** The URL of the one resource that it is for. */
+  resource?: string | undefined
+}
+/** What `iss` and `aud` must be. */
+type Expected = Pick<AuthServer, 'issuer' | 'audience'>
+type CheckSignature = (token: string, expected?: Expected) => Promise<JWTPayload>
 
 const keySetAlgorithms = ['EdDSA', 'Ed25519', 'ES256', 'RS256', 'PS256']
 const clockTolerance = 5 // s
@@ -86,6 +103,9 @@ const longestKeySet = 1024 * 1024 // bytes: hundreds of keys; to parse 28 MB tak
  * fixed list, so that a public key never serves as an HMAC secret (RFC 8725, 3.1), and nothing else
  * of the header is believed: `jku`, `jwk` and `x5u` are never followed.
  *
+ * Either may be an OAuth access token (RFC 9068), by its `typ`. That is for one resource, and no other
+ * takes it; it may do what its `scope` says and no more.
+ *
  * A verified token is remembered until it expires, or its key set changes: verifying one costs
  * 16–54 µs, remembering under 0.1 µs.
  *
@@ -103,24 +123,29 @@ export function createTokenVerifier(
       ? { check: refuseWithout('BETTER_AUTH_URL'), refreshWhenOld() {} }
       : openKeySet(authServer, () => remembered.clear(), now)
 
-  async function check(token: string): Promise<Claims> {
+  async function check(token: string, resource: Resource | undefined): Promise<Claims> {
     if (token.length > longestToken)
       throw new TokenError('invalid', `longer than ${longestToken} characters`)
     const { alg: algorithm = 'none', typ } = headerOf(token)
-    if (isAccessToken(typ))
-      throw new TokenError('invalid', `of type ${shown(typ)}, which is for another resource`)
-    if (algorithm === 'HS256') return claimsOf(await checkSecret(token))
-    if (keySetAlgorithms.includes(algorithm)) return claimsOf(await keySet.check(token))
+    const isAccess = isAccessToken(typ)
+    if (isAccess && resource === undefined) throw new TokenError('invalid', notForHere)
+    const only = isAccess ? resource : undefined
+    const expected = only && { issuer: only.authorizationServer, audience: only.url }
+    if (algorithm === 'HS256') return claimsOf(await checkSecret(token, expected), only)
+    if (keySetAlgorithms.includes(algorithm))
+      return claimsOf(await keySet.check(token, expected), only)
     throw new TokenError(
       'invalid',
       `alg ${shown(algorithm)} is not one of HS256, ${keySetAlgorithms.join(', ')}`,
     )
   }
 
-  return async function verifyToken(token) {
+  return async function verifyToken(token, resource) {
     keySet.refreshWhenOld()
     const known = remembered.get(token)
-    const claims = known ?? (await check(token))
+    const claims = known ?? (await check(token, resource))
+    if (claims.resource !== undefined && claims.resource !== resource?.url)
+      throw new TokenError('invalid', notForHere)
     const seconds = now() / 1000
     if (seconds >= claims.expires + clockTolerance) {
       remembered.delete(token)
@@ -160,19 +185,25 @@ export function isUserId(value: unknown): value is string {
   )
 }
 
+const notForHere =
+  'an OAuth access token, which is for /mcp alone, if PUBLIC_URL and BETTER_AUTH_URL are set'
+
 /** An OAuth access token (RFC 9068, 2.1). Its audience is a single resource. */
 function isAccessToken(typ: unknown): boolean {
   return typeof typ === 'string' && /^(application\/)?at\+jwt$/i.test(typ)
 }
 
-function claimsOf({ sub, exp, nbf, scope }: JWTPayload): Claims {
+function claimsOf({ sub, exp, nbf, scope, cnf }: JWTPayload, only?: Resource): Claims {
   if (!isUserId(sub) || exp === undefined)
     throw new TokenError('invalid', `sub is not text of 1 to ${longestUserId} characters`)
+  // Whoever bears it would have to prove that they hold a key (RFC 9449, 7.1), and nobody asks them to.
+  if (cnf !== undefined) throw new TokenError('invalid', 'bound to a key (cnf): not a bearer token')
   return {
     userId: sub,
     notBefore: nbf ?? -Infinity,
     expires: Math.min(exp, endOfTime),
-    scopes: readScope(scope),
+    scopes: readScope(only ? (scope ?? '') : scope),
+    resource: only?.url,
   }
 }
 
@@ -182,19 +213,19 @@ const claimOptions = { requiredClaims: ['sub', 'exp'], clockTolerance: Number.MA
 function secretChecker(secret: string): CheckSignature {
   const { hs256 } = jwt({ name: 'hs256', secret }).decorator
   const key = new TextEncoder().encode(secret)
-  return async function checkSecret(token) {
+  return async function checkSecret(token, expected) {
     // By itself the plugin takes HS512 too, and tokens that never end; these options close that.
-    const options = { ...claimOptions, algorithms: ['HS256'] }
+    const options = { ...claimOptions, algorithms: ['HS256'], ...expected }
     const payload = await hs256.verify(token, options)
     if (payload !== false) return payload
     // The plugin keeps to itself why.
     const error = await jwtVerify(token, key, options).catch((thrown: unknown) => thrown)
-    throw new TokenError('invalid', explain(error, token, 'BETTER_AUTH_SECRET'))
+    throw new TokenError('invalid', explain(error, token, 'BETTER_AUTH_SECRET', expected))
   }
 }
 
 /** Why a token is refused, for whoever runs the server. */
-function explain(error: unknown, token: string, keys: string, expected?: AuthServer): string {
+function explain(error: unknown, token: string, keys: string, expected?: Expected): string {
   if (error instanceof errors.JWSSignatureVerificationFailed)
     return `${headerOf(token).alg} signature does not match ${keys}`
   if (error instanceof errors.JWKSNoMatchingKey) return `the kid is not among ${keys}`
@@ -237,7 +268,7 @@ function openKeySet(
   onRefresh: () => void,
   now: () => number,
 ): { check: CheckSignature; refreshWhenOld: () => void } {
-  const { keySetUrl, issuer, audience } = authServer
+  const { keySetUrl } = authServer
   const keys = `the keys at ${keySetUrl.origin}${keySetUrl.pathname}`
   let failure: { error: AuthUnavailable; at: number } | undefined
 
@@ -294,7 +325,8 @@ function openKeySet(
       // Failing is no news: the last good keys stay, and the next refresh is ten minutes away.
       keySet.reload().then(onRefresh, failed)
     },
-    async check(token) {
+    async check(token, expected = authServer) {
+      const { issuer, audience } = expected
       try {
         const { payload } = await jwtVerify(token, findKey, {
           ...claimOptions,
@@ -305,7 +337,7 @@ function openKeySet(
         return payload
       } catch (error) {
         if (error instanceof AuthUnavailable) throw error
-        throw new TokenError('invalid', explain(error, token, keys, authServer))
+        throw new TokenError('invalid', explain(error, token, keys, expected))
       }
     },
   }

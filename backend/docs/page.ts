@@ -44,6 +44,8 @@ export function docs() {
           specPath: '/docs/json',
           provider: 'swagger-ui',
           exclude: [/^\/docs/, /\{user_id\}/],
+          // It takes every path with a dot in it for a file.
+          excludeStaticFile: false,
           documentation: {
             openapi: '3.1.0',
             info: {

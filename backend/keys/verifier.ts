@@ -93,7 +93,7 @@ export function withKeys(
     }
   }
 
-  return async function verifyKeyOrToken(token) {
-    return isKey(token) ? verifyKey(token) : verifyToken(token)
+  return async function verifyKeyOrToken(token, resource) {
+    return isKey(token) ? verifyKey(token) : verifyToken(token, resource)
   }
 }

@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { t } from 'elysia'
 import { Failure } from '../http/failures.ts'
+import { scopes } from '../auth/scopes.ts'
 import { anyRoute } from '../tasks/contracts.ts'
 
 /** What the route says of itself. What it does is in endpoint.ts. */
@@ -60,5 +61,27 @@ restore tasks.`,
         },
       },
     },
+  },
+}
+
+const ResourceMetadata = t.Object(
+  {
+    resource: t.String({ description: 'What a token must be for' }),
+    authorization_servers: t.Array(t.String(), { description: 'Who issues it' }),
+    scopes_supported: t.Array(t.String(), { examples: [[...scopes]] }),
+    bearer_methods_supported: t.Array(t.String(), { examples: [['header']] }),
+    resource_name: t.String({ examples: ['Todo API'] }),
+  },
+  { title: 'ResourceMetadata' },
+)
+export type ResourceMetadata = typeof ResourceMetadata.static
+
+export const describeResource = {
+  response: { 200: ResourceMetadata, 404: Failure('route_not_found'), 429: tooMany, 500: fault },
+  detail: {
+    tags: ['Agents'],
+    operationId: 'describeResource',
+    summary: 'Where agents get OAuth tokens for /mcp (RFC 9728)',
+    description: 'There if `PUBLIC_URL` and `BETTER_AUTH_URL` are set.',
   },
 }

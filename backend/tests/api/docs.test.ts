@@ -50,6 +50,7 @@ describe('the OpenAPI document', () => {
     expect(table.toSorted()).toEqual([
       'delete /api/keys/{id} 204 401 403 404 422 429 500 503',
       'delete /api/tasks/{id} 204 401 403 404 409 412 422 429 500 503',
+      'get /.well-known/oauth-protected-resource/mcp 200 404 429 500',
       'get /api/keys 200 401 403 422 429 500 503',
       'get /api/tasks 200 304 401 403 422 429 500 503',
       'get /api/tasks/changes 200 401 403 410 422 429 500 503',
@@ -199,6 +200,7 @@ describe('the OpenAPI document', () => {
       'McpFailure',
       'NewKey',
       'NewTask',
+      'ResourceMetadata',
       'Task',
       'TaskChanges',
       'Ticket',

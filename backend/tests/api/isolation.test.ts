@@ -54,6 +54,7 @@ const keyRoutes = ['GET /api/keys', 'POST /api/keys', 'DELETE /api/keys/:id']
 const openRoutes = [
   'GET /health',
   'GET /ready',
+  'GET /.well-known/oauth-protected-resource/mcp',
   'GET /',
   'GET /docs',
   'GET /docs/json',

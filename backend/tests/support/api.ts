@@ -100,6 +100,7 @@ export function startApi({
     verifyToken: withSessions(createTokenVerifier(config, now), over, config, now),
     corsOrigins: config.corsOrigins,
     publicUrl: config.publicUrl,
+    resource: config.resource,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),

@@ -57,6 +57,11 @@ test('every setting is read', () => {
     corsOrigins: ['https://a.example', 'https://b.example:8443'],
     drainSeconds: 15,
     publicUrl: 'https://todo.example',
+    resource: {
+      url: 'https://todo.example/mcp',
+      authorizationServer: 'https://a.example/api/auth',
+      metadataUrl: 'https://todo.example/.well-known/oauth-protected-resource/mcp',
+    },
     docs: false,
     metrics: { host: '127.0.0.1', port: 9464 },
     database: { host: 'host.example', database: 'db' },
