@@ -92,7 +92,7 @@ export function createApp(given: AppParts) {
     .delete('/:id', revokeKey, keys.revokeKey)
 
   const agents = new Elysia()
-    .decorate({ mcp: parts.mcp })
+    .decorate({ mcp: parts.mcp, answers: parts.ofUser.answers })
     .use(ownOrigins([...corsOrigins, ...(publicUrl === undefined ? [] : [publicUrl])]))
     .use(currentUser(parts.authenticateAgent, limitUser, { needs: 'see route' }))
     .post('/mcp', answerMessage, mcp.answerMessage)

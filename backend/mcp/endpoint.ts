@@ -1,6 +1,8 @@
 import type { Asked } from '../auth/current-user.ts'
 import { expectScope } from '../auth/scopes.ts'
 import type { Bearer } from '../auth/tokens.ts'
+import { NeedsRoom } from '../db/written.ts'
+import type { Answers } from '../http/answers.ts'
 import { parseBody, readBytes } from '../http/body.ts'
 import { rememberCode, type TellFailure } from '../http/failure-log.ts'
 import { ApiError, failures } from '../http/failures.ts'
@@ -15,7 +17,7 @@ import {
   type Answer,
   type Message,
 } from './messages.ts'
-import type { ToolResult, View } from './server.ts'
+import type { ToolResult } from './server.ts'
 import { tools, type Tool, type ToolParts } from './tools.ts'
 
 export type McpOptions = ToolParts & {
@@ -23,6 +25,12 @@ export type McpOptions = ToolParts & {
   translate: (error: unknown) => ApiError
   tellFailure: TellFailure
 }
+
+/**
+ * An answer has what a tool gives twice, once as text, in which every quotation mark and backslash of JSON
+ * is two characters.
+ */
+const copies = 3
 
 /** Who sent a message, and with which request. */
 type Caller = Pick<Bearer, 'userId' | 'scopes'> & { request: Request; requestId: string }
@@ -43,42 +51,56 @@ export function createMcp({ translate, tellFailure, ...parts }: McpOptions) {
     return { json: `${said}${known}}`, isError: true }
   }
 
-  function viewOf(caller: Caller): View {
-    const { userId, scopes } = caller
-    return {
-      tools: tools.filter(({ scope }) => scopes === undefined || scopes.includes(scope)),
-      async call(tool, given) {
-        try {
-          const { user_id: named = userId } = given
-          if (named !== userId) throw new ApiError('wrong_user')
-          return { json: await tool.run(parts, userId, given), isError: false }
-        } catch (error) {
-          return explain(error, caller)
-        }
-      },
-    }
-  }
+  /**
+   * @param message as `readMessage` gives it; if the answer needs room, it may be given again
+   * @param most bytes that the answer may have
+   * @throws NeedsRoom, and nothing was changed
+   */
+  return async function answer(caller: Caller, message: Message, most: number): Promise<Answer> {
+    const { userId, scopes, request } = caller
+    let tooLarge: NeedsRoom | undefined
 
-  /** @throws ApiError 403 `insufficient_scope`, 413 */
-  return async function answer(caller: Caller): Promise<Answer> {
-    const { request } = caller
-    const bytes = await readBytes(request)
-    let message: unknown
-    try {
-      message = parseBody(request, bytes)
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error
-      if (error.code === 'unsupported_media_type') return refusal(415, invalidRequest)
-      return refusal(400, error.code === 'malformed_json' ? parseError : invalidRequest)
+    async function call(tool: Tool, given: Record<string, unknown>): Promise<ToolResult> {
+      try {
+        const { user_id: named = userId } = given
+        if (named !== userId) throw new ApiError('wrong_user')
+        const json = await tool.run(parts, userId, given, Math.floor(most / copies))
+        return { json, isError: false }
+      } catch (error) {
+        if (!(error instanceof NeedsRoom)) return explain(error, caller)
+        tooLarge = error // past the SDK, which would answer with it
+        return { json: '{}', isError: true }
+      }
     }
-    if (!isMessage(message)) return refusal(400, invalidRequest)
-    // The SDK would keep the answer open, for news that never come.
-    if (message.method === 'subscriptions/listen') return refusal(404, methodNotFound, message.id)
-    const tool = toolOf(message)
-    if (tool) expectScope(caller, tool.scope)
+
     // Loaded when the first message comes: it takes half a second and 26 MB.
     const { serveMessage } = await import('./server.ts')
-    return serveMessage(request, message, viewOf(caller))
+    const allowed = tools.filter(({ scope }) => scopes === undefined || scopes.includes(scope))
+    const answered = await serveMessage(request, message, { tools: allowed, call })
+    if (tooLarge !== undefined) throw new NeedsRoom(tooLarge.bytes * copies)
+    return answered
+  }
+}
+
+/**
+ * Reads a message, or says why it is none.
+ *
+ * @throws ApiError 413
+ */
+async function readMessage(request: Request): Promise<{ message: Message } | { refused: Answer }> {
+  const bytes = await readBytes(request)
+  try {
+    const message = parseBody(request, bytes)
+    if (!isMessage(message)) return { refused: refusal(400, invalidRequest) }
+    // The SDK would keep the answer open, for news that never come.
+    if (message.method === 'subscriptions/listen')
+      return { refused: refusal(404, methodNotFound, message.id) }
+    return { message }
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+    if (error.code === 'unsupported_media_type') return { refused: refusal(415, invalidRequest) }
+    const code = error.code === 'malformed_json' ? parseError : invalidRequest
+    return { refused: refusal(400, code) }
   }
 }
 
@@ -93,17 +115,39 @@ function toolOf({ method, params }: Message): Tool | undefined {
 }
 
 /** A request to the route with this contract, and what answers it. */
-type Call<Contract> = Asked<Contract> & { mcp: Mcp }
+type Call<Contract> = Asked<Contract> & { mcp: Mcp; answers: Answers }
 
+/** @throws ApiError 403 `insufficient_scope`, 413 */
 export async function answerMessage({
   mcp,
+  answers,
   userId,
   scopes,
   request,
   set,
+  server,
 }: Call<typeof contracts.answerMessage>): Promise<McpAnswer | undefined> {
-  const requestId = String(set.headers['x-request-id'])
-  const { status, json } = await mcp({ userId, scopes, request, requestId })
+  const read = await readMessage(request)
+  if ('refused' in read) return send(set, read.refused)
+  const { message } = read
+  const tool = toolOf(message)
+  if (tool) expectScope({ scopes }, tool.scope)
+  const caller = { userId, scopes, request, requestId: String(set.headers['x-request-id']) }
+  const name = `/mcp ${tool?.name}`
+  let other: Answer | undefined
+  const sent = await answers.send<McpAnswer>(
+    { userId, set, request, server, name },
+    async function answerWithin(most) {
+      const { status, json } = await mcp(caller, message, most)
+      if (status === 200 && json !== undefined) return { json, bytes: Buffer.byteLength(json) }
+      other = { status, json }
+      return undefined
+    },
+  )
+  return other === undefined ? sent : send(set, other)
+}
+
+function send(set: Asked<unknown>['set'], { status, json }: Answer): McpAnswer | undefined {
   if (json !== undefined) return jsonResponse<McpAnswer>(set, json, status)
   set.status = status
   return undefined

@@ -1,6 +1,7 @@
 /** What goes over the wire: JSON-RPC 2.0, one message a request. */
 
-export type Answer = { status: number; json?: string }
+/** Without JSON it has no body. */
+export type Answer = { status: number; json?: string | undefined }
 
 /** A message of a client's, as much as is looked at before the SDK does. */
 export type Message = { id?: unknown; method?: unknown; params?: unknown }

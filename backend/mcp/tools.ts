@@ -27,10 +27,11 @@ export type Tool = {
   /** What its bearer must be allowed to do. */
   scope: Scope
   /**
+   * @param most bytes that its JSON may have
    * @returns JSON
-   * @throws ApiError
+   * @throws ApiError; NeedsRoom if it would have more
    */
-  run: (parts: ToolParts, owner: string, given: Given) => Promise<string>
+  run: (parts: ToolParts, owner: string, given: Given, most: number) => Promise<string>
 }
 
 /** What clients may take from a tool, before they ask their user. */
@@ -101,15 +102,14 @@ export const tools: readonly Tool[] = [
     inputSchema: inputOf(Asked),
     annotations: { ...hints('List tasks'), readOnlyHint: true },
     scope: 'tasks:read',
-    async run({ list }, owner, given) {
+    async run({ list }, owner, given, most) {
       const tidy = { ...given }
       tidyQuery(tidy, new URLSearchParams())
       const { overdue, limit = usualPage, ...asked } = readAsked(tidy)
-      const page = await list(owner, {
-        ...asked,
-        limit,
-        ...(overdue !== undefined && { overdue: overdue ? 'true' : 'false' }),
-      }).catch(refuseCursor)
+      const lateness =
+        overdue === undefined ? {} : ({ overdue: overdue ? 'true' : 'false' } as const)
+      const query = { ...asked, limit, ...lateness }
+      const page = await list(owner, query, undefined, most).catch(refuseCursor)
       if (page.state === 'unchanged') throw new TypeError('nobody holds this page already')
       const next = page.next === undefined ? '' : `,"next_cursor":${JSON.stringify(page.next)}`
       return `{"tasks":${page.json},"total":${page.total}${next}}`

@@ -221,6 +221,29 @@ describe('tools', () => {
     })
   })
 
+  test.each(eras)('a large page comes whole, as large answers do (%s)', async (era) => {
+    const { call, ask, token } = await newAgent()
+    // Each of these has eight bytes in the text of the answer.
+    const data = { title: 'x', description: '"\\'.repeat(500) }
+    for (let count = 0; count < 2; count += 1) {
+      const operations = Array.from({ length: 50 }, () => ({ op: 'create', data }))
+      await api.request('POST', '/api/tasks/bulk', { token, json: { operations } })
+    }
+    for (let count = 0; count < 3; count += 1) {
+      const { structuredContent } = await call('list_tasks', { limit: 100 }, era)
+      const tasks = structuredContent['tasks'] as TaskBody[]
+      expect(tasks).toHaveLength(100)
+      for (const { description } of tasks) expect(description).toBe(data.description)
+    }
+    const called = { name: 'list_tasks', arguments: { limit: 100 } }
+    const { headers, body } = await ask('tools/call', called, era)
+    // It is sent as it is read: see http/answers.ts.
+    expect(headers.get('content-length')).toBeNull()
+    expect(body.result).not.toHaveProperty('isError')
+    // What is small waits for no room.
+    expect((await call('list_tasks', { limit: 1 }, era)).isError).toBe(undefined)
+  })
+
   test('a repeated add_task under its key adds one task, from HTTP too', async () => {
     const { call, token, id } = await newAgent()
     const task = { title: 'Once', tags: ['x'] }
@@ -484,6 +507,17 @@ describe('the endpoint', () => {
       serverInfo: { name: 'todo-api' },
     })
     expect(body.result!['capabilities']).toEqual({ tools: {} })
+  })
+
+  test('takes no member of a message for anything that it is not', async () => {
+    const { token } = await newUser()
+    const more = { status: 200, json: 'x', refused: {}, ['__proto__']: { status: 200 } }
+    const json = { jsonrpc: '2.0', id: 7, method: 'ping', params: {}, ...more }
+    const { status, body } = await api.request<object>('POST', '/mcp', {
+      token,
+      ...oneMessage(json),
+    })
+    expect([status, body]).toMatchObject([400, { id: 7, error: { code: -32600 } }])
   })
 
   test('takes a notification with 202 and no body', async () => {
