@@ -2,7 +2,7 @@ import type { ValueError } from '@sinclair/typebox/errors'
 import { Elysia, NotFoundError, ValidationError } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
 import { DatabaseUnavailable } from './db/pool.ts'
-import { QueueFull, WaitedForOneself, WaitedTooLong } from './db/turns.ts'
+import { QueueFull, WaitedForOneself, WaitedTooLong } from './db/waiting.ts'
 import { rememberCode, type TellFailure } from './http/failure-log.ts'
 import {
   ApiError,
@@ -84,7 +84,8 @@ export function answerLastResort(tell: TellFailure) {
   }
 }
 
-function translate(error: unknown): ApiError {
+/** What a client is told of whatever was thrown. */
+export function translate(error: unknown): ApiError {
   if (error instanceof ApiError) return error
   if (error instanceof DatabaseUnavailable || error instanceof WaitedTooLong)
     return new ApiError('database_unavailable')

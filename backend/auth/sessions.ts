@@ -80,8 +80,8 @@ export function withSessions(
 ): VerifyToken {
   if (sessions === undefined) return verifyJwt
   const verifySession = createSessionVerifier(database, sessions, secret, now)
-  return async function verifyEither(token) {
-    return opaqueToken.test(token) ? verifySession(token) : verifyJwt(token)
+  return async function verifyEither(token, resource) {
+    return opaqueToken.test(token) ? verifySession(token) : verifyJwt(token, resource)
   }
 }
 

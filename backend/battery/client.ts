@@ -2,7 +2,8 @@ import type { RequestOptions } from '../tests/support/api.ts'
 import type { Report } from './report.ts'
 
 /** An answer that was judged. `lost`: there was none, and the request may have been done or not. */
-export type Outcome<Body> = { status: number; headers: Headers; body: Body } | 'lost'
+export type Outcome<Body> =
+  { status: number; headers: Headers; body: Body; isRepeated?: boolean } | 'lost'
 
 /** A stretch of time, on `performance.now()`. */
 export type Span = { from: number; until: number }
@@ -74,7 +75,7 @@ export function createClient(
     const { status } = response
     const body = parse(text) as Body
     if (status === 503) await judgeUnavailable(what, origin, response, body, began)
-    else if (status === 409) judgeInProgress(what, response, body)
+    else if (status === 409 && !expected.includes(409)) judgeInProgress(what, response, body)
     else if (!response.ok && !expected.includes(status)) {
       report.count('wrong answers')
       report.violation(`${what}: ${status} ${text.slice(0, 300)}: ${await causeOf(body)}`)
@@ -120,17 +121,17 @@ export function createClient(
   }
 
   /**
-   * Sends a write under an Idempotency-Key until it is answered, as often as it takes. Gives the last
-   * answer, and whether there was an earlier attempt of which nobody knows what became.
+   * Sends a write under an Idempotency-Key until it is answered, as often as it takes. The answer says
+   * if it was repeated: nobody knows what became of the earlier attempts.
    */
   async function write<Body>(
     origin: () => string,
     method: string,
     path: string,
-    options: RequestOptions & { key: string },
+    options: RequestOptions,
     expected: readonly number[] = [],
-  ): Promise<(Exclude<Outcome<Body>, 'lost'> & { isRepeated: boolean }) | undefined> {
-    const headers = { ...options.headers, 'idempotency-key': options.key }
+  ): Promise<Outcome<Body>> {
+    const headers = { ...options.headers, 'idempotency-key': crypto.randomUUID() }
     const giveUpAt = performance.now() + longestWrite
     for (let isRepeated = false; performance.now() < giveUpAt; isRepeated = true) {
       const outcome = await ask<Body>(origin(), method, path, { ...options, headers }, expected)
@@ -140,7 +141,7 @@ export function createClient(
       await Bun.sleep(retryAfter === null ? betweenAttempts : Number(retryAfter) * 1000)
     }
     report.violation(`${method} ${path}: not done within ${longestWrite} ms`)
-    return undefined
+    return 'lost'
   }
 
   return {
@@ -148,6 +149,10 @@ export function createClient(
     write,
     excuse(next: Excuses): void {
       excuses = next
+    },
+    /** That a server was killed excuses that there is no answer, to what is sent until it is over. */
+    excuseCuts(until = Infinity): void {
+      excuses = { unavailable: () => never, cut: { from: -Infinity, until } }
     },
     /** Lets the excuse hold for what began under it and is answered under the next one. */
     keepExcuse(): void {

@@ -1,6 +1,6 @@
 import { newUser, secret } from '../tests/support/api.ts'
 import { makeDirectory, startProcess } from '../tests/support/process.ts'
-import { createClient, never } from './client.ts'
+import { createClient } from './client.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
 
@@ -17,11 +17,11 @@ export async function embeddedFaults({ report, seed, short }: Battery): Promise<
   const load = startLoad({ client, report, users, servers: [() => server.origin], seed })
   await load.goesOn()
   for (let kill = 0; kill < times[short ? 'short' : 'long']; kill += 1) {
-    client.excuse({ unavailable: () => never, cut: { from: -Infinity, until: Infinity } })
+    client.excuseCuts()
     server.kill('SIGKILL')
     await server.exited
     server = await start()
-    client.excuse({ unavailable: () => never, cut: { from: -Infinity, until: performance.now() } })
+    client.excuseCuts(performance.now())
     await load.goesOn()
     await Bun.sleep(short ? 500 : 1_000)
     report.count('faults injected')

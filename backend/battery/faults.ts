@@ -13,8 +13,8 @@ type Scene = Stand & { client: Client; short: boolean }
 
 type Fault = {
   name: string
-  /** What clients must put up with until it is over, and for a second more. */
-  excuses: ('503' | '503 by PgBouncer' | 'lost connections')[]
+  /** What clients must put up with until it is over, and for a second more. Default: 503. */
+  excuses?: '503 by PgBouncer' | 'lost connections'
   /** When the server without a pooler must be back after it is over, in milliseconds. */
   backWithin?: number
   /** Ends at the moment when all is in order again. */
@@ -28,14 +28,14 @@ const poolerBackWithin = 6_000 // ms
 const faults: Fault[] = [
   {
     name: 'kill -9 of the servers, one after the other',
-    excuses: ['lost connections'],
+    excuses: 'lost connections',
     async inject({ places }) {
       for (const place of places) await place.restart('SIGKILL')
     },
   },
   {
     name: 'SIGTERM with requests in flight',
-    excuses: ['lost connections'],
+    excuses: 'lost connections',
     async inject({ places, client, admin, postgres }) {
       // Only what is sent when the server has been told to stop may be refused.
       client.excuse({ unavailable: () => never, cut: never })
@@ -54,7 +54,6 @@ const faults: Fault[] = [
   },
   {
     name: 'PostgreSQL stopped, and started later',
-    excuses: ['503'],
     inject: lasting(
       1_000,
       8_000,
@@ -64,7 +63,6 @@ const faults: Fault[] = [
   },
   {
     name: 'PostgreSQL restarted',
-    excuses: ['503'],
     async inject({ postgres }) {
       await postgres.stop()
       await postgres.start()
@@ -72,7 +70,6 @@ const faults: Fault[] = [
   },
   {
     name: 'kill -9 of a session of PostgreSQL',
-    excuses: ['503'],
     async inject({ postgres, admin }) {
       await postgres.crash()
       await recovered(admin)
@@ -80,7 +77,6 @@ const faults: Fault[] = [
   },
   {
     name: 'kill -9 of PostgreSQL',
-    excuses: ['503'],
     async inject({ postgres }) {
       await postgres.kill()
       await postgres.start()
@@ -88,17 +84,15 @@ const faults: Fault[] = [
   },
   {
     name: 'all sessions of PostgreSQL terminated, again and again',
-    excuses: ['503'],
     inject: repeated(async ({ terminate }) => terminate()),
   },
   {
     name: 'PgBouncer restarted',
-    excuses: ['503 by PgBouncer'],
+    excuses: '503 by PgBouncer',
     inject: async ({ pgbouncer }) => pgbouncer.restart(),
   },
   {
     name: 'PostgreSQL frozen',
-    excuses: ['503'],
     backWithin: 1_000,
     async inject({ postgres, short }) {
       const thaw = await postgres.freeze()
@@ -108,7 +102,6 @@ const faults: Fault[] = [
   },
   {
     name: 'the connection limit exhausted',
-    excuses: ['503'],
     inject: lasting(
       1_000,
       5_000,
@@ -118,7 +111,6 @@ const faults: Fault[] = [
   },
   {
     name: 'the password of the database changed, and back',
-    excuses: ['503'],
     inject: lasting(
       1_000,
       5_000,
@@ -128,7 +120,6 @@ const faults: Fault[] = [
   },
   {
     name: 'the disk of PostgreSQL full',
-    excuses: ['503'],
     inject: lasting(
       1_000,
       10_000,
@@ -138,7 +129,7 @@ const faults: Fault[] = [
   },
   {
     name: 'a column added, and dropped',
-    excuses: ['503 by PgBouncer'],
+    excuses: '503 by PgBouncer',
     inject: lasting(
       500,
       500,
@@ -148,27 +139,22 @@ const faults: Fault[] = [
   },
   {
     name: 'answers of the database delayed',
-    excuses: ['503'],
     inject: lasting(1_000, 10_000, weather('delayed'), weather('clear')),
   },
   {
     name: 'answers of the database trickling',
-    excuses: ['503'],
     inject: lasting(1_000, 10_000, weather('trickling'), weather('clear')),
   },
   {
     name: 'connections to the database reset',
-    excuses: ['503'],
     inject: repeated(async ({ proxy }) => proxy.reset()),
   },
   {
     name: 'connections to the database half-closed',
-    excuses: ['503'],
     inject: repeated(async ({ proxy }) => proxy.halfClose()),
   },
   {
     name: 'connections to the database gone silent',
-    excuses: ['503'],
     // A statement on a dead line is given up after 5 s, and the line itself a second later.
     backWithin: 7_000,
     inject: lasting(1_000, 20_000, weather('silent'), async (scene) => {
@@ -241,6 +227,7 @@ async function databaseFaults({ postgres, report, seed, short }: Battery): Promi
     users: stand.users,
     servers: stand.places.map(({ origin }) => origin),
     seed,
+    admin: stand.admin,
   })
   await load.goesOn()
   for (const { name, excuses, inject, backWithin = usuallyBackWithin } of faults) {
@@ -249,17 +236,14 @@ async function databaseFaults({ postgres, report, seed, short }: Battery): Promi
       continue
     }
     const excuse = (over: number) => {
-      const until = { from: -Infinity, until: over }
-      client.excuse({
-        unavailable(origin) {
-          const isPooled = origin === pooled.origin()
-          if (!excuses.includes('503') && !(isPooled && excuses.includes('503 by PgBouncer')))
-            return never
-          const within = isPooled ? Math.max(poolerBackWithin, backWithin) : backWithin
-          return { from: -Infinity, until: over + within }
-        },
-        cut: excuses.includes('lost connections') ? until : never,
-      })
+      const unavailable = (origin: string) => {
+        const isPooled = origin === pooled.origin()
+        if (excuses === 'lost connections' || (excuses && !isPooled)) return never
+        const within = isPooled ? Math.max(poolerBackWithin, backWithin) : backWithin
+        return { from: -Infinity, until: over + within }
+      }
+      const isCut = excuses === 'lost connections'
+      client.excuse({ unavailable, cut: isCut ? { from: -Infinity, until: over } : never })
     }
     excuse(Infinity)
     const began = performance.now()
@@ -278,7 +262,7 @@ async function databaseFaults({ postgres, report, seed, short }: Battery): Promi
       }`,
     )
   }
-  await load.check(stand.rowsOf)
+  await load.check()
   await stand.close()
 }
 

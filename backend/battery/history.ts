@@ -15,7 +15,7 @@ export type Write =
   | { does: 'toggle' | 'remove' | 'restore' | 'destroy' }
 
 /** When it was asked and when it was answered. Without an answer, its end is `Infinity`. */
-type Timed = { began: number; ended: number }
+export type Timed = { began: number; ended: number }
 
 /**
  * A write that took effect, or may have.
@@ -45,8 +45,9 @@ export type History = {
   last?: { version: number; state: State }
 }
 
-/** How many writes took effect, or why no order of them explains what was seen. */
-export type Verdict = { effects: number } | { problem: string }
+/** How many writes took effect, or why no order of them explains what was seen, and what that counts as. */
+export type Verdict = { effects: number } | Problem
+type Problem = { problem: string; figure: 'writes lost' | 'duplicates' | 'wrong answers' }
 
 const nothing: State = {
   title: '',
@@ -85,88 +86,96 @@ type Moment = {
 
 const mostSteps = 200_000 // of trying orders
 
+function wrong(problem: string, figure: Problem['figure'] = 'wrong answers'): Problem {
+  return { problem, figure }
+}
+
+/** What holds once a write has made a version, if that fits all that was seen of it. */
+function arrive(
+  { write, onlyAt, outcome, began, ended }: WriteEvent,
+  version: number,
+  before: Moment,
+  sights: Sight[],
+): Moment | Problem {
+  const state = apply(write, before.state, version - 1)
+  if (state === undefined || (onlyAt !== undefined && onlyAt !== version - 1))
+    return wrong(`${write.does} was refused, or should have been`)
+  if (ended < before.latestBegin)
+    return wrong(`${write.does} had ended before what comes before it began`)
+  if (outcome.is === 'done' && outcome.shown && !isSame(outcome.shown, state))
+    return wrong(`${write.does} answered ${show(outcome.shown)}, not ${show(state)}`)
+  const entered = Math.max(before.latestBegin, began)
+  const moment = { state, entered, latestBegin: entered, earliestEnd: ended }
+  for (const sight of sights) {
+    if (!isSame(sight.shown, state))
+      return wrong(`was shown as ${show(sight.shown)}, not ${show(state)}`)
+    if (sight.ended < entered)
+      return wrong('was shown before it was made, or before what precedes it was seen')
+    moment.latestBegin = Math.max(moment.latestBegin, sight.began)
+    moment.earliestEnd = Math.min(moment.earliestEnd, sight.ended)
+  }
+  return moment
+}
+
+/** Why an order of writes does not explain what is there in the end, and what was not found on the way. */
+function problemWith(
+  moments: Moment[],
+  { absences, last }: History,
+  unused: WriteEvent[],
+): Problem | undefined {
+  const { state } = moments.at(-1)!
+  if (last && last.version !== moments.length - 1)
+    return wrong(`the database has version ${last.version}`, 'writes lost')
+  if (last ? !isSame(last.state, state) : state.place !== 'nowhere')
+    return wrong(`the database has ${last ? show(last.state) : 'nothing'}, not ${show(state)}`)
+  const missing = unused.find(({ outcome }) => outcome.is === 'done')
+  if (missing) return wrong(`${missing.write.does} was confirmed and had no effect`, 'writes lost')
+  const ends = moments.map(({ earliestEnd }) => earliestEnd)
+  for (let at = ends.length - 2; at >= 0; at -= 1) ends[at] = Math.min(ends[at]!, ends[at + 1]!)
+  const strange = absences.find(
+    ({ began, ended, from }) =>
+      !moments.some(
+        (moment, at) =>
+          !from.includes(moment.state.place) &&
+          ended >= moment.entered &&
+          began <= (ends[at + 1] ?? Infinity),
+      ),
+  )
+  return strange && wrong(`was not found in ${strange.from.join(' or ')} when it was there`)
+}
+
 /**
  * Whether a task's history is linearizable: whether there is an order of its writes in which each
  * took effect once, made what it was answered, and explains all that was seen, and in which nothing
  * that began after something had ended comes before it. Versions give most of the order; writes
  * whose version nobody was told are tried in every place where they fit.
  */
-export function judge({ writes, sights, absences, last }: History): Verdict {
+export function judge(history: History): Verdict {
+  const { writes, sights, last } = history
   const byVersion = new Map<number, WriteEvent>()
   const loose: WriteEvent[] = []
   for (const event of writes) {
     const version = event.outcome.is === 'done' ? event.outcome.version : undefined
     if (version === undefined) loose.push(event)
-    else if (byVersion.has(version)) return { problem: `two writes made version ${version}` }
+    else if (byVersion.has(version))
+      return wrong(`two writes made version ${version}`, 'writes lost')
     else byVersion.set(version, event)
   }
   const sightsOf = Map.groupBy(sights, ({ version }) => version)
   const known = Math.max(0, last?.version ?? 0, ...byVersion.keys(), ...sightsOf.keys())
-  const used = new Set<WriteEvent>()
-  let deepest = { version: -1, problem: '' }
-
-  function fail(version: number, problem: string): undefined {
-    if (version > deepest.version) deepest = { version, problem: `version ${version}: ${problem}` }
-  }
-
-  /** What is known once a write has made a version: everything that was seen of it fits, or not. */
-  function arrive(version: number, before: Moment, event: WriteEvent): Moment | undefined {
-    const { write, onlyAt, outcome, began, ended } = event
-    const state = apply(write, before.state, version - 1)
-    if (state === undefined || (onlyAt !== undefined && onlyAt !== version - 1))
-      return fail(version, `${write.does} was refused, or should have been`)
-    if (ended < before.latestBegin)
-      return fail(version, `${write.does} had ended before what comes before it began`)
-    if (outcome.is === 'done' && outcome.shown && !isSame(outcome.shown, state))
-      return fail(version, `${write.does} answered ${show(outcome.shown)}, not ${show(state)}`)
-    const entered = Math.max(before.latestBegin, began)
-    const moment = { state, entered, latestBegin: entered, earliestEnd: ended }
-    for (const sight of sightsOf.get(version) ?? []) {
-      if (!isSame(sight.shown, state))
-        return fail(version, `was shown as ${show(sight.shown)}, not ${show(state)}`)
-      if (sight.ended < entered)
-        return fail(version, 'was shown before it was made, or before what precedes it was seen')
-      moment.latestBegin = Math.max(moment.latestBegin, sight.began)
-      moment.earliestEnd = Math.min(moment.earliestEnd, sight.ended)
-    }
-    return moment
-  }
-
-  function isExplained(moments: Moment[]): boolean {
-    const version = moments.length - 1
-    const { state } = moments.at(-1)!
-    if (last && last.version !== version) {
-      fail(version, `the database has version ${last.version}`)
-      return false
-    }
-    if (last ? !isSame(last.state, state) : state.place !== 'nowhere') {
-      fail(version, `the database has ${last ? show(last.state) : 'nothing'}, not ${show(state)}`)
-      return false
-    }
-    const missing = loose.find((event) => event.outcome.is === 'done' && !used.has(event))
-    if (missing) {
-      fail(version, `${missing.write.does} was confirmed and had no effect`)
-      return false
-    }
-    const ends = moments.map(({ earliestEnd }) => earliestEnd)
-    for (let at = ends.length - 2; at >= 0; at -= 1) ends[at] = Math.min(ends[at]!, ends[at + 1]!)
-    const strange = absences.find(
-      ({ began, ended, from }) =>
-        !moments.some(
-          (moment, at) =>
-            !from.includes(moment.state.place) &&
-            ended >= moment.entered &&
-            began <= (ends[at + 1] ?? Infinity),
-        ),
-    )
-    if (strange) fail(version, `was not found in ${strange.from.join(' or ')} when it was there`)
-    return strange === undefined
-  }
-
   const moments: Moment[] = [
     { state: nothing, entered: -Infinity, latestBegin: -Infinity, earliestEnd: Infinity },
   ]
+  const used = new Set<WriteEvent>()
   let steps = 0
+  let deepest = -1
+  let reason = wrong('')
+
+  /** Keeps why the order that explained most did not explain all. */
+  function fail(version: number, { problem, figure }: Problem): void {
+    if (version > deepest) reason = { problem: `version ${version}: ${problem}`, figure }
+    deepest = Math.max(deepest, version)
+  }
 
   /** Tries all that can come next, and whether there is a way on to the end. */
   function goOn(): boolean {
@@ -174,27 +183,34 @@ export function judge({ writes, sights, absences, last }: History): Verdict {
     const before = moments.at(-1)!
     const told = byVersion.get(version)
     if (version > known) {
-      if (isExplained(moments)) return true
+      const unused = loose.filter((event) => !used.has(event))
+      const problem = problemWith(moments, history, unused)
+      if (problem === undefined) return true
+      fail(version - 1, problem)
       // Beyond what is known there can only be the end of the task.
       if (last || before.state.place === 'nowhere') return false
     }
     for (const event of told ? [told] : loose) {
       if (used.has(event)) continue
       if ((steps += 1) > mostSteps) return false
-      const moment = arrive(version, before, event)
-      if (moment === undefined) continue
+      const moment = arrive(event, version, before, sightsOf.get(version) ?? [])
+      if ('problem' in moment) {
+        fail(version, moment)
+        continue
+      }
       used.add(event)
       moments.push(moment)
       if (goOn()) return true
       moments.pop()
       used.delete(event)
     }
-    if (!told) fail(version, 'no write explains it')
+    if (version > known) fail(version, wrong('it is gone, and no write explains it', 'writes lost'))
+    else if (!told) fail(version, wrong('no write explains it', 'duplicates'))
     return false
   }
 
   if (goOn()) return { effects: moments.length - 1 }
-  return { problem: steps > mostSteps ? 'there are too many orders to try' : deepest.problem }
+  return steps > mostSteps ? wrong('there are too many orders to try') : reason
 }
 
 function isSame(one: State, other: State): boolean {

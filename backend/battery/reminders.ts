@@ -5,7 +5,7 @@ import { openEvents, type ReceivedEvent } from '../tests/support/events.ts'
 import { databaseUrl } from '../tests/support/postgres.ts'
 import { createRandom } from '../tests/support/random.ts'
 import { startServer } from '../tests/support/server.ts'
-import type { User } from './load.ts'
+import type { User } from './notebook.ts'
 import type { Battery } from './main.ts'
 
 const seconds = { short: 4, long: 30 }

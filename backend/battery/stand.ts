@@ -5,7 +5,6 @@ import { newUser } from '../tests/support/api.ts'
 import { startPgBouncer } from '../tests/support/pgbouncer.ts'
 import { databaseUrl, owner, type Postgres } from '../tests/support/postgres.ts'
 import { startServer } from '../tests/support/server.ts'
-import type { Row, User } from './load.ts'
 import { startProxy } from '../tests/support/proxy.ts'
 
 export type Stand = Awaited<ReturnType<typeof buildStand>>
@@ -47,7 +46,7 @@ export async function buildStand(postgres: Postgres) {
     startPlace(async () => startServer(direct, settings)),
     startPlace(async () => startServer(pooled, { ...settings, DATABASE_URL_UNPOOLED: direct })),
   ])
-  const users: User[] = await Promise.all(Array.from({ length: 4 }, newUser))
+  const users = await Promise.all(Array.from({ length: 4 }, newUser))
   const admin = postgres.connectAsSuperuser(database)
 
   return {
@@ -62,9 +61,6 @@ export async function buildStand(postgres: Postgres) {
     /** Absent if there is none. */
     disk,
     admin,
-    rowsOf: async ({ id }: User): Promise<Row[]> => admin<Row[]>`
-      select id::float8, title, completed, version::float8, deleted_at is not null as is_trashed
-      from todo_api.tasks where user_id = ${id}`,
     /** Ends every session of the servers. */
     terminate: async () => admin`
       select pg_terminate_backend(pid) from pg_stat_activity where usename = ${owner.name}`,

@@ -26,9 +26,8 @@ const rows = `
  * Starts a PostgreSQL with the same tasks in two databases. It does not wait for the disk, so that
  * the servers are compared and not the disk with itself, and nothing of its own runs in between.
  */
-export async function startBenchDatabase(settings: Record<string, string> = {}) {
-  const postgres = await startPostgres({ autovacuum: 'off', ...settings }, { plain: true })
-  const { admin } = postgres
+export async function startBenchDatabase() {
+  const postgres = await startPostgres({ autovacuum: 'off' }, { plain: true })
   async function createDatabase(): Promise<string> {
     const database = await postgres.createDatabase()
     return databaseUrl({ host: '127.0.0.1', port: postgres.port, database }, 'sslmode=disable')
@@ -49,14 +48,9 @@ export async function startBenchDatabase(settings: Record<string, string> = {}) 
     patience.deadline,
   )
   const plain = connect(parseDatabaseUrl(addresses.plain), patience)
-  await plain.script(
-    await Bun.file(join(import.meta.dir, 'peers/schema.sql')).text(),
-    patience.deadline,
-  )
-  await plain.script(
-    `insert into tasks (${columns}) ${rows.replace('%PRIORITY%', '')}`,
-    patience.deadline,
-  )
+  const schema = await Bun.file(join(import.meta.dir, 'peers/schema.sql')).text()
+  const filling = `insert into tasks (${columns}) ${rows.replace('%PRIORITY%', '')}`
+  await plain.script(`${schema}; ${filling}`, patience.deadline)
 
   /** Takes away what the last work left behind, so that the next one starts from the same place. */
   async function tidy(): Promise<void> {
@@ -66,13 +60,14 @@ export async function startBenchDatabase(settings: Record<string, string> = {}) 
     await plain.query`vacuum analyze tasks`
     await ours.query`update todo_api.task_lists set task_count = 0 where user_id like 'writer-%'`
     await ours.query`vacuum analyze todo_api.task_lists`
-    await admin`checkpoint`
+    await postgres.admin`checkpoint`
   }
 
   await tidy()
   return {
     addresses,
     ours,
+    plain,
     /** The process that all others of the server are children of. */
     pid: postgres.pid,
     tidy,

@@ -1,69 +1,51 @@
 /** What a bench of single requests does not show: starting, growing, and several processes. */
 import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { identifications, ours } from './contestants.ts'
-import { cpuSeconds, residentMegabytes } from './cpu.ts'
+import { ours, startContestant, startProgram } from './contestants.ts'
+import { residentMegabytes } from './cpu.ts'
 import type { BenchDatabase } from './database.ts'
-import { sendLoad } from './load.ts'
-import { median } from './measure.ts'
-import { startBenchServer, type RunningServer } from './server.ts'
-import { secret, works } from './work.ts'
-
-type Place = { database: BenchDatabase; directory: string }
-
-function settings({ database }: Place, more: Record<string, string> = {}): Record<string, string> {
-  const address = { DATABASE_URL: database.addresses.ours, BETTER_AUTH_SECRET: secret }
-  return { ...ours.env, ...address, ...more }
-}
+import { sendLoad, type LoadOptions } from './load.ts'
+import { costOf, median } from './measure.ts'
+import { identifyBy, works } from './work.ts'
 
 /** Milliseconds from the start of the process to its first answer, the median of some starts. */
-export async function measureStarts(place: Place, starts: number): Promise<Record<string, number>> {
-  const { directory } = place
-  const program = { name: ours.name, command: ours.command }
-  const files = await mkdtemp(join(directory, 'embedded-'))
-  async function start(env: Record<string, string>, cwd?: string): Promise<number> {
-    const server = await startBenchServer({ ...program, env, ...(cwd && { cwd }) }, directory)
-    await server.stop()
-    return server.startMilliseconds
-  }
-  async function often(run: () => Promise<number>): Promise<number> {
-    const times: number[] = []
-    while (times.length < starts) times.push(await run())
-    return median(times)
-  }
-  const embedded = { DRAIN_SECONDS: '0' }
+export async function measureStarts({ addresses }: BenchDatabase, starts: number) {
+  const files = await mkdtemp(join(tmpdir(), 'embedded-'))
+  const embedded = async () => startProgram({ ...ours, env: { DRAIN_SECONDS: '0' } }, files)
   return {
-    'embedded database, first start': await start(embedded, files),
-    'embedded database, later': await often(async () => start(embedded, files)),
-    'with `DATABASE_URL`': await often(async () => start(settings(place))),
+    'embedded database, first start': await often(1, embedded),
+    'embedded database, later': await often(starts, embedded),
+    'with `DATABASE_URL`': await often(starts, async () => startContestant(ours, addresses)),
   }
+}
+
+async function often(times: number, start: () => ReturnType<typeof startProgram>) {
+  const found: number[] = []
+  while (found.length < times) {
+    const server = await start()
+    await server.stop()
+    found.push(server.startMilliseconds)
+  }
+  return median(found)
 }
 
 const mixed = ['list of 20', 'one task', 'list, unchanged', 'toggle', 'create']
 
 /** Megabytes resident after so many requests of all kinds, and again after so many more. */
-export async function measureMemory(
-  place: Place,
-  counts: number[],
-): Promise<{ requests: number; megabytes: number }[]> {
-  const { directory, database } = place
-  const { token: identify } = await identifications()
-  const server = await startBenchServer({ ...ours, env: settings(place) }, directory)
-  const found: { requests: number; megabytes: number }[] = []
+export async function measureMemory(database: BenchDatabase, counts: number[]) {
+  const server = await startContestant(ours, database.addresses)
+  const { identify, origin, port, pid } = server
+  const found = []
   let sent = 0
   for (const count of counts) {
     while (sent < count)
       for (const work of works.filter(({ name }) => mixed.includes(name))) {
-        const requests = await work.makeRequests(identify, server.origin)
         const seconds = Math.min(3, Math.max(1, Math.round((count - sent) / 50_000)))
-        const load = await sendLoad(requests, directory, {
-          port: server.port,
-          connections: 32,
-          seconds,
-        })
-        sent += load.requests
+        const requests = await work.makeRequests(identify, origin)
+        sent += (await sendLoad(requests, port, { connections: 32, seconds })).requests
       }
-    found.push({ requests: sent, megabytes: residentMegabytes(server.pid) })
+    found.push({ requests: sent, megabytes: residentMegabytes(pid) })
   }
   await server.stop()
   await database.tidy()
@@ -71,74 +53,57 @@ export async function measureMemory(
 }
 
 /** Microseconds of CPU time for a page of 50, of a list of so many tasks, each page read once. */
-export async function measurePages(
-  place: Place,
-  sizes: number[],
-  pages: number,
-): Promise<{ tasks: number; serverCpu: number; postgresCpu: number }[]> {
-  const { directory, database } = place
-  const { token: identify } = await identifications()
-  const env = settings(place)
-  const found: { tasks: number; serverCpu: number; postgresCpu: number }[] = []
+export async function measurePages(database: BenchDatabase, sizes: number[], most: number) {
+  const user = 'writer-1'
+  const headers = identifyBy.token(user)
+  const found = []
   for (const tasks of sizes) {
-    const user = 'writer-1'
     await database.fill(user, tasks)
-    const server = await startBenchServer({ ...ours, env }, directory)
-    const headers = identify(user)
-    const before = { server: cpuSeconds(server.pid), postgres: cpuSeconds(database.pid) }
-    let read = 0
-    // In another time zone each time: a page that was read before is remembered.
-    for (const timeZone of Intl.supportedValuesOf('timeZone')) {
-      let path: string | undefined = `/api/tasks?limit=50&tz=${timeZone}`
-      while (path !== undefined && read < pages) {
-        const response: Response = await fetch(server.origin + path, { headers })
-        await response.arrayBuffer()
-        if (!response.ok) throw new Error(`A page was answered with ${response.status}`)
-        path = /<(.*)>/.exec(response.headers.get('link') ?? '')?.[1]
-        read += 1
+    const server = await startContestant(ours, database.addresses)
+    const cost = await costOf([server.pid, database.pid], async () => {
+      let requests = 0
+      // In another time zone each time: a page that was read before is remembered.
+      for (const timeZone of Intl.supportedValuesOf('timeZone')) {
+        let path: string | undefined = `/api/tasks?limit=50&tz=${timeZone}`
+        for (; path !== undefined && requests < most; requests += 1) {
+          const response: Response = await fetch(server.origin + path, { headers })
+          await response.arrayBuffer()
+          if (!response.ok) throw new Error(`A page was answered with ${response.status}`)
+          path = /<(.*)>/.exec(response.headers.get('link') ?? '')?.[1]
+        }
       }
-    }
-    const per = (used: number) => (used * 1e6) / read
-    found.push({
-      tasks,
-      serverCpu: per(cpuSeconds(server.pid) - before.server),
-      postgresCpu: per(cpuSeconds(database.pid) - before.postgres),
+      return { requests }
     })
+    found.push({ tasks, cpu: cost.cpu })
     await server.stop()
     await database.tidy()
   }
   return found
 }
 
-/** Requests per second of several processes together, each on a port of its own. */
+/** Requests per second of several processes together, each on a port of its own, by work and count. */
 export async function measureProcesses(
-  place: Place,
+  database: BenchDatabase,
   counts: number[],
-  { connections, seconds }: { connections: number; seconds: number },
-): Promise<{ processes: number; work: string; requestsPerSecond: number }[]> {
-  const { directory, database } = place
-  const { token: identify } = await identifications()
-  const found: { processes: number; work: string; requestsPerSecond: number }[] = []
+  { connections, seconds }: LoadOptions,
+) {
+  const found = []
   for (const processes of counts) {
-    const servers: RunningServer[] = []
-    while (servers.length < processes)
-      servers.push(await startBenchServer({ ...ours, env: settings(place) }, directory))
-    for (const work of works.filter(({ name }) => ['list of 20', 'toggle'].includes(name))) {
+    const starting = Array.from({ length: processes }, async () =>
+      startContestant(ours, database.addresses),
+    )
+    const servers = await Promise.all(starting)
+    const each = { connections: Math.max(1, Math.floor(connections / processes)), seconds }
+    for (const { name: work, makeRequests } of works.filter(({ name }) =>
+      ['list of 20', 'toggle'].includes(name),
+    )) {
       const loads = await Promise.all(
-        servers.map(async ({ port, origin }) =>
-          sendLoad(await work.makeRequests(identify, origin), directory, {
-            port,
-            connections: Math.max(1, Math.floor(connections / processes)),
-            seconds,
-          }),
+        servers.map(async ({ port, origin, identify }) =>
+          sendLoad(await makeRequests(identify, origin), port, each),
         ),
       )
-      const rates = loads.map((load) => load.requests / load.seconds)
-      found.push({
-        processes,
-        work: work.name,
-        requestsPerSecond: rates.reduce((sum, rate) => sum + rate, 0),
-      })
+      const requestsPerSecond = loads.reduce((sum, load) => sum + load.requestsPerSecond, 0)
+      found.push({ processes, work, requestsPerSecond })
       await database.tidy()
     }
     await Promise.all(servers.map(async (server) => server.stop()))

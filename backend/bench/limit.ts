@@ -1,10 +1,12 @@
+import { $ } from 'bun'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Fragment, type Database, type Query } from '../db/pool.ts'
 import { createTaskList } from '../tasks/list/list.ts'
 import { createTaskStore } from '../tasks/store.ts'
 import { newestPrograms } from '../tests/support/postgres.ts'
-import { cpuSeconds } from './cpu.ts'
 import type { BenchDatabase } from './database.ts'
+import { costOf } from './measure.ts'
 import { tasksPerUser, usersCount } from './work.ts'
 
 /** How often PostgreSQL can run what a work asks of it, without a server in between. */
@@ -84,30 +86,23 @@ ${sql};
 /** The limit of each work, by its name, measured with pgbench. */
 export async function measureLimits(
   database: BenchDatabase,
-  directory: string,
   seconds: number,
 ): Promise<Record<string, Limit>> {
   const pgbench = join(await newestPrograms(), 'pgbench')
+  const address = database.addresses.ours.replace(/\?.*/, '')
+  const options = ['-n', '-M', 'prepared', '-c', String(connections), '-T', String(seconds)]
+  const file = join(tmpdir(), 'limit.sql')
   const limits: Record<string, Limit> = {}
   for (const [work, statement] of Object.entries(await statements(database.ours))) {
-    const file = join(directory, 'limit.sql')
     await Bun.write(file, scriptOf(statement))
-    const before = cpuSeconds(database.pid)
-    const options = ['-n', '-M', 'prepared', '-c', String(connections), '-T', String(seconds)]
-    const run = Bun.spawn(
-      [pgbench, ...options, '-f', file, database.addresses.ours.replace(/\?.*/, '')],
-      { stderr: 'pipe' },
-    )
-    const [output, errors] = [
-      await new Response(run.stdout).text(),
-      await new Response(run.stderr).text(),
-    ]
-    const count = Number(/transactions actually processed: (\d+)/.exec(output)?.[1])
-    if ((await run.exited) !== 0 || !(count > 0)) throw new Error(`pgbench, ${work}: ${errors}`)
-    limits[work] = {
-      transactionsPerSecond: count / seconds,
-      postgresCpu: ((cpuSeconds(database.pid) - before) * 1e6) / count,
-    }
+    const { requests, cpu } = await costOf([database.pid], async () => {
+      const run = await $`${pgbench} ${options} -f ${file} ${address}`.quiet().nothrow()
+      const count = Number(/transactions actually processed: (\d+)/.exec(run.text())?.[1])
+      if (run.exitCode !== 0 || !(count > 0))
+        throw new Error(`pgbench, ${work}: ${run.stderr.toString()}`)
+      return { requests: count }
+    })
+    limits[work] = { transactionsPerSecond: requests / seconds, postgresCpu: cpu[0]! }
     await database.tidy()
   }
   return limits

@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 export type BenchRequest = {
@@ -8,9 +9,9 @@ export type BenchRequest = {
 }
 
 /** What a load came to. Times are milliseconds. */
-export type Load = { requests: number; seconds: number; p50: number; p99: number }
+export type Load = { requests: number; requestsPerSecond: number; p50: number; p99: number }
 
-export type LoadOptions = { port: number; connections: number; seconds: number }
+export type LoadOptions = { connections: number; seconds: number }
 
 /**
  * Sends the requests in turn, over and over, on so many connections, each waiting for its answer.
@@ -19,10 +20,10 @@ export type LoadOptions = { port: number; connections: number; seconds: number }
  */
 export async function sendLoad(
   requests: BenchRequest[],
-  directory: string,
-  { port, connections, seconds }: LoadOptions,
+  port: number,
+  { connections, seconds }: LoadOptions,
 ): Promise<Load> {
-  const file = join(directory, `requests-${port}.lua`)
+  const file = join(tmpdir(), `requests-${port}.lua`)
   const texts = requests.map((request) => JSON.stringify(textOf(request)))
   await Bun.write(file, `return {\n${texts.join(',\n')}\n}`)
   const options = [`-c${connections}`, '-t1', `-d${seconds}s`, '--timeout=10s']
@@ -39,7 +40,7 @@ export async function sendLoad(
   return load
 }
 
-/** HTTP/1.1 as it goes over the wire. In ASCII, where JSON's escapes are Lua's, too. */
+/** HTTP/1.1 as it goes over the wire. In ASCII, JSON's escapes are Lua's, too. */
 function textOf({ method, path, headers, body = '' }: BenchRequest): string {
   const lines = Object.entries({
     host: 'localhost',

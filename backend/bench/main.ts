@@ -7,15 +7,14 @@
  * docs/performance.md. `--quick` goes through all of it in short, says nothing worth quoting, and
  * writes no file.
  */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { cpus, release, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'
-import { startContestants } from './contestants.ts'
+import { ours, startContestant } from './contestants.ts'
 import { startBenchDatabase } from './database.ts'
 import { measureMemory, measurePages, measureProcesses, measureStarts } from './extra.ts'
 import { measureLimits } from './limit.ts'
 import { checkWork, measureWork } from './measure.ts'
+import { peers } from './peers.ts'
 import { createResults, writeReport } from './report.ts'
 import { works } from './work.ts'
 
@@ -28,51 +27,46 @@ const rounds = quick ? 1 : 3
 const seconds = quick ? 1 : 2
 const say = (line: string) => void process.stdout.write(`${line}\n`)
 
-const directory = await mkdtemp(join(tmpdir(), 'bench-'))
 const database = await startBenchDatabase()
-const place = { database, directory }
 
 say('Starts')
-const starts = await measureStarts(place, quick ? 1 : 5)
+const starts = await measureStarts(database, quick ? 1 : 5)
 say('Pages of long lists')
-const pages = await measurePages(
-  place,
-  quick ? [1_000] : [1_000, 10_000, 100_000],
-  quick ? 100 : 2_000,
-)
+const sizes = quick ? [1_000] : [1_000, 10_000, 100_000]
+const pages = await measurePages(database, sizes, quick ? 100 : 2_000)
 say('Several processes')
 const load = { connections, seconds: quick ? 1 : 3 }
-const processes = await measureProcesses(place, quick ? [1, 2] : [1, 2, 4], load)
+const processes = await measureProcesses(database, quick ? [1, 2] : [1, 2, 4], load)
 say('Memory')
-const memory = await measureMemory(place, quick ? [1_000, 2_000] : [100_000, 1_000_000])
+const memory = await measureMemory(database, quick ? [1_000, 2_000] : [100_000, 1_000_000])
 
-const contestants = await startContestants(database, directory)
-for (const { name, note } of contestants) say(`Started ${name}. ${note}`)
-const results = createResults(contestants)
-for (const work of works) {
+const contestants = []
+for (const peer of [ours, ...peers]) {
+  contestants.push(await startContestant(peer, database.addresses))
+  say(`Started ${peer.name}. ${peer.note}`)
+}
+const results = createResults(contestants.map(({ name }) => name))
+for (const work of works)
   for (const contestant of contestants) {
     await checkWork(work, contestant)
     // Before the first round: what runs often enough is compiled by then.
-    if (!quick)
-      await measureWork(work, contestant, database, { directory, connections, seconds: 2 })
+    if (!quick) await measureWork(work, contestant, database, { connections, seconds: 2 })
   }
-}
 for (let round = 1; round <= rounds; round += 1)
   for (const work of measured) {
     say(`Round ${round} of ${rounds}: ${work.name}`)
     for (const contestant of contestants) {
-      const how = { directory, connections, seconds }
-      results.add(work.name, contestant.name, await measureWork(work, contestant, database, how))
+      const sample = await measureWork(work, contestant, database, { connections, seconds })
+      results.add(work.name, contestant.name, sample)
     }
   }
 for (const contestant of contestants) await contestant.stop()
 
 say('PostgreSQL by itself')
-const limits = await measureLimits(database, directory, seconds)
+const limits = await measureLimits(database, seconds)
 await database.close()
-await rm(directory, { recursive: true, force: true })
 
 const machine = `${cpus().length} cores (${cpus()[0]?.model}), Linux ${release()}, Bun ${Bun.version}`
 const report = { results, limits, starts, pages, processes, memory, machine, rounds, seconds }
-say(await writeReport({ ...report, keep: !quick }))
+say(await writeReport(report, !quick))
 process.exit(0)

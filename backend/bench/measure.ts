@@ -1,19 +1,11 @@
 import type { Contestant } from './contestants.ts'
 import { cpuSeconds } from './cpu.ts'
 import type { BenchDatabase } from './database.ts'
-import { sendLoad } from './load.ts'
+import { sendLoad, type LoadOptions } from './load.ts'
 import type { Work } from './work.ts'
 
-/** What one round of a work came to. */
-export type Sample = {
-  requestsPerSecond: number
-  /** Milliseconds. */
-  p50: number
-  p99: number
-  /** Microseconds of CPU time for a request. */
-  serverCpu: number
-  postgresCpu: number
-}
+/** What one round of a work came to. Times are milliseconds, CPU times microseconds for a request. */
+export type Sample = Awaited<ReturnType<typeof measureWork>>
 
 /** @throws Error if a request is not answered as the work is to be */
 export async function checkWork(work: Work, { name, origin, identify }: Contestant): Promise<void> {
@@ -37,21 +29,25 @@ export async function measureWork(
   work: Work,
   { pid, port, origin, identify }: Contestant,
   database: BenchDatabase,
-  { directory, connections, seconds }: { directory: string; connections: number; seconds: number },
-): Promise<Sample> {
+  options: LoadOptions,
+) {
   const requests = await work.makeRequests(identify, origin)
-  const before = { server: cpuSeconds(pid), postgres: cpuSeconds(database.pid) }
-  const load = await sendLoad(requests, directory, { port, connections, seconds })
-  const after = { server: cpuSeconds(pid), postgres: cpuSeconds(database.pid) }
-  const perRequest = (used: number) => (used * 1e6) / load.requests
+  const { cpu, ...load } = await costOf([pid, database.pid], async () =>
+    sendLoad(requests, port, options),
+  )
   if (work.writes) await database.tidy()
-  return {
-    requestsPerSecond: load.requests / load.seconds,
-    p50: load.p50,
-    p99: load.p99,
-    serverCpu: perRequest(after.server - before.server),
-    postgresCpu: perRequest(after.postgres - before.postgres),
-  }
+  return { ...load, serverCpu: cpu[0]!, postgresCpu: cpu[1]! }
+}
+
+/** Microseconds of CPU time that processes and their children used for each request meanwhile. */
+export async function costOf<Done extends { requests: number }>(
+  pids: number[],
+  run: () => Promise<Done>,
+): Promise<Done & { cpu: number[] }> {
+  const before = pids.map(cpuSeconds)
+  const done = await run()
+  const used = pids.map((pid, index) => cpuSeconds(pid) - before[index]!)
+  return { ...done, cpu: used.map((seconds) => (seconds * 1e6) / done.requests) }
 }
 
 export function median(values: number[]): number {

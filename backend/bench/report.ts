@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import type { Contestant } from './contestants.ts'
+import { chartOf } from './chart.ts'
+import type { measureMemory, measurePages, measureProcesses } from './extra.ts'
 import type { Limit } from './limit.ts'
 import { median, type Sample } from './measure.ts'
 import { works } from './work.ts'
@@ -8,41 +9,38 @@ const key = (work: string, name: string) => `${work}\n${name}`
 
 export type Results = ReturnType<typeof createResults>
 
-/** The samples of all rounds, by work and server. */
-export function createResults(contestants: Contestant[]) {
+/** The samples of all rounds, by work and server. The names are ours, the floor's and the peers'. */
+export function createResults(names: string[]) {
   const samples = new Map<string, Sample[]>()
-  const [ours, floor, ...peers] = contestants.map(({ name }) => name)
-
+  const [ours, floor, ...peers] = names
   const of = (work: string, name: string) => samples.get(key(work, name)) ?? []
-  const typical = (work: string, name: string, figure: keyof Sample) =>
-    median(of(work, name).map((sample) => sample[figure]))
+
+  /** The median of what our samples of a work come to, each beside those of the same round. */
+  function ratio(work: string, by: (own: Sample, round: (name: string) => Sample) => number) {
+    const ratios = of(work, ours!).map((own, round) => by(own, (name) => of(work, name)[round]!))
+    return median(ratios)
+  }
 
   return {
-    names: contestants.map(({ name }) => name),
+    names,
     /** The works that were measured. */
     works: () => works.map(({ name }) => name).filter((work) => of(work, ours!).length > 0),
     add(work: string, name: string, sample: Sample): void {
       samples.set(key(work, name), [...of(work, name), sample])
     },
-    typical,
+    typical: (work: string, name: string, figure: keyof Sample) =>
+      median(of(work, name).map((sample) => sample[figure])),
     /** Server CPU time of a request, ours ÷ the floor's: the median of the rounds' ratios. */
     cpuRatio: (work: string) =>
-      median(
-        of(work, ours!).map(
-          ({ serverCpu }, round) => serverCpu / of(work, floor!)[round]!.serverCpu,
-        ),
-      ),
+      ratio(work, ({ serverCpu }, round) => serverCpu / round(floor!).serverCpu),
     /** Requests per second, ours ÷ those of the peer that has the most in that round. */
-    throughputRatio: (work: string, among: (name: string) => boolean = () => true) =>
-      median(
-        of(work, ours!).map(
-          ({ requestsPerSecond }, round) =>
-            requestsPerSecond /
-            Math.max(
-              ...peers.filter(among).map((name) => of(work, name)[round]!.requestsPerSecond),
-            ),
-        ),
-      ),
+    throughputRatio(work: string, among: (name: string) => boolean = () => true): number {
+      const others = peers.filter(among)
+      return ratio(work, ({ requestsPerSecond }, round) => {
+        const best = Math.max(...others.map((name) => round(name).requestsPerSecond))
+        return requestsPerSecond / best
+      })
+    },
   }
 }
 
@@ -50,23 +48,21 @@ type Report = {
   results: Results
   limits: Record<string, Limit>
   starts: Record<string, number>
-  pages: { tasks: number; serverCpu: number; postgresCpu: number }[]
-  processes: { processes: number; work: string; requestsPerSecond: number }[]
-  memory: { requests: number; megabytes: number }[]
+  pages: Awaited<ReturnType<typeof measurePages>>
+  processes: Awaited<ReturnType<typeof measureProcesses>>
+  memory: Awaited<ReturnType<typeof measureMemory>>
   machine: string
   rounds: number
   seconds: number
-  /** Whether docs/performance.md and its chart are to say so. */
-  keep: boolean
 }
 
 const document = join(import.meta.dir, '../../docs/performance.md')
 const chart = join(import.meta.dir, '../../docs/performance.svg')
 
 /** Writes the report into the documentation, if it is to be kept, and gives its text. */
-export async function writeReport({ keep, ...report }: Report): Promise<string> {
+export async function writeReport(report: Report, isKept: boolean): Promise<string> {
   const text = textOf(report)
-  if (!keep) return text
+  if (!isKept) return text
   await Bun.write(chart, chartOf(report.results))
   const page = await Bun.file(document).text()
   const [before] = page.split('<!-- results -->')
@@ -97,9 +93,8 @@ const goals: [work: string, cpu: number, throughput: number][] = [
   ['toggle', 1.25, 1.1],
 ]
 
-function textOf(report: Omit<Report, 'keep'>): string {
+function textOf(report: Report): string {
   const { results, limits, starts, pages, processes, memory, machine, rounds, seconds } = report
-  const { names, typical } = results
   const measured = results.works()
   const fastApi = results.throughputRatio('list of 20', (name) => name.startsWith('FastAPI'))
   return `## The figures
@@ -110,45 +105,14 @@ ${machine}. Medians of ${rounds} rounds of ${seconds} s with 32 connections, on 
 
 ${table(
   ['work', 'server CPU ÷ floor', 'goal', 'met', 'throughput ÷ best peer', 'goal', 'met'],
-  goals
-    .filter(([work]) => measured.includes(work))
-    .map(([work, cpu, throughput]) => {
-      const [ofCpu, ofThroughput] = [results.cpuRatio(work), results.throughputRatio(work)]
-      return [
-        work,
-        hundredths(ofCpu),
-        `≤ ${hundredths(cpu)}`,
-        mark(ofCpu <= cpu),
-        hundredths(ofThroughput),
-        `≥ ${hundredths(throughput)}`,
-        mark(ofThroughput >= throughput),
-      ]
-    }),
+  goals.filter(([work]) => measured.includes(work)).map((goal) => ratioRow(results, goal)),
 )}
 
 A list of 20, throughput ÷ FastAPI's: ${tenths(fastApi)} (goal: ≥ 25).
 
 ### Every work
 
-${measured
-  .map(
-    (work) =>
-      `**${work}**\n\n${table(
-        ['server', 'requests/s', 'p50 ms', 'p99 ms', 'server CPU µs', 'PostgreSQL CPU µs'],
-        [
-          ...names.map((name) => [
-            name,
-            whole(typical(work, name, 'requestsPerSecond')),
-            hundredths(typical(work, name, 'p50')),
-            tenths(typical(work, name, 'p99')),
-            tenths(typical(work, name, 'serverCpu')),
-            tenths(typical(work, name, 'postgresCpu')),
-          ]),
-          ...limitRows(work, limits),
-        ],
-      )}`,
-  )
-  .join('\n\n')}
+${measured.map((work) => `**${work}**\n\n${tableOf(work, results, limits)}`).join('\n\n')}
 
 ### Starting
 
@@ -165,7 +129,7 @@ CPU time for a page of 50 tasks that is read for the first time, in microseconds
 
 ${table(
   ['tasks in the list', 'server', 'PostgreSQL'],
-  pages.map((page) => [whole(page.tasks), tenths(page.serverCpu), tenths(page.postgresCpu)]),
+  pages.map(({ tasks, cpu }) => [whole(tasks), ...cpu.map(tenths)]),
 )}
 
 ### Several processes
@@ -190,6 +154,36 @@ ${table(
 )}`
 }
 
+function ratioRow(results: Results, [work, cpu, throughput]: (typeof goals)[number]): string[] {
+  const [ofCpu, ofThroughput] = [results.cpuRatio(work), results.throughputRatio(work)]
+  return [
+    work,
+    hundredths(ofCpu),
+    `≤ ${hundredths(cpu)}`,
+    mark(ofCpu <= cpu),
+    hundredths(ofThroughput),
+    `≥ ${hundredths(throughput)}`,
+    mark(ofThroughput >= throughput),
+  ]
+}
+
+function tableOf(work: string, { names, typical }: Results, limits: Record<string, Limit>): string {
+  return table(
+    ['server', 'requests/s', 'p50 ms', 'p99 ms', 'server CPU µs', 'PostgreSQL CPU µs'],
+    [
+      ...names.map((name) => [
+        name,
+        whole(typical(work, name, 'requestsPerSecond')),
+        hundredths(typical(work, name, 'p50')),
+        tenths(typical(work, name, 'p99')),
+        tenths(typical(work, name, 'serverCpu')),
+        tenths(typical(work, name, 'postgresCpu')),
+      ]),
+      ...limitRows(work, limits),
+    ],
+  )
+}
+
 function limitRows(work: string, limits: Record<string, Limit>): string[][] {
   const names = work === 'list of 20' ? [work, 'list, read anew'] : [work]
   return names.flatMap((name) => {
@@ -199,51 +193,4 @@ function limitRows(work: string, limits: Record<string, Limit>): string[][] {
     const label = `Limit: pgbench${name === work ? '' : ', the list read anew each time'}`
     return [[label, whole(transactionsPerSecond), '', '', '', tenths(postgresCpu)]]
   })
-}
-
-const barHeight = 14
-const labelWidth = 150
-const barsWidth = 560
-const groupGap = 34
-
-/** A bar of CPU time per server and work: the server's part, then PostgreSQL's. FastAPI is off it. */
-function chartOf({ names, typical }: Results): string {
-  const shown = names.filter((name) => !name.startsWith('FastAPI'))
-  const cpu = (work: string, name: string) => ({
-    server: typical(work, name, 'serverCpu'),
-    postgres: typical(work, name, 'postgresCpu'),
-  })
-  const widest = Math.max(
-    ...works.flatMap(({ name: work }) =>
-      shown.map((name) => cpu(work, name).server + cpu(work, name).postgres),
-    ),
-  )
-  const scale = (microseconds: number) => (microseconds / widest) * barsWidth
-  const groupHeight = shown.length * (barHeight + 3) + groupGap
-  const groups = works.map(({ name: work }, group) => {
-    const top = 56 + group * groupHeight
-    const bars = shown.map((name, index) => {
-      const { server, postgres } = cpu(work, name)
-      const y = top + 8 + index * (barHeight + 3)
-      const text = `y="${y + barHeight - 3}"`
-      return `<text x="${labelWidth - 6}" ${text} text-anchor="end">${nameOnly(name)}</text>
-<rect x="${labelWidth}" y="${y}" width="${tenths(scale(server))}" height="${barHeight}" fill="${index === 0 ? '#0b7285' : '#868e96'}"/>
-<rect x="${tenths(labelWidth + scale(server))}" y="${y}" width="${tenths(scale(postgres))}" height="${barHeight}" fill="${index === 0 ? '#99e9f2' : '#dee2e6'}"/>
-<text x="${tenths(labelWidth + scale(server + postgres) + 5)}" ${text}>${whole(server)} + ${whole(postgres)}</text>`
-    })
-    return `<text x="${labelWidth}" y="${top}" font-weight="bold">${work}</text>\n${bars.join('\n')}`
-  })
-  const height = 56 + works.length * groupHeight
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${labelWidth + barsWidth + 90} ${height}" font-family="system-ui, sans-serif" font-size="11" fill="#212529">
-<title>CPU time per request</title>
-<rect width="100%" height="100%" fill="#ffffff"/>
-<text x="12" y="22" font-size="15" font-weight="bold">CPU time per request, µs: server (dark) + PostgreSQL (light)</text>
-${groups.join('\n')}
-</svg>
-`
-}
-
-/** What a server is called on a chart: the first word of its name. */
-function nameOnly(name: string): string {
-  return name.split(/[:(]/)[0]!.replace(/ [\d.]+.*/, '')
 }

@@ -10,9 +10,9 @@ end
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(
-    '\n{"requests": %d, "seconds": %f, "p50": %f, "p99": %f, "failed": %d}\n',
+    '\n{"requests": %d, "requestsPerSecond": %f, "p50": %f, "p99": %f, "failed": %d}\n',
     summary.requests,
-    summary.duration / 1e6,
+    summary.requests / summary.duration * 1e6,
     latency:percentile(50) / 1e3,
     latency:percentile(99) / 1e3,
     errors.connect + errors.read + errors.write + errors.timeout + errors.status

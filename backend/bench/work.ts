@@ -1,7 +1,6 @@
-import { SignJWT } from 'jose'
+import { tokenFor } from '../tests/support/api.ts'
 import type { BenchRequest } from './load.ts'
 
-export const secret = 'the benchmark has a secret of its own'
 export const usersCount = 500
 export const tasksPerUser = 20
 
@@ -118,17 +117,13 @@ function ofTasks(
   )
 }
 
+const users = [...readers, ...writers]
 /** Tokens as a sign-in would give them, one for each user. */
-export async function makeTokens(): Promise<Map<string, string>> {
-  const key = new TextEncoder().encode(secret)
-  const tokens = new Map<string, string>()
-  for (const user of [...readers, ...writers])
-    tokens.set(
-      user,
-      await new SignJWT({ sub: user })
-        .setProtectedHeader({ alg: 'HS256' })
-        .setExpirationTime('1 day')
-        .sign(key),
-    )
-  return tokens
+const tokens = new Map(
+  await Promise.all(users.map(async (user) => [user, await tokenFor(user)] as const)),
+)
+
+export const identifyBy: Record<'token' | 'header', Identify> = {
+  token: (user) => ({ authorization: `Bearer ${tokens.get(user)}` }),
+  header: (user) => ({ 'x-user': user }),
 }

@@ -1,4 +1,5 @@
-import { openConnection, type Connection } from './connection.ts'
+import { createAttempts } from './attempts.ts'
+import type { Connection } from './connection.ts'
 import { LineLost, type Place } from './socket.ts'
 
 /** Somebody who needs a connection for one statement. */
@@ -22,7 +23,6 @@ export type Lent = {
 
 export type Connections = ReturnType<typeof createConnections>
 
-const betweenAttempts = 1_000 // ms, where one was refused
 const betweenReplacements = 1_000 // ms
 const longestIdle = 60_000 // ms
 const longestLife = 30 * 60_000 // ms
@@ -30,8 +30,8 @@ const longestLife = 30 * 60_000 // ms
 /**
  * Lends connections, each for one statement at a time, and makes them when they are needed.
  *
- * Where a new one is refused, all who ask wait for those that there are. Without any they are told at
- * once: one attempt a second is made while somebody asks, and none while nobody does.
+ * If a new one is refused, all who ask wait for those that there are. If there are none, they are told at
+ * once.
  *
  * @param most how many there are at a time, at most
  * @param within how long signing in may take, in milliseconds
@@ -43,8 +43,7 @@ export function createConnections(
   const open = new Set<Lent>()
   const idle: Lent[] = []
   const waiting = new Set<Asking>()
-  let opening = 0
-  let refusal: { error: unknown; at: number } | undefined
+  const attempts = createAttempts(place, within, { opened: take, refused: serve })
   let replacedAt = -Infinity
   let isClosing = false
   const { promise: closed, resolve: finishClosing } = Promise.withResolvers<void>()
@@ -57,47 +56,28 @@ export function createConnections(
       waiting.delete(asking)
       asking.use(lent)
     }
-    while (mayOpen()) openOne()
-    if (open.size > 0 || opening > 0) return
-    for (const { refuse } of waiting) refuse(refusal?.error)
+    while (mayOpen()) attempts.begin()
+    if (open.size > 0 || attempts.underWay() > 0) return
+    for (const { refuse } of waiting) refuse(attempts.lastError())
     waiting.clear()
     if (isClosing) finishClosing()
   }
 
   function mayOpen(): boolean {
+    const opening = attempts.underWay()
     if (opening >= waiting.size || open.size + opening >= most) return false
-    // One alone shows whether there is a database that takes us.
-    if (opening > 0) return open.size > 0 && refusal === undefined
-    return refusal === undefined || performance.now() - refusal.at >= betweenAttempts
+    return attempts.isTimeFor(open.size)
   }
 
-  function openOne(): void {
-    opening += 1
-    const since = performance.now()
-    const connection = openConnection(place, { within })
-
-    function take(): void {
-      opening -= 1
-      refusal = undefined
-      const lent: Lent = {
-        connection,
-        isSpent: false,
-        since,
-        idling: setTimeout(closeIfIdle, longestIdle),
-      }
-      function closeIfIdle(): void {
-        if (takeFromIdle(lent)) void connection.close()
-      }
-      open.add(lent)
-      connection.lost.catch(() => forget(lent))
-      giveBack(lent)
+  function take(connection: Connection, since: number): void {
+    function closeIfIdle(): void {
+      if (takeFromIdle(lent)) void connection.close()
     }
-    function note(error: unknown): void {
-      opening -= 1
-      refusal = { error, at: since }
-      serve()
-    }
-    connection.opened.then(take, note)
+    const idling = setTimeout(closeIfIdle, longestIdle)
+    const lent: Lent = { connection, isSpent: false, since, idling }
+    open.add(lent)
+    connection.lost.catch(() => forget(lent))
+    giveBack(lent)
   }
 
   function takeFromIdle(lent: Lent): boolean {

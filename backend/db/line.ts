@@ -1,4 +1,4 @@
-import { isRecent, leastToBegin, QueueFull, WaitedForOneself, WaitedTooLong } from './turns.ts'
+import { isRecent, leastToBegin, QueueFull, WaitedForOneself, WaitedTooLong } from './waiting.ts'
 
 export type LineOptions<Request, Answer> = {
   /**

@@ -5,7 +5,8 @@ import { createConnections, type Asking, type Connections, type Lent } from './c
 import { noDatabaseMetrics, type DatabaseMetrics } from './metrics.ts'
 import { createPrepared } from './prepared.ts'
 import { LineLost, type Place } from './socket.ts'
-import { createTurns, WaitedTooLong } from './turns.ts'
+import { createTurns } from './turns.ts'
+import { WaitedTooLong } from './waiting.ts'
 
 /** Runs one SQL statement with its parameters bound, and gives its rows. */
 export type Query = <Row extends object>(

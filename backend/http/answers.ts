@@ -1,7 +1,8 @@
 import type { Server } from 'bun'
 import type { Context } from 'elysia'
 import { LRUCache } from 'lru-cache'
-import { createTurns, WaitedTooLong } from '../db/turns.ts'
+import { createTurns } from '../db/turns.ts'
+import { WaitedTooLong } from '../db/waiting.ts'
 import { NeedsRoom, type Written } from '../db/written.ts'
 import { jsonResponse } from './responses.ts'
 
@@ -19,6 +20,8 @@ type Asked = {
   set: Context['set']
   request: Request
   server: Server<unknown> | null
+  /** What is asked for, if its URL does not say so. */
+  name?: string
 }
 
 type Make<Answer> = (most: number) => Promise<Answer>
@@ -78,10 +81,10 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
     make: Make<Written | undefined>,
   ): Promise<Body | undefined>
   async function send<Body>(
-    { userId, set, request, server }: Asked,
+    { userId, set, request, server, name = request.url }: Asked,
     make: Make<Written | undefined>,
   ): Promise<Body | undefined> {
-    const { written, release } = await makeWithRoom(userId, `${userId} ${request.url}`, make)
+    const { written, release } = await makeWithRoom(userId, `${userId} ${name}`, make)
     if (written === undefined) return undefined
     if (release === undefined || written.bytes <= smallAnswer) {
       release?.()

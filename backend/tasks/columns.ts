@@ -10,6 +10,8 @@ export function taskColumns({ fragment }: Pick<Database, 'fragment'>): Fragment 
     id, title, description, completed, priority, tags,
     due_date, to_char(due_time, 'HH24:MI') as due_time, due_timezone,
     to_char(due_at at time zone 'UTC', ${instant}) as due_at,
+    recurrence, recurrence_from, coalesce(series_id, case when recurrence is not null then id end) as series_id,
+    occurrence_date, next_task_id,
     reminders,
     to_char(completed_at at time zone 'UTC', ${instant}) as completed_at,
     to_char(created_at at time zone 'UTC', ${instant}) as created_at,

@@ -28,6 +28,7 @@ const tags = ['Tasks']
 /** How any request with a token can fail. */
 export const anyRoute = {
   401: Failure('token_missing', 'token_invalid', 'token_expired'),
+  403: Failure('insufficient_scope'),
   422: Invalid('validation_failed'),
   429: Failure('rate_limited'),
   500: Failure('internal_error'),
@@ -41,7 +42,7 @@ export const withBody = {
   422: Invalid('malformed_json', 'validation_failed', 'idempotency_key_reused'),
 }
 
-const oneTask = { 403: Failure('not_owner'), 404: Failure('task_not_found') }
+const oneTask = { 403: Failure('not_owner', 'insufficient_scope'), 404: Failure('task_not_found') }
 const changing = {
   ...anyRoute,
   ...oneTask,
@@ -124,7 +125,7 @@ export const updateTask = {
   headers: ChangeHeaders,
   params: TaskParams,
   ...takes(TaskChanges),
-  response: { 200: Task, ...changing, ...withBody },
+  response: { 200: Task, ...changing, ...withBody, ...growing },
   detail: { tags, operationId: 'updateTask', summary: 'Change fields of a task' },
 }
 
@@ -141,11 +142,13 @@ export const completeTask = {
   headers: ChangeHeaders,
   params: TaskParams,
   ...takes(t.Optional(Completion)),
-  response: { 200: Task, ...changing, ...withBody },
+  response: { 200: Task, ...changing, ...withBody, ...growing },
   detail: {
     tags,
     operationId: 'completeTask',
     summary: 'Complete a task, or take that back',
+    description: `A task with a \`recurrence\` is followed by the next one, \`next_task_id\`, in the same change. Taking
+it back removes that one, unless somebody has touched it.`,
     'x-optional-body': true,
   },
 }
@@ -168,4 +171,21 @@ export const restoreTask = {
   params: TaskParams,
   response: { 200: Task, ...changing, ...withBody, ...growing },
   detail: { tags, operationId: 'restoreTask', summary: 'Take a task out of the trash' },
+}
+
+export const skipTask = {
+  headers: ChangeHeaders,
+  params: TaskParams,
+  response: {
+    200: Task,
+    ...changing,
+    ...withBody,
+    409: Failure('idempotency_in_progress', 'not_recurring', 'recurrence_ended'),
+  },
+  detail: {
+    tags,
+    operationId: 'skipTask',
+    summary: 'Move a recurring task to its next date',
+    description: 'As completing it does, but with no task left behind.',
+  },
 }

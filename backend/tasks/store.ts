@@ -89,6 +89,13 @@ export function createTaskStore(
   }
 
   return {
+    /** Whether the task is the owner's, and in the trash. */
+    async isInTrash(owner: string, id: number): Promise<boolean> {
+      const rows = await queryFor(owner)`
+        select from todo_api.tasks where user_id = ${owner} and id = ${id} and deleted_at is not null`
+      return rows.length > 0
+    },
+
     /** @throws ApiError 403, 404 */
     async find(owner: string, id: number): Promise<StoredTask> {
       const { version, json, is_others } = await readTogether(owner, { owner, id })
@@ -132,9 +139,10 @@ export function createTaskStore(
     },
 
     /**
-     * Changes the fields that are given; the others keep their values.
+     * Changes the fields that are given; the others keep their values. A task that comes again and is
+     * completed by it is followed by the next.
      *
-     * @throws ApiError 403, 404, 412
+     * @throws ApiError 403, 404, 409 `task_limit_reached`, 412
      */
     async update(
       owner: string,
@@ -145,7 +153,7 @@ export function createTaskStore(
       return write(owner, { op: 'update', id, fields }, options)
     },
 
-    /** @throws ApiError 403, 404, 412 */
+    /** @throws ApiError 403, 404, 409 `task_limit_reached`, 412 */
     async toggle(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
       return write(owner, { op: 'toggle', id }, options)
     },
@@ -166,6 +174,15 @@ export function createTaskStore(
      */
     async restore(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
       return write(owner, { op: 'restore', id }, options)
+    },
+
+    /**
+     * Moves the task to the next date of its rule.
+     *
+     * @throws ApiError 403, 404, 409 `not_recurring` `recurrence_ended`, 412
+     */
+    async skip(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
+      return write(owner, { op: 'skip', id }, options)
     },
 
     /**

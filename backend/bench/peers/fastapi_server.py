@@ -94,20 +94,15 @@ app.add_middleware(
 )
 
 
-class ApiError(HTTPException):
-    def __init__(self, status_code: int, code: str, detail: str) -> None:
-        super().__init__(status_code, detail)
-        self.code = code
-
-
-@app.exception_handler(ApiError)
-async def answer_api_error(_, error: ApiError) -> JSONResponse:
-    return JSONResponse({"detail": error.detail, "code": error.code}, error.status_code)
+def refusal(status: int, code: str, detail: str) -> HTTPException:
+    return HTTPException(status, {"detail": detail, "code": code})
 
 
 @app.exception_handler(StarletteHTTPException)
-async def answer_http_error(_, error: StarletteHTTPException) -> JSONResponse:
-    return JSONResponse({"detail": error.detail, "code": "route_not_found"}, error.status_code)
+async def answer_error(_, error: StarletteHTTPException) -> JSONResponse:
+    known = isinstance(error.detail, dict)
+    body = error.detail if known else {"detail": error.detail, "code": "route_not_found"}
+    return JSONResponse(body, error.status_code)
 
 
 @app.exception_handler(RequestValidationError)
@@ -115,27 +110,27 @@ async def answer_invalid(_, error: RequestValidationError) -> JSONResponse:
     return JSONResponse({"detail": str(error), "code": "validation_failed"}, 422)
 
 
-async def get_session() -> AsyncIterator[AsyncSession]:
+async def open_session() -> AsyncIterator[AsyncSession]:
     async with AsyncSession(engine, expire_on_commit=False) as session:
         yield session
 
 
-bearer = HTTPBearer(auto_error=False)
+Bearer = Depends(HTTPBearer(auto_error=False))
 
 
-async def get_user_id(
-    credentials: Optional[HTTPAuthorizationCredentials] = Depends(bearer),
-) -> str:
+async def authenticate(credentials: Optional[HTTPAuthorizationCredentials] = Bearer) -> str:
     try:
         token = credentials.credentials if credentials else ""
         return jwt.decode(
             token, secret, algorithms=["HS256"], options={"require": ["sub", "exp"]}
         )["sub"]
     except jwt.InvalidTokenError:
-        raise ApiError(401, "token_invalid", "Not authenticated")
+        raise refusal(401, "token_invalid", "Not authenticated")
 
 
 TaskId = Path(ge=1, le=2**31 - 1)
+UserId = Depends(authenticate)
+Session = Depends(open_session)
 
 
 async def answer(session: AsyncSession, statement: Any, id: int) -> TaskResponse:
@@ -145,8 +140,8 @@ async def answer(session: AsyncSession, statement: Any, id: int) -> TaskResponse
         return TaskResponse(dict(task))
     others = await session.execute(select(Task.id).where(Task.id == id))
     if others.first() is not None:
-        raise ApiError(403, "not_owner", "You do not own this task")
-    raise ApiError(404, "task_not_found", "Task not found")
+        raise refusal(403, "not_owner", "You do not own this task")
+    raise refusal(404, "task_not_found", "Task not found")
 
 
 @app.get("/health")
@@ -157,8 +152,8 @@ async def health():
 @app.get("/api/tasks", response_model=List[TaskRead])
 async def list_tasks(
     if_none_match: Optional[str] = Header(default=None),
-    user_id: str = Depends(get_user_id),
-    session: AsyncSession = Depends(get_session),
+    user_id: str = UserId,
+    session: AsyncSession = Session,
 ):
     found = await session.execute(
         select(*columns).where(Task.user_id == user_id).order_by(Task.created_at, Task.id)
@@ -172,21 +167,13 @@ async def list_tasks(
 
 
 @app.get("/api/tasks/{id}", response_model=TaskRead)
-async def find_task(
-    id: int = TaskId,
-    user_id: str = Depends(get_user_id),
-    session: AsyncSession = Depends(get_session),
-):
+async def find_task(id: int = TaskId, user_id: str = UserId, session: AsyncSession = Session):
     statement = select(*columns).where(Task.id == id, Task.user_id == user_id)
     return await answer(session, statement, id)
 
 
 @app.post("/api/tasks", response_model=TaskRead, status_code=201)
-async def create_task(
-    task: NewTask,
-    user_id: str = Depends(get_user_id),
-    session: AsyncSession = Depends(get_session),
-):
+async def create_task(task: NewTask, user_id: str = UserId, session: AsyncSession = Session):
     values = {**task.dict(), "user_id": user_id}
     if task.completed:
         values["completed_at"] = func.now()
@@ -198,8 +185,8 @@ async def create_task(
 async def update_task(
     changes: TaskChanges,
     id: int = TaskId,
-    user_id: str = Depends(get_user_id),
-    session: AsyncSession = Depends(get_session),
+    user_id: str = UserId,
+    session: AsyncSession = Session,
 ):
     values = changes.dict(exclude_unset=True)
     if "completed" in values:
@@ -209,11 +196,7 @@ async def update_task(
 
 
 @app.patch("/api/tasks/{id}/complete", response_model=TaskRead)
-async def toggle_task(
-    id: int = TaskId,
-    user_id: str = Depends(get_user_id),
-    session: AsyncSession = Depends(get_session),
-):
+async def toggle_task(id: int = TaskId, user_id: str = UserId, session: AsyncSession = Session):
     values = {
         "completed": not_(Task.completed),
         "completed_at": case((not_(Task.completed), func.now())),

@@ -125,7 +125,7 @@ describe('a refusal', () => {
     return { alice, bob, own, changed, others, operations }
   }
 
-  test('of one is a refusal of all: nothing happens, and each is told why', async () => {
+  test('of one refuses all: nothing happens, and each is told why', async () => {
     const { alice, bob, own, changed, others, operations } = await refusals()
     const before = await rowsOf(alice.id)
     const { status, body } = await bulk(alice.token, { operations })
@@ -144,7 +144,7 @@ describe('a refusal', () => {
     expect((await read(bob.token, others.id)).body).toEqual(others)
   })
 
-  test('without `atomic` is its own: the others are done', async () => {
+  test('without `atomic` stands alone: the others are done', async () => {
     const { alice, bob, others, operations } = await refusals()
     const { status, body } = await bulk(alice.token, { atomic: false, operations })
     expect(status).toBe(200)
@@ -163,7 +163,7 @@ describe('a refusal', () => {
     expect((await read(bob.token, others.id)).body).toEqual(others)
   })
 
-  test('for want of room counts the batch as a whole', async () => {
+  test('is refused for lack of room by counting the whole batch', async () => {
     const small = startApi({ settings: { MAX_TASKS_PER_USER: '3' } })
     const { id, token } = await newUser()
     const ask = async (json: unknown) =>
@@ -293,7 +293,7 @@ describe('a request', () => {
     expect([other.status, other.body.code]).toEqual([422, 'idempotency_key_reused'])
   })
 
-  test('of which every operation is refused keeps its answer under its key, too', async () => {
+  test('keeps its answer under its key even if every operation is refused', async () => {
     const { token } = await newUser()
     const { id } = await create(token, 'In the trash')
     await api.request('DELETE', `/api/tasks/${id}`, { token })

@@ -48,7 +48,7 @@ describe('the list', () => {
     })
   })
 
-  test('of somebody without tasks is wrapped, too', async () => {
+  test('of a user without tasks is wrapped too', async () => {
     const user = await newUser()
     expect((await request('GET', '/compat/array/tasks', user)).body).toEqual([])
     expect((await request('GET', '/compat/tasks/tasks', user)).body).toEqual({
@@ -257,7 +257,7 @@ describe('due_date', () => {
     expect([body.due_date, body.due_time, body.due_timezone]).toEqual([date!, time!, zone!])
   })
 
-  test('an instant that is sent alone comes back', async () => {
+  test('an instant sent by itself comes back', async () => {
     const { tasks, ...user } = await userWith({ title: 'x' })
     const path = `/compat/tasks/api/tasks/${tasks[0]!.id}`
     await request('PUT', path, { ...user, json: { due_date: at } })
@@ -355,7 +355,7 @@ describe('parts of a list', () => {
   })
 })
 
-describe('what holds everywhere holds here', () => {
+describe('what holds everywhere holds here too', () => {
   test.each([
     ['no token', 'GET', '/api/tasks', {}, 401, 'token_missing'],
     ['no token and a bad body', 'POST', '/api/tasks', { body: '{' }, 401, 'token_missing'],
@@ -540,7 +540,7 @@ describe('what holds everywhere holds here', () => {
     await counted.stop()
   })
 
-  test('probes, keys and documentation are what they are', async () => {
+  test('probes, keys and documentation are as without it', async () => {
     expect((await request('GET', '/compat/tasks/health')).body).toMatchObject({ status: 'ok' })
     const [here, there] = [
       await request('GET', '/compat/tasks/docs/json'),

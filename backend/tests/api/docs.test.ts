@@ -48,20 +48,26 @@ describe('the OpenAPI document', () => {
       ),
     )
     expect(table.toSorted()).toEqual([
+      'delete /api/keys/{id} 204 401 403 404 422 429 500 503',
       'delete /api/tasks/{id} 204 401 403 404 409 412 422 429 500 503',
-      'get /api/tasks 200 304 401 422 429 500 503',
-      'get /api/tasks/changes 200 401 410 422 429 500 503',
-      'get /api/tasks/events 200 401 422 429 500 503',
-      'get /api/tasks/trash 200 401 422 429 500 503',
+      'get /.well-known/oauth-protected-resource/mcp 200 404 429 500',
+      'get /api/keys 200 401 403 422 429 500 503',
+      'get /api/tasks 200 304 401 403 422 429 500 503',
+      'get /api/tasks/changes 200 401 403 410 422 429 500 503',
+      'get /api/tasks/events 200 401 403 422 429 500 503',
+      'get /api/tasks/trash 200 401 403 422 429 500 503',
       'get /api/tasks/{id} 200 304 401 403 404 422 429 500 503',
       'get /health 200',
       'get /ready 200 503',
       'patch /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
       'patch /api/tasks/{id}/complete 200 401 403 404 409 412 413 415 422 429 500 503',
-      'post /api/tasks 201 401 409 413 415 422 429 500 503',
-      'post /api/tasks/bulk 200 401 409 413 415 422 429 500 503',
-      'post /api/tasks/events/ticket 201 401 413 415 422 429 500 503',
+      'post /api/keys 201 401 403 409 413 415 422 429 500 503',
+      'post /api/tasks 201 401 403 409 413 415 422 429 500 503',
+      'post /api/tasks/bulk 200 401 403 409 413 415 422 429 500 503',
+      'post /api/tasks/events/ticket 201 401 403 413 415 422 429 500 503',
       'post /api/tasks/{id}/restore 200 401 403 404 409 412 413 415 422 429 500 503',
+      'post /api/tasks/{id}/skip 200 401 403 404 409 412 413 415 422 429 500 503',
+      'post /mcp 200 202 400 401 403 404 413 415 429 500 503',
       'put /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
     ])
     expect(body.openapi).toBe('3.1.0')
@@ -69,7 +75,7 @@ describe('the OpenAPI document', () => {
     expect(text).not.toMatch(/https?:\/\//)
   })
 
-  test('says of an id and of bodies what is checked', () => {
+  test('says what is checked in ids and bodies', () => {
     const put = paths['/api/tasks/{id}']!['put']!
     expect(put.security).toEqual([{ bearer: [] }])
     expect(put.parameters!.map(({ name }) => name)).toEqual(['idempotency-key', 'if-match', 'id'])
@@ -122,7 +128,7 @@ describe('the OpenAPI document', () => {
     ])
   })
 
-  test('declares the headers of an answer, and which of them it always has', () => {
+  test('declares the headers of an answer, and which are always there', () => {
     const headersOf = (path: string, method: string, status: string) =>
       Object.entries(paths[path]![method]!.responses[status]!.headers).map(
         ([name, { required }]) => (required ? name : `${name}?`),
@@ -152,7 +158,8 @@ describe('the OpenAPI document', () => {
       'Idempotent-Replayed?',
     ])
     expect(headersOf('/api/tasks', 'post', '409')).toEqual([...always, 'Retry-After?'])
-    expect(headersOf('/api/tasks/{id}', 'put', '409')).toEqual([...always, 'Retry-After'])
+    expect(headersOf('/api/tasks/{id}', 'put', '409')).toEqual([...always, 'Retry-After?'])
+    expect(headersOf('/api/tasks/{id}', 'delete', '409')).toEqual([...always, 'Retry-After'])
     expect(headersOf('/api/tasks/{id}', 'put', '412')).toEqual(always)
     expect(headersOf('/api/tasks/{id}', 'delete', '204')).toEqual([
       ...always,
@@ -189,13 +196,19 @@ describe('the OpenAPI document', () => {
       'Completion',
       'Failure',
       'FieldError',
+      'Key',
+      'MadeKey',
+      'McpAnswer',
+      'McpFailure',
+      'NewKey',
       'NewTask',
+      'ResourceMetadata',
       'Task',
       'TaskChanges',
       'Ticket',
       'TrashedTask',
     ])
-    expect(responses).toContainKeys(['NotOwner', 'RateLimited', 'VersionConflict'])
+    expect(responses).toContainKeys(['InsufficientScope', 'RateLimited', 'VersionConflict'])
     const text = JSON.stringify(document)
     for (const name of Object.keys(headers!).filter((key) => !key.startsWith('Optional-')))
       expect(text.split(`"${name}":{"description"`)).toHaveLength(2)
@@ -250,7 +263,7 @@ describe('the OpenAPI document', () => {
           if (JSON.stringify(content ?? {}).includes('"version"') && status === '201')
             expect(headers).toHaveProperty('Location')
           expect(Object.keys(content ?? {})).toEqual(
-            ['204', '304'].includes(status)
+            ['202', '204', '304'].includes(status)
               ? []
               : [
                   operation === events && status === '200'
@@ -301,7 +314,7 @@ describe('the page', () => {
   })
 })
 
-test('DOCS=off serves neither the page nor the document, and all else', async () => {
+test('DOCS=off serves everything but the page and the document', async () => {
   const silent = startApi({ settings: { DOCS: 'off' } })
   for (const path of ['/docs', '/docs/json', '/docs/start.js'])
     expect((await silent.request('GET', path)).body).toMatchObject({ code: 'route_not_found' })

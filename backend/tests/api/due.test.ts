@@ -298,7 +298,7 @@ test('tags come back as they are, in their order', async () => {
   expect(task.tags).toEqual(tags)
 })
 
-test('completed_at is when it was completed, until that is taken back', async () => {
+test('completed_at is when it was completed, until it is reopened', async () => {
   const { token, task } = await create({ completed: true })
   expect(task.completed_at).toBe(task.created_at)
   const change = async (json: object) =>

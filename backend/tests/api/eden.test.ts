@@ -53,7 +53,7 @@ test('an Eden client gets a typed task and typed errors', async () => {
   expect((await api.tasks.get({ query: { status: 'done' } })).status).toBe(422)
 })
 
-test('the Eden client of docs/api.md compiles under strict, beside this repository', async () => {
+test('the Eden client in docs/api.md compiles under strict in a project next to this one', async () => {
   const repository = resolve(import.meta.dir, '../../..')
   const readme = await Bun.file(join(repository, 'docs/api.md')).text()
   const [, snippet = ''] = /```ts\n(import { treaty }[\s\S]*?)```/.exec(readme) ?? []

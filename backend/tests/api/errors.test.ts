@@ -326,7 +326,7 @@ describe('bodies', () => {
     expect(Math.max(...lengths)).toBeLessThan(10_000)
   })
 
-  test('a list with very many wrong items names a few of them', async () => {
+  test('a list with very many wrong items names only a few of them', async () => {
     const { token } = await newUser()
     const tags = Array.from({ length: 20_000 }, () => 1)
     const answer = await ask('POST', '/api/tasks', { token, json: { title: 'x', tags } })
@@ -599,7 +599,7 @@ describe('the Host header', () => {
       expectBadRequest(await sendHead(request(target, token, [`Host: ${host}`])))
   })
 
-  test('is needed, once', async () => {
+  test('is needed, exactly once', async () => {
     const { token } = await newUser()
     const target = '/public/api/tasks'
     for (const hosts of [

@@ -67,7 +67,7 @@ describe('a repeated request', () => {
     ).toEqual([{ counter: 2 }])
   })
 
-  test('50 at once make one task; every answer is it, or that it is being made', async () => {
+  test('50 at once make one task; every answer is that task or says that it is being made', async () => {
     const { id: user, token } = await newUser()
     const options = { token, json, headers: named('burst') }
     const answers = await Promise.all(
@@ -119,7 +119,7 @@ describe('a repeated request', () => {
 })
 
 describe('the same key', () => {
-  test('with another request is refused, and nothing changes', async () => {
+  test('with another request is refused and changes nothing', async () => {
     const { id: user, token } = await newUser()
     const { id } = await newTask(token)
     const headers = named('reused')
@@ -161,7 +161,7 @@ describe('the same key', () => {
     expect(his.body.id).not.toBe(hers.body.id)
   })
 
-  test('after a refusal may be used for the mended request', async () => {
+  test('may be used for the corrected request after a refusal', async () => {
     const { id: user, token } = await newUser()
     const { id } = await newTask(token)
     const headers = named('mended')

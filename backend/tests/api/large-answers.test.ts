@@ -61,7 +61,7 @@ describe('a large answer', () => {
     expect(trash.headers.get('content-length')).toBeNull()
   })
 
-  test('that shrinks is a small one again', async () => {
+  test('that shrinks counts as a small one again', async () => {
     const user = await userWith(300, 'x'.repeat(1_000))
     await api.request('GET', '/api/tasks', user)
     await writeUncounted(`delete from todo_api.tasks where user_id = '${user.id}' and id % 100 > 0`)
@@ -86,7 +86,7 @@ describe('a large answer', () => {
     expect((await api.request('HEAD', '/api/tasks', user)).status).toBe(200)
   })
 
-  test('has to wait for those that its user leaves unread, and then it is theirs: 429', async () => {
+  test('has to wait for those that its user leaves unread; then it is the user’s own doing: 429', async () => {
     const user = await userWith(7_000, 'ä'.repeat(1_000)) // 16 MB, of 24 that one user may have
     expect((await api.request('GET', '/api/tasks', user)).status).toBe(200) // how large it is
     const unread = sendAndNotRead(api.origin, 'GET', '/api/tasks', user)

@@ -343,7 +343,7 @@ describe('order', () => {
     expect(await titles(await userWith(...tasks), query)).toEqual(expected)
   })
 
-  test('by last change', async () => {
+  test('by the last change', async () => {
     const user = await userWith({ title: 'a' }, { title: 'b' }, { title: 'c' })
     const { body } = await list(user)
     await api.request('PATCH', `/api/tasks/${body[0]!.id}/complete`, { token: user.token })
@@ -373,7 +373,7 @@ async function walk(
 }
 
 describe('pages', () => {
-  test('limit cuts, Link goes on, and the total stays', async () => {
+  test('limit cuts the list, Link leads on, and the total stays the same', async () => {
     const user = await userWith(
       ...Array.from({ length: 7 }, (_, index) => ({ title: `Task ${index}` })),
     )
@@ -541,7 +541,7 @@ describe('a cursor that somebody made up', () => {
     expect(body as unknown).toMatchObject({ errors: [{ field: 'cursor' }] })
   })
 
-  test('is read like one of the server’s where it might be', async () => {
+  test('is read like one of the server’s own if it could be one', async () => {
     const user = await userWith({ title: 'a' }, { title: 'b' })
     const cursor = bind(user.id, 'title', `1.${base64('a!')}`)
     expect(await titles(user, `?sort=title&cursor=${cursor}`)).toEqual(['b'])

@@ -107,7 +107,7 @@ describe('a refused token', () => {
     await elsewhere.stop()
   })
 
-  test('of a family that is not set up names the setting', async () => {
+  test('of a family that is not configured names the setting', async () => {
     const hs256Only = startApi()
     expect(await reasonOf(hs256Only, user.token)).toBe(
       'EdDSA token, but BETTER_AUTH_URL is not set',

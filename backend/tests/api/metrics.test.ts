@@ -59,7 +59,7 @@ describe('a request is counted by method, route and status', () => {
   })
 })
 
-test('so is what is refused before a route is looked for, and a client that leaves', async () => {
+test('so are requests refused before a route is looked for, and clients that leave', async () => {
   const limited = createMetrics()
   const busy = startApi({ metrics: limited, settings: { RATE_LIMIT_PER_ADDRESS: '1' } })
   const { port } = new URL(busy.origin)
@@ -89,7 +89,7 @@ test('so is what is refused before a route is looked for, and a client that leav
   await busy.stop()
 })
 
-test('what fails outside of the app is counted as a failure of ours', async () => {
+test('what fails outside the app is counted as our failure', async () => {
   const name = labels('_OTHER', 'unmatched', 500)
   const before = (await samples(name)).get(name) ?? 0
   const error: unknown = api.app.config.serve?.error
@@ -156,7 +156,7 @@ test('a set of requests that the database is away for is counted one by one', as
   await away.close()
 })
 
-test('the process tells of itself what is true', async () => {
+test('the process reports the truth about itself', async () => {
   const values = await samples('process_')
   expect(values.get('process_resident_memory_bytes')).toBeWithin(20e6, 5e9)
   expect(values.get('process_cpu_seconds_total')).toBeGreaterThan(0.01)

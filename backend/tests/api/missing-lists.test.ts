@@ -75,7 +75,7 @@ test.each(each)(
   },
 )
 
-test('a list that is missing is counted all the same', async () => {
+test('a list that is missing is counted anyway', async () => {
   const { send } = await withoutList()
   expect((await send('GET', '?limit=1')).headers.get('x-total-count')).toBe('2')
 })

@@ -85,7 +85,7 @@ describe('a user', () => {
     expectLimited(await create())
   })
 
-  test('is not held longer for asking while refused', async () => {
+  test('is not extended by requests that are refused', async () => {
     const api = startLimited({ RATE_LIMIT_PER_USER: '1' })
     const { token } = await newUser()
     expect((await api.request('GET', '/api/tasks', { token })).status).toBe(200)
@@ -155,7 +155,7 @@ describe('an address', () => {
     expect(answer.headers.get('access-control-allow-origin')).toBe(frontEnd)
   })
 
-  test('and its user are both told of, and either refuses', async () => {
+  test('and its user are both reported, and either can refuse', async () => {
     const api = startLimited({ RATE_LIMIT_PER_ADDRESS: '3', RATE_LIMIT_PER_USER: '1' })
     const { token } = await newUser()
     const policy = '"address";q=3;w=60, "user";q=1;w=60'
@@ -263,7 +263,7 @@ describe('memory', () => {
     limitAddress!('the limits are still in use', {})
   })
 
-  test('a flood from others does not give back what somebody has used up', () => {
+  test('a flood from others does not restore a quota that somebody has used up', () => {
     const { limitAddress } = createRateLimits({ perAddress: 2 }, () => time)
     const ask = () => limitAddress!('192.0.2.1', {})
     ask()

@@ -71,7 +71,7 @@ describe('the trash', () => {
     ['PATCH', '/complete', {}],
     ['DELETE', '', {}],
   ]
-  test.each(elsewhere)('%s%s does not see into it', async (method, rest, options) => {
+  test.each(elsewhere)('%s%s cannot see into it', async (method, rest, options) => {
     const [user, other] = [await newUser(), await newUser()]
     const { id } = await create(user, 'Trashed')
     await send(user, 'DELETE', `/${id}`)
@@ -182,7 +182,7 @@ describe('changes', () => {
     })
   })
 
-  test('pages hold what fits, and say whether there is more', async () => {
+  test('pages hold what fits and say whether there is more', async () => {
     const user = await newUser()
     for (let number = 0; number < 7; number += 1) await create(user, `Task ${number}`)
     const seen: string[] = []
@@ -279,7 +279,7 @@ describe('purging', () => {
     expect((await changes(user, first.body.sync_token)).body.items).toHaveLength(1)
   })
 
-  test('a first copy in pages outlives what was forgotten before it began', async () => {
+  test('a first copy read in pages is not upset by what was forgotten before it began', async () => {
     const user = await newUser()
     for (let number = 0; number < 4; number += 1) await create(user, `Task ${number}`)
     const doomed = await create(user, 'doomed')
@@ -374,7 +374,7 @@ describe('events', () => {
     fromStart.close()
   })
 
-  test('too far back is one resync, and then goes on', async () => {
+  test('too far back gets one resync and then goes on', async () => {
     const user = await newUser()
     const { id } = await create(user, 'gone')
     await send(user, 'DELETE', `/${id}`)
@@ -446,7 +446,7 @@ describe('events', () => {
     await stream.ended
   })
 
-  test('HEAD answers, and opens none', async () => {
+  test('HEAD answers without opening a stream', async () => {
     const { status, headers, text } = await api.request(
       'HEAD',
       '/api/tasks/events',
@@ -516,7 +516,7 @@ describe('tickets', () => {
     await other.stop()
   })
 
-  test('are not used up by HEAD, which looks at them all the same', async () => {
+  test('are checked by HEAD but not used up', async () => {
     const user = await newUser()
     const { ticket } = (await ticketOf(user)).body
     const head = async (of: string) =>

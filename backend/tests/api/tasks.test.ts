@@ -30,6 +30,11 @@ describe('creating', () => {
       due_time: null,
       due_timezone: null,
       due_at: null,
+      recurrence: null,
+      recurrence_from: 'due',
+      series_id: null,
+      occurrence_date: null,
+      next_task_id: null,
       reminders: [],
       completed_at: null,
       created_at: instant,
@@ -44,7 +49,7 @@ describe('creating', () => {
     ])
   })
 
-  test('all fields are kept, the title without the white space around it', async () => {
+  test('all fields are kept, and the title is trimmed', async () => {
     const { token } = await newUser()
     const json = { title: ' \t Milch für Zoë 🥛\n', description: ' two\nlitres ', completed: true }
     const created = await create(token, json)
@@ -90,7 +95,7 @@ describe('listing', () => {
     expect(body).toEqual(mine)
   })
 
-  test('status picks all, pending or completed', async () => {
+  test('status selects all, pending or completed', async () => {
     const { token } = await newUser()
     const pending = await create(token)
     const done = await create(token, { title: 'Done', completed: true })

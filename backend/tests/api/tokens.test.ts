@@ -71,7 +71,7 @@ describe('no token', () => {
   })
 })
 
-describe('a token that is no good', () => {
+describe('a bad token', () => {
   const otherSecret = 'another secret that nobody shares here'
   const hmac = async (text: string) =>
     Buffer.from(

@@ -162,7 +162,7 @@ test('100 toggles at once are 100 changes', async () => {
   expect((await request('GET', '')).body).toMatchObject({ version: 101, completed: false })
 })
 
-test('writers of different fields at once overwrite nothing of each other’s', async () => {
+test('writers of different fields at once do not overwrite each other', async () => {
   const { request } = await newTask()
   const fields = [
     { title: 'New' },

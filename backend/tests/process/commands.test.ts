@@ -44,7 +44,7 @@ test('migrate makes the tables, once and again', async () => {
     })
 })
 
-test('forget takes any user, and says if there is nothing', async () => {
+test('forget takes any user, and says if there was nothing', async () => {
   for (const words of [['nobody'], ['--', '-x'], ["o'hara; drop table tasks"]])
     expect(await todoApi('forget', ...words)).toEqual({
       stdout: 'Nothing is kept of this user.\n',

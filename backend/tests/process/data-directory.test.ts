@@ -94,7 +94,7 @@ test.each([
   await (await startProcess(directory.path)).end()
 })
 
-test('a database of another PostgreSQL is named with its file, both versions and the way out', async () => {
+test('a database of another PostgreSQL version is reported with its file, both versions and what to do', async () => {
   const files = join(data, 'postgres')
   await Bun.write(join(files, 'PG_VERSION'), '17\n')
   expect(await refusal()).toBe(
@@ -102,7 +102,7 @@ test('a database of another PostgreSQL is named with its file, both versions and
   )
 })
 
-test('a file in the place of the database, and a lock that is none, are named', async () => {
+test('a file where the database should be, and a broken lock, are named', async () => {
   const files = join(data, 'postgres')
   await rm(files, { recursive: true })
   await Bun.write(files, 'a file')
@@ -113,7 +113,7 @@ test('a file in the place of the database, and a lock that is none, are named', 
   expect(await refusal()).toBe(`${data}/lock is damaged. It holds nothing but a lock: delete it.`)
 })
 
-test('a first start that was cut off is begun anew', async () => {
+test('a first start that was interrupted starts again from the beginning', async () => {
   const files = join(data, 'postgres')
   await rm(files, { recursive: true })
   await mkdir(join(files, 'pg_wal'), { recursive: true })

@@ -97,7 +97,7 @@ describe('requests are answered, and SIGTERM ends the process, if', () => {
   })
 })
 
-test('on a terminal a request is a line to be read at a glance', async () => {
+test('on a terminal, a request is a line that can be read at a glance', async () => {
   const printed = { text: '' }
   const server = await start('terminal', (bytes) => (printed.text += bytes.toString()))
   await server.ask(50)

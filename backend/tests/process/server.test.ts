@@ -80,7 +80,7 @@ describe('a first start with nothing set', () => {
     expect(output).not.toContain('0123456789abcdef')
   })
 
-  test('what it keeps is for its user alone', async () => {
+  test('what it keeps is only for its user', async () => {
     await token('anybody')
     for (const [file, mode] of [
       ['.data', 0o700],
@@ -240,13 +240,13 @@ test.each(['Content-Length: 100', 'Transfer-Encoding: chunked'])(
   },
 )
 
-describe('settings that are wrong are reported all at once, and nothing of them is shown:', () => {
+describe('wrong settings are all reported at once, without their values:', () => {
   const short =
     'BETTER_AUTH_SECRET must have at least 32 characters; make one with: openssl rand -base64 32'
   const noPort = 'PORT must be a whole number from 0 to 65535'
   const wrong = { PORT: 'eighty', BETTER_AUTH_SECRET: 'hunter2' }
 
-  test('to a person, in lines', async () => {
+  test('as lines, to a person', async () => {
     const { exitCode, stdout, stderr } = await run('backend/main.ts', directory.path, wrong)
     expect([exitCode, stdout]).toEqual([1, ''])
     expect(stderr).toBe(`The settings have problems:\n  - ${short}\n  - ${noPort}\n`)
@@ -398,7 +398,7 @@ test('a database that resets connections amid TLS does not take the server with 
 })
 
 describe('metrics', () => {
-  test('have a port of their own, where nothing else is', async () => {
+  test('have a port of their own that serves nothing else', async () => {
     const port = freePort()
     const server = await startProcess(directory.path, { METRICS_PORT: String(port) })
     const origin = `http://127.0.0.1:${port}`

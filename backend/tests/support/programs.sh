@@ -1,5 +1,5 @@
-# Sourced by what needs programs besides Bun: the system tests, the benchmark and the battery.
-# On Debian, as root, what is missing is installed.
+# For what needs programs besides Bun: the system tests source it, and the benchmark and the battery are
+# run by it, as `programs.sh bun …`. On Debian, as root, what is missing is installed.
 PATH=$PATH:/usr/sbin
 
 missing=()
@@ -29,3 +29,5 @@ TMPDIR=$(mktemp -d)
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 chmod 755 "$TMPDIR" # PostgreSQL and PgBouncer run as another user
+
+[ "${BASH_SOURCE[0]}" != "$0" ] || "$@"

@@ -1,33 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'bun:test'
+import { startContestant } from '../../bench/contestants.ts'
+import { startBenchDatabase } from '../../bench/database.ts'
 import { peers } from '../../bench/peers.ts'
-import { parseDatabaseUrl } from '../../db/address.ts'
-import { connect } from '../../db/pool.ts'
-import { migrate } from '../../db/migrate.ts'
-import { newUser, secret, tokenFor, type TaskBody } from '../support/api.ts'
-import { freePort } from '../support/daemon.ts'
-import { eventually } from '../support/eventually.ts'
-import { databaseUrl, startPostgres } from '../support/postgres.ts'
-import { repository, requestTo } from '../support/server.ts'
+import { newUser, tokenFor, type TaskBody } from '../support/api.ts'
+import { requestTo } from '../support/server.ts'
 
-const postgres = await startPostgres({}, { plain: true })
-const urlOf = (database: string) =>
-  databaseUrl({ port: postgres.port, host: '127.0.0.1', database }, 'sslmode=disable')
-const names = { ours: await postgres.createDatabase(), plain: await postgres.createDatabase() }
-const databases = {
-  ours: connect(parseDatabaseUrl(urlOf(names.ours))),
-  plain: connect(parseDatabaseUrl(urlOf(names.plain))),
-}
-await migrate(databases.ours)
-const schema = await Bun.file(join(repository, 'backend/bench/peers/schema.sql')).text()
-await databases.plain.script(schema, 5_000)
-
-const running: Bun.Subprocess[] = []
-afterAll(async () => {
-  for (const server of running) server.kill('SIGKILL')
-  await Promise.all([databases.ours.close(), databases.plain.close()])
-  await postgres.close()
-})
+const databases = await startBenchDatabase()
 
 const fields = [
   'id',
@@ -48,33 +26,13 @@ const fields = [
 
 const servers = await Promise.all(
   peers.map(async (peer) => {
-    const port = await freePort()
-    const server = Bun.spawn(peer.command, {
-      env: {
-        ...process.env,
-        ...peer.env,
-        PORT: String(port),
-        DATABASE_URL: urlOf(names[peer.database]),
-        BETTER_AUTH_SECRET: secret,
-      },
-      stdin: 'ignore',
-      stdout: 'inherit',
-      stderr: 'inherit',
-    })
-    running.push(server)
-    return { ...peer, server, request: requestTo(`http://127.0.0.1:${port}`) }
+    const contestant = await startContestant(peer, databases.addresses)
+    return { ...peer, ...contestant, request: requestTo(contestant.origin) }
   }),
 )
-
-beforeAll(async () => {
-  await Promise.all(
-    servers.map(async ({ name, server, request }) =>
-      eventually(`${name} listens`, async () => {
-        if (server.exitCode !== null) throw new Error(`${name} exited: ${server.exitCode}`)
-        return request('GET', '/health').catch(() => false as const)
-      }),
-    ),
-  )
+afterAll(async () => {
+  await Promise.all(servers.map(async (server) => server.stop()))
+  await databases.close()
 })
 
 describe.each(servers)('$name', ({ request, database, identifies }) => {
@@ -186,7 +144,7 @@ describe.each(servers)('$name', ({ request, database, identifies }) => {
     ])
   })
 
-  test('completes a task, and takes it back', async () => {
+  test('completes a task and reopens it', async () => {
     const { id, send } = await newClient()
     const created = (await send('POST', '/api/tasks', { title: 'Toggled' })).body
     const path = `/api/tasks/${created.id}/complete`

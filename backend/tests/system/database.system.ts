@@ -157,7 +157,7 @@ describe('failing', () => {
 })
 
 describe('a line that goes dead without a word', () => {
-  test('is given up with its statement, and the next ones go over another', async () => {
+  test('is given up with its statement, and the next ones use another', async () => {
     const proxy = await startProxy(postgres.port)
     const address = parseDatabaseUrl(databaseUrl(proxy, 'sslmode=require&max=3'))
     const database = connect(address, { deadline: 500 })

@@ -58,7 +58,7 @@ test('a server goes on writing after its database only read for a while', async 
   proxy.close()
 })
 
-test('a server that gets no requests since it is unready becomes ready again', async () => {
+test('a server that gets no requests because it is not ready becomes ready again', async () => {
   const proxy = await startProxy(primary.port)
   const server = await startBehind(proxy)
   proxy.leadTo(standby.port)

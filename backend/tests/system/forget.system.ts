@@ -58,6 +58,7 @@ async function somebody() {
   await server.request('DELETE', `/api/tasks/${trashed}`, { token })
   await server.request('DELETE', `/api/tasks/${gone}?permanent=true`, { token })
   await server.request('POST', '/api/tasks/events/ticket', { token })
+  await server.request('POST', '/api/keys', { token, json: { name: 'x', scope: 'read' } })
   const list = await server.request<TaskBody[]>('GET', '/api/tasks', { token })
   const stream = await openEvents(`${server.origin}/api/tasks/events`, {
     authorization: `Bearer ${token}`,
@@ -65,7 +66,7 @@ async function somebody() {
   return { ...user, kept, list, stream }
 }
 
-test('all that is kept of a user is removed, and nobody else notices', async () => {
+test('everything kept about a user is removed, and nobody else notices', async () => {
   const [leaving, staying] = await Promise.all([somebody(), somebody()])
   const before = await rowsByTable(leaving.id)
   expect(Object.keys(before).length).toBeGreaterThanOrEqual(5)
@@ -76,7 +77,7 @@ test('all that is kept of a user is removed, and nobody else notices', async () 
   const { stdout, stderr, exitCode } = await forget(leaving.id)
   expect([stderr, exitCode]).toEqual(['', 0])
   expect(stdout).toBe(
-    'Removed for good: 1 of event_tickets, 1 of idempotency_keys, 1 of reminders, 2 of tasks, 1 of deleted_tasks, 1 of task_lists.\n',
+    'Removed for good: 1 of personal_keys, 1 of event_tickets, 1 of idempotency_keys, 1 of reminders, 2 of tasks, 1 of deleted_tasks, 1 of task_lists.\n',
   )
   for (const rows of Object.values(await rowsByTable(leaving.id))) expect(rows).toEqual([])
   expect(await rowsByTable(staying.id)).toEqual(others)
@@ -109,7 +110,7 @@ test('all that is kept of a user is removed, and nobody else notices', async () 
   staying.stream.close()
 })
 
-test('somebody with many rows who writes on meanwhile leaves nothing either', async () => {
+test('a user with many rows who goes on writing meanwhile leaves nothing either', async () => {
   const { id, token } = await newUser()
   await server.request('POST', '/api/tasks', { token, json: { title: 'First' } })
   await sql`
@@ -134,7 +135,7 @@ test('somebody with many rows who writes on meanwhile leaves nothing either', as
   for (const rows of Object.values(await rowsByTable(id))) expect(rows).toEqual([])
 })
 
-test('of tables that are split by user nobody else’s rows go along', async () => {
+test('takes nobody else’s rows along from tables that are split by user', async () => {
   await partition(sql, owner.name)
   const users = await Promise.all(Array.from({ length: 12 }, newUser))
   for (const { token } of users)

@@ -33,7 +33,7 @@ function subsetsOf<Item>(items: readonly Item[]): Item[][] {
 }
 
 describe('prepared statements on a connection', () => {
-  test('lists of every kind need few', async () => {
+  test('lists of every kind need few of them', async () => {
     const list = createTaskList(database)
     const { id } = await newUser()
     const parts: ListQuery[] = [
@@ -56,7 +56,7 @@ describe('prepared statements on a connection', () => {
     expect(await prepared()).toBeLessThanOrEqual(20)
   })
 
-  test('however many kinds of change there are, they are bounded', async () => {
+  test('are limited however many kinds of change there are', async () => {
     const store = createTaskStore(database, { maxTasksPerUser: 100 })
     const { id: user } = await newUser()
     const created = await store.create(user, { title: 'a' }, {})

@@ -191,7 +191,7 @@ describe('our tables from the version before, which named no schema', () => {
     await admin.end({ timeout: 1 })
   })
 
-  test('whose owner may not make a schema are left where they are, and it is said what to do', async () => {
+  test('whose owner may not make a schema stay where they are, and the message says what to do', async () => {
     const { database, admin, former } = await formerDatabase('public')
     await admin.unsafe(`alter database ${database} owner to postgres`)
     const url = databaseUrl({ ...postgres, database }, 'sslmode=require')

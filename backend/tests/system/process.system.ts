@@ -11,7 +11,7 @@ afterAll(async () => postgres.close())
 const url = databaseUrl(postgres, 'sslmode=require&channel_binding=require')
 const settings = { NODE_EXTRA_CA_CERTS: postgres.certificates.authority }
 
-test('what a server was told outlives it', async () => {
+test('what a server was told survives it', async () => {
   const { token } = await newUser()
   const first = await startServer(url, settings)
   const { status, body } = await first.request<TaskBody>('POST', '/api/tasks', {

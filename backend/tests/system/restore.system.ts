@@ -46,7 +46,7 @@ const markRestored = async (address = url) =>
     ['restored'],
   )
 
-test('after a restore nothing is believed that was given out in the future that is lost', async () => {
+test('after a restore, nothing given out in the lost future is believed', async () => {
   const { token } = await newUser()
   const json = { title: 'Kept' }
   const kept = await first.request<TaskBody>('POST', '/api/tasks', { token, json })

@@ -106,7 +106,7 @@ async function atOnce(
 const codeOf = ({ status, body }: Answer) =>
   status < 400 ? status : (body as { code: string }).code
 
-test('creating the last task that there is room for: no retry hears that there is none', async () => {
+test('creating the last task that there is room for: no retry is told that there is no room', async () => {
   const heard = new Set<number | string>()
   async function fillUp(): Promise<void> {
     const { token } = await newTask(false)
@@ -118,7 +118,7 @@ test('creating the last task that there is room for: no retry hears that there i
   expect([...heard].filter((code) => code !== 'idempotency_in_progress')).toEqual([201])
 })
 
-test('a key that is just a day old does the new request once, however many send it at once', async () => {
+test('a key that is just a day old runs the new request once, however many send it at once', async () => {
   const heard = new Set<number | string>()
   for (let round = 0; round < 60; round += 1) {
     const { id: user, token } = await newUser()

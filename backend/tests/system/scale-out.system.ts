@@ -86,7 +86,7 @@ async function work({ token }: { token: string }, name: string, stop: AbortSigna
   return { failures, written, answered }
 }
 
-test('four servers are restarted one after the other, and of the requests meanwhile none fails', async () => {
+test('four servers are restarted one after the other, and no request fails meanwhile', async () => {
   const user = await newUser()
   const load = new AbortController()
   const working = Array.from({ length: 12 }, async (_, number) =>
@@ -147,7 +147,7 @@ test('what one server writes, each other one shows at once, and no 304 hides it'
   expect(new Set(etags).size).toBe(servers.length)
 })
 
-test('four servers that start at once on an empty database migrate it once, and later ones not again', async () => {
+test('four servers that start at once on an empty database migrate it once, and later ones do not', async () => {
   const name = await postgres.createDatabase()
   const fresh = connect(
     parseDatabaseUrl(databaseUrl({ ...postgres, database: name }, 'sslmode=require')),

@@ -28,7 +28,7 @@ async function refusal(url: string) {
 
 const atOnce = 5_000 // ms, of which most is the start of the process
 
-describe('a database that will never work is told at once, by the name of its setting, with a hint:', () => {
+describe('a database that will never work is reported at once, with its setting and a hint:', () => {
   const escapes =
     'in a user name or password, write @ as %40, # as %23, / as %2F, ? as %3F and % as %25.'
   const anew = `Copy the connection string anew; ${escapes}`
@@ -97,7 +97,7 @@ describe('a database that will never work is told at once, by the name of its se
   })
 })
 
-test('a host that is not known may be one that starts; in the end the setting is named', async () => {
+test('an unknown host may be one that is starting; in the end the setting is named', async () => {
   const { said, lines, took } = await refusal(
     databaseUrl({ ...postgres, host: 'nowhere.invalid' }, 'sslmode=require'),
   )
@@ -115,7 +115,7 @@ describe('a role that may read and write and not create', () => {
   const urlOf = (database: string) =>
     databaseUrl({ ...postgres, database }, 'sslmode=require', password).replace(owner.name, 'app')
 
-  test('is told what it lacks while there is something to migrate, and serves afterwards', async () => {
+  test('is told what it lacks while there is something to migrate, and can serve afterwards', async () => {
     await postgres.admin.unsafe(`create role app login password '${password}'`)
     const database = await postgres.createDatabase()
     const lacks = `The role app of DATABASE_URL lacks a right to change the tables of ${database}. Start one server with the role that owns them and may create schemas; once that is done, app needs only to use the schema todo_api, and to read and write its tables.`
@@ -129,7 +129,7 @@ describe('a role that may read and write and not create', () => {
     expect((await refusal(urlOf(database))).said).toBe(
       'DATABASE_URL: the role app lacks rights. Let the owner of the tables run: ' +
         'grant usage on schema todo_api to app; ' +
-        `${all} todo_api.deleted_tasks, todo_api.event_tickets, todo_api.idempotency_keys, todo_api.reminders, todo_api.task_lists, todo_api.tasks to app; ` +
+        `${all} todo_api.deleted_tasks, todo_api.event_tickets, todo_api.idempotency_keys, todo_api.personal_keys, todo_api.reminders, todo_api.task_lists, todo_api.tasks to app; ` +
         'grant select on todo_api.epoch, todo_api.schema_migrations to app;',
     )
     await admin.unsafe(`
@@ -181,7 +181,7 @@ describe('a role that may read and write and not create', () => {
   })
 })
 
-describe('a setting of the database that is in the way is named:', () => {
+describe('a database setting that is in the way is named:', () => {
   test('default_transaction_read_only, at the start and with the writes that it refuses', async () => {
     const database = await postgres.createDatabase()
     await postgres.admin.unsafe(`alter database ${database} set default_transaction_read_only = on`)

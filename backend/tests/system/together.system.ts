@@ -41,7 +41,7 @@ async function deadlocks(): Promise<number> {
   return row!.count
 }
 
-test('a task that somebody has locked keeps no other write waiting, and is changed once it is free', async () => {
+test('a locked task keeps no other write waiting, and is changed once it is free', async () => {
   const [alice, ...others] = await newUsers(20)
   const locked = await create(alice!, 'Locked')
   const free = await create(alice!, 'Free')
@@ -122,7 +122,7 @@ test('users whose tasks are locked leave room for what others send in bulk, and 
   for (const { status } of await Promise.all(blocked)) expect(status).toBe(200)
 })
 
-test('a list that somebody has locked keeps no other user waiting', async () => {
+test('a locked list keeps no other user waiting', async () => {
   const [alice, ...others] = await newUsers(12)
   const task = await create(alice!, 'In a locked list')
   const tasks = await Promise.all(others.map(async (user) => create(user, 'In another list')))

@@ -70,7 +70,7 @@ test('a server that is killed between the write and the answer leaves one row, a
   await second.end()
 })
 
-test('who reads by the counter misses no change, however many write at once', async () => {
+test('a reader who goes by the counter misses no change, however many write at once', async () => {
   const { id: user } = await newUser()
   const writers = [1, 2, 3, 4].map(() => connect(parseDatabaseUrl(`${url}&max=2`)))
   const reader = connect(parseDatabaseUrl(`${url}&max=1`))

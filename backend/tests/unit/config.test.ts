@@ -45,6 +45,7 @@ test('every setting is read', () => {
     BETTER_AUTH_URL: 'https://a.example/',
     BETTER_AUTH_AUDIENCE: 'tasks',
     DRAIN_SECONDS: '15',
+    PUBLIC_URL: 'https://todo.example/',
     DOCS: 'off',
     METRICS_PORT: '9464',
   })
@@ -55,6 +56,12 @@ test('every setting is read', () => {
     logLevel: 'warn',
     corsOrigins: ['https://a.example', 'https://b.example:8443'],
     drainSeconds: 15,
+    publicUrl: 'https://todo.example',
+    resource: {
+      url: 'https://todo.example/mcp',
+      authorizationServer: 'https://a.example/api/auth',
+      metadataUrl: 'https://todo.example/.well-known/oauth-protected-resource/mcp',
+    },
     docs: false,
     metrics: { host: '127.0.0.1', port: 9464 },
     database: { host: 'host.example', database: 'db' },
@@ -172,7 +179,7 @@ describe('limits of requests', () => {
   const settings = { DATABASE_URL: url, BETTER_AUTH_SECRET: secret }
   const quotasOf = (env: Record<string, string>) => readConfig({ ...settings, ...env }).quotas
 
-  test('are on in production and off elsewhere, unless told', () => {
+  test('are on in production and off elsewhere unless a setting says otherwise', () => {
     expect(quotasOf({ NODE_ENV: 'production' })).toEqual({ perUser: 600, perAddress: 3_000 })
     expect(quotasOf({ NODE_ENV: 'test' })).toEqual({})
     expect(quotasOf({ RATE_LIMIT_PER_USER: '7', RATE_LIMIT_PER_ADDRESS: '8' })).toEqual({
@@ -228,6 +235,9 @@ test.each([
   ['BETTER_AUTH_SESSION_COLUMNS', 'token,expires_at,user"id'],
   ['BETTER_AUTH_URL', 'localhost:3000'],
   ['BETTER_AUTH_URL', 'https://user:pass@a.example'],
+  ['PUBLIC_URL', 'todo.example'],
+  ['PUBLIC_URL', 'https://todo.example/api'],
+  ['PUBLIC_URL', 'ftp://todo.example'],
   ['CORS_ORIGINS', 'localhost:3000'],
   ['CORS_ORIGINS', 'https://a.example/path'],
   ['CORS_ORIGINS', 'https://*.example'],

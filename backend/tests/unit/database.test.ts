@@ -69,6 +69,11 @@ describe('migrations', () => {
       due_time: null,
       due_timezone: null,
       due_at: null,
+      recurrence: null,
+      recurrence_from: 'due',
+      series_id: null,
+      occurrence_date: null,
+      next_task_id: null,
       reminders: [],
       completed_at: '2026-01-05T00:00:00.500Z',
       created_at: '2026-01-04T00:00:00.000Z',
@@ -93,7 +98,7 @@ describe('migrations', () => {
     await old.close()
   })
 
-  test('what a server without a trash did beside one with it is mended', async () => {
+  test('what a server without a trash did next to one with it is repaired', async () => {
     const old = await startEmbedded('memory://')
     const mixed = connect({ socket: old.socket })
     // All but the one that mends: today's store needs the tables of those after it.
@@ -197,16 +202,16 @@ describe('migrations', () => {
       order by key`
     expect(keys).toEqual(
       [
-        'deleted_tasks',
-        'event_tickets',
-        'idempotency_keys',
-        'reminders',
-        'task_lists',
-        'tasks',
-      ].map((table) => ({
-        key: `todo_api.${table}_pkey`,
-        first: 'user_id',
-      })),
+        'deleted_tasks_pkey',
+        'event_tickets_pkey',
+        'idempotency_keys_pkey',
+        'personal_keys_pkey',
+        'personal_keys_user_id_slot_key',
+        'reminders_pkey',
+        'task_lists_pkey',
+        'tasks_by_previous',
+        'tasks_pkey',
+      ].map((key) => ({ key: `todo_api.${key}`, first: 'user_id' })),
     )
   })
 
@@ -240,7 +245,7 @@ describe('migrations', () => {
     expect((await tables()).toSorted()).toEqual(['good', 'half', 'never'])
   })
 
-  test('a unique violation inside of one is a failure, not taken for having been done', async () => {
+  test('a unique violation inside one is a failure, and is not taken to mean that it has already run', async () => {
     const clash = [
       {
         name: '9100_clash',
@@ -287,7 +292,7 @@ describe('a statement', () => {
   })
 })
 
-test('a database that is not there is unavailable, soon', async () => {
+test('a database that is not there is soon reported as unavailable', async () => {
   const nowhere = connect({ socket: join(tmpdir(), 'no-such-directory', '.s.PGSQL.5432') })
   const started = performance.now()
   await expect(nowhere.query`select 1`).rejects.toBeInstanceOf(DatabaseUnavailable)
@@ -307,7 +312,7 @@ test('a database that takes the connection and says nothing is unavailable at th
   await patient.close()
 })
 
-test('a statement of which the database says no end is unavailable, and not one without rows', async () => {
+test('a statement whose end the database never reports is unavailable, not empty', async () => {
   const socket = join(await mkdtemp(join(tmpdir(), 'todo-api-test-')), '.s.PGSQL.5432')
   const isSignedIn = Buffer.from('R\0\0\0\x08\0\0\0\0', 'latin1')
   const isReady = Buffer.from('Z\0\0\0\x05I', 'latin1')
@@ -354,7 +359,7 @@ test.each([
 })
 
 describe('the embedded database', () => {
-  test('is of the version that its files are held to', async () => {
+  test('is of the version that its files must have', async () => {
     expect(
       await database.query`select current_setting('server_version_num')::int / 10000 as major`,
     ).toEqual([{ major: Number(embeddedVersion) }])

@@ -111,7 +111,7 @@ describe('a violation is', () => {
     expect(problemOf(history)).toBe('two writes made version 2')
   })
 
-  test('a lost update: a confirmed write of which the database has nothing', () => {
+  test('a lost update: a confirmed write that left nothing in the database', () => {
     const confirmed = done(rename('A'), [3, 4], 2, renamed('A'))
     const last = { version: 1, state: created }
     expect(problemOf(after({ writes: [confirmed], last }))).toContain('the database has version 1')
@@ -184,6 +184,16 @@ describe('a violation is', () => {
     })
     expect(problemOf(history)).toContain('before')
   })
+})
+
+test.each([
+  ['writes lost', { last: { version: 1, state: created } }],
+  ['writes lost', {}],
+  ['duplicates', { last: { version: 3, state: renamed('A') } }],
+  ['wrong answers', { last: { version: 2, state: renamed('B') } }],
+])('a violation counts among the %s', (figure, rest) => {
+  const writes = [done(rename('A'), [3, 4], 2, renamed('A'))]
+  expect(judge(after({ writes, ...rest }))).toMatchObject({ figure })
 })
 
 test('no write is refused and has an effect', () => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
 import { createLine, type LineOptions } from '../../db/line.ts'
 import { DatabaseUnavailable } from '../../db/pool.ts'
-import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/turns.ts'
+import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/waiting.ts'
 
 /** A line whose statements end when the test says so. */
 function startLine(options: Partial<LineOptions<string, string>> = {}) {
@@ -38,7 +38,7 @@ test('a request that finds the line free is sent at once, and what comes meanwhi
   expect(await Promise.all(others)).toEqual(['b1!', 'c1!', 'a2!'])
 })
 
-test('users take turns, and whoever asks often goes after those who ask once', async () => {
+test('users take turns: one who asks often comes after those who ask once', async () => {
   const { ask, statements, sent } = startLine({ most: 3 })
   void ask('greedy', 'g0')
   for (const number of [1, 2, 3, 4]) void ask('greedy', `g${number}`)
@@ -54,7 +54,7 @@ test('users take turns, and whoever asks often goes after those who ask once', a
   statements[2]!.end()
 })
 
-test('a row is in one statement once, and a user with rows in one at a time', async () => {
+test('a row is in a statement only once, and a user in one statement at a time', async () => {
   const { ask, statements, sent } = startLine({ width: 2, rowOf: (row) => row.slice(1) })
   const all = [ask('alice', 'x1'), ask('alice', 'y1'), ask('alice', 'z2'), ask('bob', 'w3')]
   // Alice's are under way; Bob's are not.
@@ -77,7 +77,7 @@ test('a row is in one statement once, and a user with rows in one at a time', as
   await Promise.all(twice)
 })
 
-test('a statement that fails is the end of its own requests, and of no other', async () => {
+test('a statement that fails ends its own requests and no others', async () => {
   const { ask, statements } = startLine()
   const first = ask('alice', 'a1')
   const second = ask('bob', 'b1')
@@ -88,7 +88,7 @@ test('a statement that fails is the end of its own requests, and of no other', a
   expect(await second).toBe('b1!')
 })
 
-test('who waits behind statements that do not end is given up at the deadline, and never sent', async () => {
+test('a request behind statements that do not end is given up at the deadline and never sent', async () => {
   const { ask, statements, sent } = startLine({ deadline: 50 })
   void ask('alice', 'a1')
   const late = ask('bob', 'b1')
@@ -98,7 +98,7 @@ test('who waits behind statements that do not end is given up at the deadline, a
   expect(sent()).toEqual([['a1']])
 })
 
-test('who is answered all the while, and still has too many waiting, waits for themselves', async () => {
+test('a user who keeps being answered and still has too many waiting is waiting for themselves', async () => {
   const { ask, statements } = startLine({ deadline: 200, most: 1 })
   const asked = [ask('greedy', 'g1'), ask('greedy', 'g2'), ask('greedy', 'g3'), ask('modest', 'm1')]
   const [, , last, others] = asked.map(async (answer) => answer.catch((error: unknown) => error))
@@ -143,7 +143,7 @@ test('a statement has the time that is left to the oldest of its requests', asyn
   expect(times[1]!).toBeLessThanOrEqual(4_981)
 })
 
-test('one user has no more requests waiting than the line allows, and others still get in', async () => {
+test('one user has no more requests waiting than allowed, and others still get in', async () => {
   const { ask, statements } = startLine({ longest: 2 })
   const asked = ['g0', 'g1', 'g2'].map(async (request) => ask('greedy', request))
   expect(await ask('greedy', 'g3').catch((error: unknown) => error)).toBeInstanceOf(QueueFull)

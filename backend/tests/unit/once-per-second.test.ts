@@ -11,7 +11,7 @@ test('a line may be logged again when a second has passed', () => {
   expect([isDue('a'), isDue('a')]).toEqual([true, false])
 })
 
-test('there are 20 different lines in a second at most, whatever strangers think up', () => {
+test('there are at most 20 different lines a second, whatever strangers send', () => {
   let time = 0
   const isDue = oncePerSecond(() => time)
   const lines = () => Array.from({ length: 1_000 }, (_, n) => `line ${n}`).filter(isDue)

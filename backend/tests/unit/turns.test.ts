@@ -1,14 +1,10 @@
 import { describe, expect, test } from 'bun:test'
-import {
-  createTurns,
-  QueueFull,
-  WaitedForOneself,
-  WaitedTooLong,
-  type TurnsOptions,
-} from '../../db/turns.ts'
+import type { QueueOptions } from '../../db/queue.ts'
+import { createTurns } from '../../db/turns.ts'
+import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/waiting.ts'
 
 /** Work that goes on until it is told to end, and says when it begins. */
-function createWork(options: Partial<TurnsOptions> = {}) {
+function createWork(options: Partial<QueueOptions> = {}) {
   const turns = createTurns({
     places: 2,
     perUser: 1,
@@ -42,7 +38,7 @@ function createWork(options: Partial<TurnsOptions> = {}) {
 const turn = async () => new Promise<void>((resolve) => setImmediate(resolve))
 
 describe('turns', () => {
-  test('a user holds no more than their part, and leaves the rest to others', async () => {
+  test('a user holds no more than their share and leaves the rest to others', async () => {
     const { start, end, begun } = createWork({ places: 4, perUser: 2 })
     const all = ['a1', 'a2', 'a3', 'b1'].map(start)
     expect(begun).toEqual(['a1', 'a2', 'b1'])
@@ -60,7 +56,7 @@ describe('turns', () => {
     expect(begun).toEqual(['a1', 'b1', 'c1', 'a2', 'b2', 'a3', 'a4'])
   })
 
-  test('of a free place that nobody may take, the next who comes may', async () => {
+  test('a free place that nobody waiting may take goes to the next who comes', async () => {
     const { start, end, begun } = createWork()
     const all = ['a1', 'a2', 'b1'].map(start)
     expect(begun).toEqual(['a1', 'b1'])
@@ -78,7 +74,7 @@ describe('turns', () => {
     expect(begun).toEqual(['a1', 'b1', 'a2', 'a3'])
   })
 
-  test('what waits past the deadline is never done, and the next goes on', async () => {
+  test('what waits past the deadline is never done, and the next goes ahead', async () => {
     const { start, end, begun } = createWork({ places: 1, deadline: 30 })
     const first = start('a1')
     await expect(start('b1')).rejects.toThrow(WaitedTooLong)
@@ -88,7 +84,7 @@ describe('turns', () => {
     expect(begun).toEqual(['a1', 'b2'])
   })
 
-  test('whoever holds all that one user may waits for themselves, the others do not', async () => {
+  test('a user who holds all that one user may is waiting for themselves; others are not', async () => {
     const { start, end, begun } = createWork({ places: 2, perUser: 1, deadline: 30 })
     const held = [start('a1'), start('b1')]
     const [own, others] = await Promise.allSettled([start('a2'), start('c1')])
@@ -99,7 +95,7 @@ describe('turns', () => {
     expect(begun).toEqual(['a1', 'b1'])
   })
 
-  test('whoever has had a turn just now waits for themselves', async () => {
+  test('a user who has just had a turn is waiting for themselves', async () => {
     const { start, end, begun } = createWork({ places: 1, perUser: 1, deadline: 200 })
     const others = start('b1')
     const [first, second] = [start('a1'), start('a2')]
@@ -112,7 +108,7 @@ describe('turns', () => {
     expect(begun).toEqual(['b1', 'a1', 'c1'])
   })
 
-  test('nothing begins that has no time left', async () => {
+  test('nothing begins without time left for it', async () => {
     const { turns, start, end } = createWork({ places: 1, deadline: 400 })
     const first = start('a1')
     const waiting = turns.run('b', async (left) => left)
@@ -123,7 +119,7 @@ describe('turns', () => {
     await first
   })
 
-  test('the deadline runs while one waits', async () => {
+  test('the deadline runs while a request waits', async () => {
     const { turns, start, end } = createWork({ places: 1, deadline: 10_000 })
     const first = start('a1')
     const left = turns.run('b', async (milliseconds) => milliseconds)
@@ -134,7 +130,7 @@ describe('turns', () => {
     expect(await turns.run('b', async (milliseconds) => milliseconds)).toBe(10_000)
   })
 
-  test('work that fails gives its place back', async () => {
+  test('gives its place back if the work fails', async () => {
     const { turns, start, end } = createWork({ places: 1 })
     const failed = turns.run('a', async () => {
       throw new Error('no')
@@ -165,7 +161,7 @@ describe('turns', () => {
     expect((await turns.take('c', 1_000)).left).toBe(10_000)
   })
 
-  test('who may take no place keeps nobody else waiting', async () => {
+  test('a user who may take no place keeps nobody else waiting', async () => {
     const { turns } = createWork({ places: 10, perUser: 6 })
     const [, other] = await Promise.all([turns.take('a', 3), turns.take('b', 6)])
     const fitting = turns.take('a', 2)

@@ -40,7 +40,7 @@ test.each([
   },
 )
 
-test('100 clients that send a byte at a time hold nobody up', async () => {
+test('100 clients that send one byte at a time delay nobody', async () => {
   const user = await newUser()
   const bytes = bytesOf({ ...creation, headers: bearer(user) })
   const sockets = Array.from({ length: 100 }, () =>

@@ -1,0 +1,105 @@
+import { tokenFor } from '../tests/support/api.ts'
+import type { Random } from '../tests/support/random.ts'
+import type { Client } from './client.ts'
+import type { Fields, Write } from './history.ts'
+import { creationTag, type Notebook } from './notebook.ts'
+import { createReader } from './reader.ts'
+import type { Report } from './report.ts'
+import { createWriter } from './writer.ts'
+
+export type Actor = ReturnType<typeof createActor>
+
+type Cast = {
+  client: Client
+  report: Report
+  notebook: Notebook
+  /** The other users' notebooks. */
+  others: Notebook[]
+  /** Where to send the next request. */
+  origin: () => string
+  next: Random
+  /** Whether every write is sent under a key until it is answered; otherwise half of them are. */
+  keyed: boolean
+  /** Whether a server may say that a Sync-Token is too old. */
+  mayForget: boolean
+}
+
+const recentTasks = 6 // of a user, which all clients work on
+const priorities = ['none', 'low', 'medium', 'high']
+
+/** A client of a user that does at random what the API offers, and notes all that it learns. */
+export function createActor(cast: Cast) {
+  const { client, report, notebook, others, origin, next, keyed, mayForget } = cast
+  const { id: userId, token } = notebook.user
+  const versions = new Map<number, number>()
+  const person = { client, notebook, token, origin, versions }
+  const reader = createReader(person)
+  const writer = createWriter(person, reader, report)
+  const oneOf = <Value>(values: readonly Value[]): Value => values[next(values.length)]!
+
+  function randomFields(): Fields {
+    return {
+      ...(next(2) === 0 && { title: crypto.randomUUID() }),
+      ...(next(2) === 0 && { description: next(3) === 0 ? null : `${next(1_000_000)}` }),
+      ...(next(4) === 0 && { completed: next(2) === 0 }),
+      ...(next(3) === 0 && { priority: oneOf(priorities) }),
+    }
+  }
+
+  async function send(write: Write, id: number | undefined, request: [string, string, object?]) {
+    const version = id === undefined ? undefined : versions.get(id)
+    const onlyAt = next(3) === 0 ? version : undefined
+    return writer.send(write, id, request, { keyed: keyed || next(2) === 0, onlyAt })
+  }
+
+  async function create(): Promise<void> {
+    const title = crypto.randomUUID()
+    const fields = { ...randomFields(), title }
+    const json = { ...fields, tags: [creationTag(title)] }
+    return send({ does: 'create', fields }, undefined, ['POST', '/api/tasks', json])
+  }
+
+  /** What must be refused, and must have no effect. */
+  async function trespass(): Promise<void> {
+    const foreign = oneOf(others)?.ids().at(-1) ?? Number.MAX_SAFE_INTEGER
+    const path = `/api/tasks/${foreign}`
+    const expired = await tokenFor(userId, { exp: Math.floor(Date.now() / 1000) - 60 })
+    const [asked, wanted] = next(2) === 0 ? [{ token }, [403, 404]] : [{ token: expired }, [401]]
+    const outcome = await client.ask(origin(), 'DELETE', path, asked, wanted)
+    if (outcome !== 'lost' && outcome.status < 300) report.violation(`${path} let a stranger in`)
+  }
+
+  return {
+    ...reader,
+    /** How many of its writes were answered. */
+    answered: writer.answered,
+    /** Reads one of the user's tasks. */
+    async look(): Promise<void> {
+      const id = oneOf(notebook.ids())
+      if (id !== undefined) await reader.readOne(id)
+    },
+    async act(): Promise<void> {
+      const id = oneOf(notebook.ids().slice(-recentTasks))
+      const what = next(100)
+      if (id === undefined || what < 10) return create()
+      const path = `/api/tasks/${id}`
+      if (what < 33) {
+        const fields = { ...randomFields(), priority: oneOf(priorities) }
+        return send({ does: 'update', fields }, id, [oneOf(['PUT', 'PATCH']), path, fields])
+      }
+      if (what < 43) return send({ does: 'toggle' }, id, ['PATCH', `${path}/complete`])
+      if (what < 47) {
+        const fields = { completed: next(2) === 0 }
+        return send({ does: 'update', fields }, id, ['PATCH', `${path}/complete`, fields])
+      }
+      if (what < 55) return send({ does: 'remove' }, id, ['DELETE', path])
+      if (what < 64) return send({ does: 'restore' }, id, ['POST', `${path}/restore`])
+      if (what < 66) return send({ does: 'destroy' }, id, ['DELETE', `${path}?permanent=true`])
+      if (what < 85) return reader.readOne(id)
+      if (what < 90) return void (await reader.readAll('list'))
+      if (what < 93) return void (await reader.readAll('trash'))
+      if (what < 98) return reader.readChanges(mayForget)
+      return trespass()
+    },
+  }
+}

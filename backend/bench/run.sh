@@ -1,7 +1,0 @@
-#!/usr/bin/env bash
-# Runs the benchmark: see main.ts.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-source backend/tests/support/programs.sh
-
-bun backend/bench/main.ts "$@"
