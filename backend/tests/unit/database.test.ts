@@ -69,6 +69,11 @@ describe('migrations', () => {
       due_time: null,
       due_timezone: null,
       due_at: null,
+      recurrence: null,
+      recurrence_from: 'due',
+      series_id: null,
+      occurrence_date: null,
+      next_task_id: null,
       completed_at: '2026-01-05T00:00:00.500Z',
       created_at: '2026-01-04T00:00:00.000Z',
       updated_at: '2026-01-05T00:00:00.500Z',
@@ -194,13 +199,11 @@ describe('migrations', () => {
       where indisunique and relnamespace = 'todo_api'::regnamespace
         and relname not in ('schema_migrations', 'epoch')
       order by key`
+    const tables = ['deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'tasks']
     expect(keys).toEqual(
-      ['deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'tasks'].map(
-        (table) => ({
-          key: `todo_api.${table}_pkey`,
-          first: 'user_id',
-        }),
-      ),
+      [...tables.map((table) => `${table}_pkey`), 'tasks_by_previous']
+        .toSorted()
+        .map((key) => ({ key: `todo_api.${key}`, first: 'user_id' })),
     )
   })
 
