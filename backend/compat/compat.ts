@@ -47,7 +47,7 @@ async function translate(
     translateBody(request, tasks, priorityAsker(parts, headers.get('authorization')))
   const answer = await handle(request)
   if (!(answer instanceof Response)) throw new TypeError('The app gave no Response')
-  return translateAnswer(answer, method, place, asked)
+  return translateAnswer(answer, request, place, asked)
 }
 
 /** Asks once the request itself is known to be its user's, and only if that matters. */
