@@ -140,9 +140,6 @@ function algorithmOf(token: string): string {
   }
 }
 
-/** Whoever asks before it is known who that is. No user's id is empty. */
-export const stranger = ''
-
 /** Whether a value is text by which this API can tell a user. */
 export function isUserId(value: unknown): value is string {
   return (
