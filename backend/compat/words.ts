@@ -1,4 +1,6 @@
 const completed = '"completed":'
+const done = 'true,"is_completed":true,"status":"completed"'
+const toDo = 'false,"is_completed":false,"status":"pending"'
 const noPriority = ',"priority":"none"'
 const dueDate = '"due_date":'
 const dueAt = '"due_at":'
@@ -16,7 +18,7 @@ export function translateTasks(json: string): string {
     const value = at + completed.length
     const isCompleted = json[value] === 't'
     told += json.slice(toldTo, value)
-    told += isCompleted ? 'true,"is_completed":true' : 'false,"is_completed":false'
+    told += isCompleted ? done : toDo
     toldTo = value + (isCompleted ? 'true' : 'false').length
     if (json.startsWith(noPriority, toldTo)) {
       told += ',"priority":"medium"'

@@ -7,7 +7,7 @@ const api = startApi()
 const { request } = api
 afterAll(async () => api.stop())
 
-type Told = TaskBody & { is_completed: boolean }
+type Told = TaskBody & { is_completed: boolean; status: string }
 type List = { tasks: Told[]; total: number; count: number }
 type Items = { items: Told[]; total: number; limit: number; offset: number }
 
@@ -35,7 +35,12 @@ describe('the list', () => {
     ['/compat/items/api/tasks', (items: unknown[]) => ({ items, total: 2, limit: 2, offset: 0 })],
   ])('of %s is wrapped as its name says', async (path, wrapped) => {
     const { tasks, ...user } = await userWith(...two)
-    const told = tasks.map((task) => ({ ...task, is_completed: false, priority: 'medium' }))
+    const told = tasks.map((task) => ({
+      ...task,
+      is_completed: false,
+      status: 'pending',
+      priority: 'medium',
+    }))
     const { status, headers, body } = await request('GET', path, user)
     expect(status).toBe(200)
     expect(body).toEqual(wrapped(told))
@@ -69,6 +74,16 @@ describe('the list', () => {
     ['status=pending', ['One', 'Two']],
     ['search=wo', ['Two']],
     ['is_completed=false&limit=1', ['One']],
+    ['status=true', ['Done']],
+    ['status=False', ['One', 'Two']],
+    ['status=active&priority=', ['One', 'Two']],
+    ['task_status=pending', ['One', 'Two']],
+    ['status_filter=completed&page=1&limit=20', ['Done']],
+    ['status_filter=in_progress', ['One', 'Two', 'Done']],
+    ['sort_by=title&sort_order=desc', ['Two', 'One', 'Done']],
+    ['sort_by=createdAt&sort_order=DESC', ['Done', 'Two', 'One']],
+    ['sort_by=title&order=asc&page=1&limit=2', ['Done', 'One']],
+    ['sort_by=manual_order&date_preset=today&category=work', ['One', 'Two', 'Done']],
   ])('takes ?%s', async (query, titles) => {
     const user = await userWith(...two, { title: 'Done', completed: true })
     const { body } = await request<List>('GET', `/compat/tasks/api/todos?${query}`, user)
@@ -157,6 +172,24 @@ describe('completed and is_completed', () => {
       })
   })
 
+  test.each([
+    ['completed', true],
+    ['pending', false],
+    ['in_progress', false],
+  ])('a status that comes without either, %s', async (status, completed) => {
+    const { tasks, ...user } = await userWith({ title: 'x', completed: !completed })
+    const path = `/compat/array/api/tasks/${tasks[0]!.id}`
+    const { body } = await request<Told>('PUT', path, { ...user, json: { status } })
+    expect(body).toMatchObject({ completed, status: completed ? 'completed' : 'pending' })
+    const kept = { status: 'pending', completed: true, title: 'y' }
+    expect((await request<Told>('PUT', path, { ...user, json: kept })).body.completed).toBe(true)
+    const unknown = { status: 'archived', title: 'z' }
+    expect((await request<Told>('PUT', path, { ...user, json: unknown })).body).toMatchObject({
+      title: 'z',
+      completed: true,
+    })
+  })
+
   test('a new task takes either', async () => {
     const user = await newUser()
     for (const json of [
@@ -181,6 +214,8 @@ describe('a priority that nobody set', () => {
     ['none', { priority: 'medium', id: 1, user_id: 'x' }, 'medium'],
     ['high', { title: 'y', priority: 'medium' }, 'medium'],
     ['low', { title: 'y' }, 'low'],
+    ['low', { title: 'y', priority: 'High' }, 'high'],
+    ['none', { title: 'y', priority: 'Medium' }, 'none'],
   ])('is medium to read, and %s sent %j is %s', async (priority, json, after) => {
     for (const method of ['PUT', 'PATCH']) {
       const { tasks, ...user } = await userWith({ title: 'x', priority })
@@ -241,6 +276,16 @@ describe('due_date', () => {
       ['2026-04-01T10:00:00.000Z', '10:00', 'UTC'],
     ],
     [
+      'a whole task at another time of day, as a form has it',
+      { due_date: '2026-04-01T10:00' },
+      ['2026-04-01', '10:00', null],
+    ],
+    [
+      'a whole task at another time of day with seconds',
+      { due_date: '2026-04-01T10:00:59' },
+      ['2026-04-01', '10:00', null],
+    ],
+    [
       'a whole task on another day',
       { due_date: '2026-03-02' },
       ['2026-03-02T08:30:00.000Z', '09:30', 'Europe/Paris'],
@@ -254,7 +299,7 @@ describe('due_date', () => {
       json: { ...read, ...change },
     })
     expect(status).toBe(200)
-    expect([body.due_date, body.due_time, body.due_timezone]).toEqual([date!, time!, zone!])
+    expect([body.due_date, body.due_time, body.due_timezone] as unknown).toEqual([date, time, zone])
   })
 
   test('an instant that is sent alone comes back', async () => {

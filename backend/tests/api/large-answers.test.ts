@@ -51,7 +51,12 @@ describe('a large answer', () => {
   test.each(['ä', '😀'])('comes whole in a dialect, made of %s', async (text) => {
     const user = await userWith(700, text.repeat(1_000 / text.length))
     const { body: all } = await api.request<TaskBody[]>('GET', '/api/tasks', user)
-    const told = all.map((task) => ({ ...task, is_completed: false, priority: 'medium' as const }))
+    const told = all.map((task) => ({
+      ...task,
+      is_completed: false,
+      status: 'pending',
+      priority: 'medium' as const,
+    }))
     const read = async (path: string) => {
       const { headers, body } = await api.request('GET', `/compat/${path}`, user)
       expect(headers.get('content-length')).toBeNull()
