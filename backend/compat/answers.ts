@@ -54,10 +54,18 @@ function wholeEventsIn(text: string): number {
 }
 
 function translateLinks(headers: Headers, { inner, outer, tasks }: Place): void {
-  const location = headers.get('location')
-  if (location) headers.set('location', location.replace('/api/tasks', tasks!.collection))
-  const link = headers.get('link')
-  if (link) headers.set('link', link.replace(`<${inner}`, `<${outer}`))
+  rename(headers, 'location', '/api/tasks', tasks!.collection)
+  rename(headers, 'link', `<${inner}`, `<${outer}`)
+}
+
+function rename(headers: Headers, name: string, ours: string, theirs: string): void {
+  const value = headers.get(name)
+  // By a function: `$&` in a user's id would otherwise mean what was found.
+  if (value)
+    headers.set(
+      name,
+      value.replace(ours, () => theirs),
+    )
 }
 
 function linkNext(headers: Headers, place: Place, { offset, limit }: Slice, total: number): void {

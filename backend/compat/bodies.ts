@@ -130,28 +130,35 @@ function parse(bytes: Uint8Array): Body | undefined {
   try {
     const text = utf8.decode(bytes)
     const value: unknown = words.test(text) ? JSON.parse(text) : undefined
-    // Throws if it is nested so deep that it could not be written again.
-    JSON.stringify(value)
+    // Throws if it could not be written again: nested too deep, or with a number like 1e999.
+    JSON.stringify(value, expectFinite)
     return isObject(value) ? value : undefined
   } catch {
     return undefined
   }
 }
 
+function expectFinite(_name: string, value: unknown): unknown {
+  if (typeof value === 'number' && !Number.isFinite(value)) throw new RangeError('Not finite')
+  return value
+}
+
 /** A `medium` that comes alone was chosen; one among other fields may be what was read. */
 function hasOthers(body: Body): boolean {
-  return Object.keys(body).some((name) => name !== 'priority' && name in TaskChanges.properties)
+  return Object.keys(body).some(
+    (name) => name !== 'priority' && Object.hasOwn(TaskChanges.properties, name),
+  )
 }
 
 /** The fields in the API's own words. Front ends send back whole tasks with one field changed. */
 export function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
   const { status, priority, completed, completed_at: completedAt } = body
-  if (isCompleted !== undefined) {
-    const wasCompleted = completedAt === undefined ? completed : completedAt !== null
-    // Of the two spellings, the one that is no longer what was read.
-    if (completed === undefined || completed === wasCompleted) body['completed'] = isCompleted
-  } else if (completed === undefined && statuses.has(status))
-    body['completed'] = statuses.get(status)
+  const spellings = [isCompleted, completed, statuses.get(status)].filter((is) => is !== undefined)
+  if (spellings.length > 0) {
+    // Of several spellings, the one that is no longer what was read.
+    const changed = spellings.find((is) => is !== (completedAt !== null))
+    body['completed'] = (completedAt === undefined ? undefined : changed) ?? spellings[0]
+  }
   if (typeof priority === 'string') body['priority'] = priority.toLowerCase()
   return withDue(body)
 }

@@ -4,21 +4,21 @@ import { sortKeys } from '../tasks/schemas.ts'
 const spellings: [theirs: string, ours: string, valueOf: (value: string) => string | undefined][] =
   [
     ['is_completed', 'completed', (value) => value],
-    ['status', 'status', (value) => statuses[value.toLowerCase()] ?? value],
-    ['task_status', 'status', (value) => statuses[value.toLowerCase()]],
-    ['status_filter', 'status', (value) => statuses[value.toLowerCase()]],
+    ['status', 'status', (value) => statuses.get(value.toLowerCase()) ?? value],
+    ['task_status', 'status', (value) => statuses.get(value.toLowerCase())],
+    ['status_filter', 'status', (value) => statuses.get(value.toLowerCase())],
     ['sort_by', 'sort', (value) => sorts.find((sort) => sort === inSnakeCase(value))],
     ['sort_order', 'order', (value) => orders.find((order) => order === value.toLowerCase())],
   ]
 
-const statuses: Record<string, string | undefined> = {
-  all: 'all',
-  pending: 'pending',
-  active: 'pending',
-  false: 'pending',
-  completed: 'completed',
-  true: 'completed',
-}
+const statuses = new Map([
+  ['all', 'all'],
+  ['pending', 'pending'],
+  ['active', 'pending'],
+  ['false', 'pending'],
+  ['completed', 'completed'],
+  ['true', 'completed'],
+])
 const sorts = [...sortKeys, 'created_at', 'updated_at']
 const orders = ['asc', 'desc']
 
@@ -34,6 +34,6 @@ export function renameParameters(query: URLSearchParams): void {
   for (const [theirs, ours, valueOf] of spellings) {
     const given = query.get(theirs)
     const value = given === null ? undefined : valueOf(given)
-    if (value !== undefined) query.set(ours, value)
+    if (value !== undefined && value !== query.get(ours)) query.set(ours, value)
   }
 }

@@ -80,6 +80,7 @@ describe('the list', () => {
     ['task_status=pending', ['One', 'Two']],
     ['status_filter=completed&page=1&limit=20', ['Done']],
     ['status_filter=in_progress', ['One', 'Two', 'Done']],
+    ['task_status=constructor', ['One', 'Two', 'Done']],
     ['sort_by=title&sort_order=desc', ['Two', 'One', 'Done']],
     ['sort_by=createdAt&sort_order=DESC', ['Done', 'Two', 'One']],
     ['sort_by=title&order=asc&page=1&limit=2', ['Done', 'One']],
@@ -159,6 +160,24 @@ describe('completed and is_completed', () => {
     ['a whole done task with completed changed', true, both(false, true, '2026-01-01'), false],
     ['a whole done task with is_completed changed', true, both(true, false, '2026-01-01'), false],
     ['a whole task with nothing changed', true, both(true, true, '2026-01-01'), true],
+    [
+      'a whole task with status changed',
+      false,
+      { ...both(false, false, null), status: 'completed' },
+      true,
+    ],
+    [
+      'a whole task with all but status changed',
+      false,
+      { ...both(true, true, null), status: 'pending' },
+      true,
+    ],
+    [
+      'a whole done task with status changed',
+      true,
+      { ...both(true, true, '2026-01-01'), status: 'pending' },
+      false,
+    ],
   ])('%s', async (_, before, json, after) => {
     const { tasks, ...user } = await userWith({ title: 'x', completed: before })
     const put = async () =>
@@ -428,6 +447,14 @@ describe('what holds everywhere holds here', () => {
       'validation_failed',
     ],
     [
+      'a number beyond all',
+      'POST',
+      '/tasks',
+      { own: true, body: '{"title":"x","due_time":1e999,"priority":"high"}' },
+      422,
+      'validation_failed',
+    ],
+    [
       'another type',
       'POST',
       '/tasks',
@@ -493,6 +520,29 @@ describe('what holds everywhere holds here', () => {
       (await request('POST', '/compat/array/tasks', { ...user, headers, body: large })).status,
     ).toBe(413)
     expect(await rowsOf(user.id)).toHaveLength(1)
+  })
+
+  test.each(['a$&b', "$'", 'x|y/ü%', 'compat'])(
+    'links lead to where they should, for the user %s',
+    async (id) => {
+      const user = { token: await tokenFor(id) }
+      const named = encodeURIComponent(id).replaceAll('%24', '$').replaceAll('%26', '&')
+      const list = `/compat/tasks/api/users/${named}/todos`
+      const created = await request<Told>('POST', list, { ...user, json: { title: 'x' } })
+      await request('POST', list, { ...user, json: { title: 'y' } })
+      const location = created.headers.get('location')!
+      expect(location).toBe(`${list}/${created.body.id}`)
+      expect((await request('GET', location, user)).status).toBe(200)
+      const first = await request('GET', `${list}?limit=1`, user)
+      const [, next] = /^<(.+)>; rel="next"$/.exec(first.headers.get('link')!) ?? []
+      expect((await request<List>('GET', next!, user)).body).toMatchObject({ count: 1 })
+    },
+  )
+
+  test('a server may be called compat', async () => {
+    const user = { ...(await newUser()), headers: { host: 'compat' } }
+    expect((await request('GET', '/compat/tasks/tasks', user)).body).toMatchObject({ total: 0 })
+    expect((await request('GET', '/api/tasks', user)).body).toEqual([])
   })
 
   test('versions: another one is 412, whose current speaks the dialect', async () => {
