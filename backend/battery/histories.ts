@@ -30,6 +30,8 @@ type Answer = Exclude<Outcome<TaskBody & { current?: TaskBody }>, 'lost'>
 /** What the clients of one user know together, and all that they did and learned. */
 type Notebook = {
   user: User
+  /** Where all of them send their requests: the API itself, or a dialect of it. */
+  api: '' | '/compat/array'
   /** The tasks by their ids, in the order in which they were heard of. */
   histories: Map<number, History>
   /** Creations of which nobody knows what became, by the tag that the task would have. */
@@ -56,6 +58,7 @@ export async function histories({ postgres, report, seed, short }: Battery): Pro
   for (let index = 0; index < usersAtOnce; index += 1)
     notebooks.push({
       user: await newUser(),
+      api: index % 2 === 0 ? '' : '/compat/array',
       histories: new Map(),
       lostCreations: new Map(),
       knownSince: new Map(),
@@ -121,12 +124,14 @@ type Cast = {
 
 /** A client of a user with a token of its own. Each call does one thing. */
 async function createActor({ client, report, stand, notebook, others, next }: Cast) {
-  const { user, histories: tasks, lostCreations } = notebook
+  const { user, api, histories: tasks, lostCreations } = notebook
   const token = await tokenFor(user.id)
   const expired = await tokenFor(user.id, { exp: Math.floor(Date.now() / 1000) - 60 })
   const oneOf = <Value>(values: readonly Value[]): Value => values[next(values.length)]!
   const origin = () => oneOf(stand.places).origin()
   const versions = new Map<number, number>()
+  // A dialect shows no priority as medium, and leaves it alone when that comes back.
+  const priorities = api === '' ? ['none', 'low', 'medium', 'high'] : ['low', 'high']
   let syncToken: string | undefined
 
   function historyOf(id: number): History {
@@ -163,7 +168,7 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
       ...(next(2) === 0 && { title }),
       ...(next(2) === 0 && { description: next(3) === 0 ? null : `${next(1_000_000)}` }),
       ...(next(4) === 0 && { completed: next(2) === 0 }),
-      ...(next(3) === 0 && { priority: oneOf(['none', 'low', 'medium', 'high']) }),
+      ...(next(3) === 0 && { priority: oneOf(priorities) }),
     }
   }
 
@@ -171,8 +176,9 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
   async function send(
     write: Write,
     id: number | undefined,
-    [method, path, json]: [string, string, object?],
+    [method, path, body]: [string, string, Fields?],
   ): Promise<void> {
+    const json = api === '' ? body : inDialect(body)
     const version = id === undefined ? undefined : versions.get(id)
     const onlyAt = version !== undefined && next(3) === 0 ? version : undefined
     const headers = { ...(onlyAt !== undefined && { 'if-match': `"${onlyAt}"` }) }
@@ -214,11 +220,12 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
     if (status < 300) {
       report.count('acknowledged writes')
       const history = historyOf(body?.id ?? id!)
-      const shown = body && { version: body.version, shown: stateOf(body, 'list') }
+      const task = write.does === 'remove' || write.does === 'destroy' ? undefined : body
+      const shown = task && { version: task.version, shown: stateOf(task, 'list') }
       history.writes.push({ ...event, outcome: { is: 'done', ...shown } })
-      if (body === undefined) return
-      versions.set(body.id, body.version)
-      if (write.does === 'create') notebook.knownSince.set(body.id, event.ended)
+      if (task === undefined) return
+      versions.set(task.id, task.version)
+      if (write.does === 'create') notebook.knownSince.set(task.id, event.ended)
     } else if (status === 412) {
       const { current } = body
       if (current!.version === onlyAt) report.violation(`412 for version ${onlyAt}, which it is`)
@@ -242,7 +249,7 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
 
   async function readOne(id: number): Promise<void> {
     const [outcome, time] = await timed(
-      client.ask<TaskBody>(origin(), 'GET', `/api/tasks/${id}`, { token }, [404]),
+      client.ask<TaskBody>(origin(), 'GET', `${api}/api/tasks/${id}`, { token }, [404]),
     )
     if (outcome === 'lost' || outcome.status === 503) return
     if (outcome.status === 200) see(outcome.body, 'list', time)
@@ -268,7 +275,7 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
       client.ask<{ items: TaskBody[]; deleted: { id: number }[]; sync_token: string }>(
         origin(),
         'GET',
-        `/api/tasks/changes${query}`,
+        `${api}/api/tasks/changes${query}`,
         { token },
       ),
     )
@@ -282,7 +289,7 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
   /** What must be refused, and must have no effect. */
   async function trespass(): Promise<void> {
     const foreign = [...oneOf(others).histories.keys()].at(-1) ?? 1
-    const path = `/api/tasks/${foreign}`
+    const path = `${api}/api/tasks/${foreign}`
     const [asked, wanted] = next(2) === 0 ? [{ token }, [403, 404]] : [{ token: expired }, [401]]
     const outcome = await client.ask(origin(), 'DELETE', path, asked, wanted)
     if (outcome !== 'lost' && outcome.status < 300) report.violation(`${path} let a stranger in`)
@@ -294,13 +301,13 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
     const what = next(100)
     if (id === undefined || what < 6) {
       const title = crypto.randomUUID()
-      const fields = { ...randomFields(), title }
+      const fields = { priority: oneOf(priorities), ...randomFields(), title }
       const json = { ...fields, tags: [creationTag(title)] }
-      return send({ does: 'create', fields }, undefined, ['POST', '/api/tasks', json])
+      return send({ does: 'create', fields }, undefined, ['POST', `${api}/api/tasks`, json])
     }
-    const path = `/api/tasks/${id}`
+    const path = `${api}/api/tasks/${id}`
     if (what < 30) {
-      const fields = { ...randomFields(), priority: oneOf(['none', 'low', 'medium', 'high']) }
+      const fields = { ...randomFields(), priority: oneOf(priorities) }
       return send({ does: 'update', fields }, id, [oneOf(['PUT', 'PATCH']), path, fields])
     }
     if (what < 40) return send({ does: 'toggle' }, id, ['PATCH', `${path}/complete`])
@@ -312,11 +319,16 @@ async function createActor({ client, report, stand, notebook, others, next }: Ca
     if (what < 63) return send({ does: 'restore' }, id, ['POST', `${path}/restore`])
     if (what < 65) return send({ does: 'destroy' }, id, ['DELETE', `${path}?permanent=true`])
     if (what < 85) return readOne(id)
-    if (what < 90) return readAll('/api/tasks', 'list')
-    if (what < 93) return readAll('/api/tasks/trash', 'trash')
+    if (what < 90) return readAll(`${api}/api/tasks`, 'list')
+    if (what < 93) return readAll(`${api}/api/tasks/trash`, 'trash')
     if (what < 98) return readChanges()
     return trespass()
   }
+}
+
+function inDialect(body: Fields | undefined): object | undefined {
+  const { completed, ...fields } = body ?? {}
+  return body && { ...fields, ...(completed !== undefined && { is_completed: completed }) }
 }
 
 type Row = {
