@@ -138,15 +138,11 @@ export function withSessions(
  *
  * @throws SessionsMissing, DatabaseUnavailable
  */
-export async function checkSessions(
-  { query }: Pick<Database, 'query'>,
-  names: SessionTable,
-): Promise<void> {
-  const { table, token, expires, user } = sqlNames(names)
+export async function checkSessions(database: SessionsIn, names: SessionTable): Promise<void> {
   try {
-    await query`
-      select ${token}, extract(epoch from ${expires}), ${user}::text from ${table} limit 0`
+    await createFind(database, names)([], database.deadline)
   } catch (error) {
+    const { table, token, expires, user } = sqlNames(names)
     if (!(error instanceof StatementFailed)) throw error
     throw new SessionsMissing(
       `BETTER_AUTH_SESSIONS=database: the table ${table.sql} with the columns ${token.sql}, ${expires.sql} and ${user.sql} cannot be read in the database of DATABASE_URL (SQLSTATE ${error.sqlState}). Run Better Auth's migration there first; if its names are others, set BETTER_AUTH_SESSION_TABLE and BETTER_AUTH_SESSION_COLUMNS`,
