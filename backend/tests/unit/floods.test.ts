@@ -88,6 +88,8 @@ test('a ticket that is used twice at the same moment is good once', async () => 
   const tickets = createTickets(database)
   const { id } = await newUser()
   const ticket = await tickets.issue({ userId: id, expires: 1_900_000_000 })
-  const uses = await Promise.allSettled(Array.from({ length: 20 }, () => tickets.redeem(ticket)))
+  const uses = await Promise.allSettled(
+    Array.from({ length: 20 }, async () => tickets.redeem(ticket)),
+  )
   expect(uses.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
 })
