@@ -172,9 +172,6 @@ function headerOf(token: string): ProtectedHeaderParameters {
   }
 }
 
-/** Whoever asks before it is known who that is. No user's id is empty. */
-export const stranger = ''
-
 /** Whether a value is text by which this API can tell a user. */
 export function isUserId(value: unknown): value is string {
   return (
