@@ -31,6 +31,7 @@ import {
   listTrash,
   removeTask,
   restoreTask,
+  skipTask,
   updateTask,
 } from './tasks/routes.ts'
 
@@ -70,6 +71,7 @@ export function createApp(given: AppParts) {
     .delete('/:id', removeTask, tasks.removeTask)
     .patch('/:id/complete', completeTask, tasks.completeTask)
     .post('/:id/restore', restoreTask, tasks.restoreTask)
+    .post('/:id/skip', skipTask, tasks.skipTask)
 
   const app = new Elysia(frameworkOptions(answerUncaught))
     .use(security(proxies))

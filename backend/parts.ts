@@ -9,6 +9,7 @@ import { idleTimeout } from './http/framework.ts'
 import type { Metrics } from './http/metrics.ts'
 import type { Proxies } from './http/proxies.ts'
 import type { RateLimits } from './http/rate-limit.ts'
+import { createFireReminders } from './reminders/reminders.ts'
 import { createChangeFeed } from './sync/changes.ts'
 import { createLive } from './sync/live.ts'
 import { createTickets } from './sync/tickets.ts'
@@ -45,6 +46,7 @@ export function createParts(given: AppParts) {
   const changes = createChangeFeed(database)
   const live = createLive({
     changes,
+    fireReminders: createFireReminders(database),
     followNews,
     lookEvery,
     maxStreamsPerUser,

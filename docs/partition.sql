@@ -11,20 +11,23 @@ declare
   key_name text;
   key text;
   indexes text[];
+  triggers text[];
   statement text;
   columns text;
   granted record;
 begin
-  foreach name in array array['idempotency_keys', 'event_tickets', 'tasks', 'deleted_tasks', 'task_lists'] loop
+  foreach name in array array['idempotency_keys', 'event_tickets', 'tasks', 'deleted_tasks', 'task_lists', 'reminders'] loop
     execute format('lock table todo_api.%I in access exclusive mode', name);
   end loop;
 
-  foreach name in array array['idempotency_keys', 'event_tickets', 'tasks', 'deleted_tasks', 'task_lists'] loop
+  foreach name in array array['idempotency_keys', 'event_tickets', 'tasks', 'deleted_tasks', 'task_lists', 'reminders'] loop
     select conname, pg_get_constraintdef(oid) into key_name, key
     from pg_constraint where conrelid = format('todo_api.%I', name)::regclass and contype = 'p';
     -- Definitions name the table as it is called now, and as the new one will be.
     select array_agg(pg_get_indexdef(indexrelid)) into indexes
     from pg_index where indrelid = format('todo_api.%I', name)::regclass and not indisunique;
+    select array_agg(pg_get_triggerdef(oid)) into triggers
+    from pg_trigger where tgrelid = format('todo_api.%I', name)::regclass and not tgisinternal;
     select string_agg(quote_ident(attname), ', ') into columns
     from pg_attribute
     where attrelid = format('todo_api.%I', name)::regclass and attnum > 0 and not attisdropped and attgenerated = '';
@@ -60,7 +63,7 @@ begin
     -- Fails if something depends on it, as the views for the version before do.
     execute format('drop table todo_api.%I', name || '_before');
     execute format('alter table todo_api.%I add constraint %I %s', name, key_name, key);
-    foreach statement in array coalesce(indexes, '{}') loop
+    foreach statement in array coalesce(indexes, '{}') || coalesce(triggers, '{}') loop
       execute statement;
     end loop;
     execute format('analyze todo_api.%I', name);

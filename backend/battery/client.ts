@@ -134,7 +134,7 @@ export function createClient(
     const body = parse(text) as Body
     const failure = (body ?? {}) as Failure
     if (status === 503) await judge.unavailable(what, { origin, began }, response, failure)
-    else if (status === 409) judge.inProgress(what, response, failure)
+    else if (status === 409 && !expected.includes(409)) judge.inProgress(what, response, failure)
     else if (!response.ok && !expected.includes(status))
       await judge.wrong(what, response, text, failure)
     return { status, headers: response.headers, body }

@@ -3,6 +3,7 @@ import { createRandom, type Random } from '../tests/support/random.ts'
 import { createClient, type Span } from './client.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
+import { startSeries } from './series.ts'
 import { buildStand, type Stand } from './stand.ts'
 
 const operations = { short: 2_000, long: 100_000 }
@@ -26,6 +27,7 @@ export async function histories({ postgres, report, seed, short }: Battery): Pro
   // What one server was told, the other may be asked for.
   const either = () => stand.places[draw(stand.places.length)]!.origin()
   const load = startLoad({ client, report, users, servers: [either], seed, admin, pace })
+  const series = startSeries({ client, report, servers: [either], seed, admin })
   const faults = faultsOf(stand, next, short)
   while (load.acts() < operations[short ? 'short' : 'long']) {
     await Bun.sleep(betweenFaults)
@@ -34,6 +36,7 @@ export async function histories({ postgres, report, seed, short }: Battery): Pro
     report.count('faults injected')
   }
   await load.check()
+  await series.check()
   report.count('operations in histories', load.acts())
   await stand.close()
 }

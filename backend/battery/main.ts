@@ -11,6 +11,7 @@ import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
 import { versionsSideBySide } from './versions.ts'
 import { quickStreams } from './quick-streams.ts'
+import { remindersUnderWrites } from './reminders.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -29,6 +30,7 @@ const parts: Record<string, (battery: Battery) => Promise<void>> = {
   fairness,
   faults: faultsUnderLoad,
   history: histories,
+  reminders: remindersUnderWrites,
   versions: versionsSideBySide,
 }
 

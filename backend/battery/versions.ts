@@ -1,15 +1,16 @@
 import { $ } from 'bun'
 import { rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { newUser } from '../tests/support/api.ts'
+import { newUser, type TaskBody } from '../tests/support/api.ts'
 import { temporaryDirectory } from '../tests/support/daemon.ts'
 import { databaseUrl } from '../tests/support/postgres.ts'
 import { repository, startServer } from '../tests/support/server.ts'
-import { createClient } from './client.ts'
+import { createClient, type Client } from './client.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
 import { createRandom } from '../tests/support/random.ts'
 import { previousVersion } from './previous-version.ts'
+import type { Report } from './report.ts'
 import { startPlace } from './stand.ts'
 
 /**
@@ -50,6 +51,8 @@ export async function versionsSideBySide({
   await before.goesOn()
   await before.check()
 
+  await recurAcross(client, report, { previous: previous.origin, current: current.origin })
+
   // What one version wrote, the other changes.
   const random = createRandom(seed)
   const either = () => [previous, current][random(2)]!.origin()
@@ -79,6 +82,45 @@ export async function versionsSideBySide({
   await admin.end({ timeout: 1 })
   await postgres.admin.unsafe(`drop database ${database} with (force)`)
   await rm(program, { recursive: true })
+}
+
+type Origins = { previous: () => string; current: () => string }
+
+/** The previous version may know nothing of tasks that come again: it must do no harm to them. */
+async function recurAcross(
+  client: Client,
+  report: Report,
+  { previous, current }: Origins,
+): Promise<void> {
+  const { token } = await newUser()
+  async function send(origin: () => string, method: string, path: string, json?: object) {
+    const options = { token, ...(json && { json }) }
+    const answer = await client.ask<TaskBody>(origin(), method, `/api/tasks${path}`, options)
+    if (answer === 'lost') throw new Error(`${method} ${path} was not answered`)
+    return answer.body
+  }
+  async function expectNext(path: string, due: string): Promise<void> {
+    const { next_task_id } = await send(current, 'PATCH', `${path}/complete`, { completed: true })
+    const next = await send(current, 'GET', `/${next_task_id}`)
+    if (next.due_date !== due || next.title !== 'By the other version')
+      report.violation(`after ${path} comes ${JSON.stringify(next)}`)
+  }
+
+  const json = { title: 'Again', due_date: '2031-01-31', recurrence: 'monthly' }
+  const path = `/${(await send(current, 'POST', '', json)).id}`
+  await send(previous, 'PUT', path, { title: 'By the other version', tags: ['kept'] })
+  await send(previous, 'DELETE', path)
+  await send(previous, 'POST', `${path}/restore`)
+  await send(previous, 'PATCH', `${path}/complete`)
+  await send(previous, 'PATCH', `${path}/complete`)
+  await expectNext(path, '2031-02-28')
+  // It takes back without taking the next task away, and clears a date on which a rule rests.
+  await send(previous, 'PATCH', `${path}/complete`)
+  await send(current, 'PATCH', `${path}/complete`, { completed: true })
+  const other = `/${(await send(current, 'POST', '', json)).id}`
+  await send(previous, 'PUT', other, { due_date: null, title: 'By the other version' })
+  await expectNext(other, '2031-02-28')
+  report.count('series across versions', 2)
 }
 
 /** The files of another version in a directory, with what it depends on; nothing without history. */

@@ -9,6 +9,8 @@ import epoch from './migrations/0005_epoch.sql' with { type: 'text' }
 import zonesWithSummerTime from './migrations/0006_zones_with_summer_time.sql' with { type: 'text' }
 import keysByUser from './migrations/0007_keys_by_user.sql' with { type: 'text' }
 import priorityOf from './migrations/0008_priority_of.sql' with { type: 'text' }
+import recurrence from './migrations/0009_recurrence.sql' with { type: 'text' }
+import reminders from './migrations/0011_reminders.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
@@ -22,6 +24,8 @@ export const migrations: readonly Migration[] = [
   { name: '0006_zones_with_summer_time', sql: zonesWithSummerTime },
   { name: '0007_keys_by_user', sql: keysByUser },
   { name: '0008_priority_of', sql: priorityOf },
+  { name: '0009_recurrence', sql: recurrence },
+  { name: '0011_reminders', sql: reminders },
 ]
 
 export class MigrationFailed extends Error {

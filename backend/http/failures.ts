@@ -39,6 +39,11 @@ export const failures = {
     status: 409,
     detail: 'You have as many tasks as one user may have; delete some first',
   },
+  recurrence_ended: {
+    status: 409,
+    detail: 'No date comes after this one: the rule has ended, or the task is completed',
+  },
+  not_recurring: { status: 409, detail: 'This task does not come again; give it a recurrence' },
   sync_token_expired: {
     status: 410,
     detail: 'Changes since this token have been forgotten; start again without one',

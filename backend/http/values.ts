@@ -7,7 +7,10 @@ import { t } from 'elysia'
  * Schema in the documentation: the same keywords, checked as JSON Schema defines them.
  */
 
-/** Under this a schema says what it wants where its keywords do not. Not part of the documentation. */
+/**
+ * Under this a schema says what it wants where its keywords do not: a text, or what gives one for the value
+ * that was sent. Not part of the documentation.
+ */
 export const expectation = Symbol('expectation')
 
 type TextOptions = {
@@ -63,6 +66,7 @@ TypeRegistry.Set(
   'CalendarDateOrInstant',
   (_, value) => typeof value === 'string' && (isCalendarDate(value) || isInstant(value)),
 )
+TypeRegistry.Set('Instant', (_, value) => typeof value === 'string' && isInstant(value))
 TypeRegistry.Set<{ enum: readonly string[] }>('OneOf', (schema, value) =>
   schema.enum.some((choice) => choice === value),
 )
@@ -133,6 +137,17 @@ export function CalendarDateOrInstant(options: { description: string }): TUnsafe
   })
 }
 
+/** An instant (RFC 3339). */
+export function Instant(options: { description: string }): TUnsafe<string> {
+  return Type.Unsafe<string>({
+    ...options,
+    [Kind]: 'Instant',
+    type: 'string',
+    format: 'date-time',
+    [expectation]: 'an RFC 3339 instant',
+  })
+}
+
 /** The name of a time zone in the IANA database. */
 export function TimeZone(options: { description: string }): TUnsafe<string> {
   return Type.Unsafe<string>({
@@ -180,17 +195,18 @@ export function describeExpectation({ type, schema, path, value }: ValueError): 
   if (value === undefined && path !== '') return 'is required'
   if (type === ValueErrorType.ObjectMinProperties)
     return `must have at least one of ${Object.keys(schema['properties'] ?? {}).join(', ')}`
-  return `must be ${describeSchema(schema)}`
+  return `must be ${describeSchema(schema, value)}`
 }
 
-function describeSchema(schema: TSchema): string {
+function describeSchema(schema: TSchema, value?: unknown): string {
   const said: unknown = Reflect.get(schema, expectation)
+  if (typeof said === 'function') return String(said(value))
   if (typeof said === 'string') return said
   const choices: unknown[] | undefined = schema['enum']
   if (choices) return `one of ${choices.join(', ')}`
   const alternatives: TSchema[] | undefined = schema['anyOf']
   if (alternatives)
-    return alternatives.map((alternative) => describeSchema(alternative)).join(' or ')
+    return alternatives.map((alternative) => describeSchema(alternative, value)).join(' or ')
   switch (schema['type']) {
     case 'boolean':
       return 'true or false'

@@ -1,16 +1,23 @@
 import type { Database } from '../db/pool.ts'
+import { untilNextReminder } from '../reminders/reminders.ts'
 import { taskChannel, taskColumns } from '../tasks/columns.ts'
-import type { Place } from '../tasks/list/place.ts'
+import { currentPlace, type Place } from '../tasks/list/place.ts'
 import { createChangedAfter, createListState } from './changed.ts'
 import { createPageOfChanges } from './page.ts'
 
 /** Something that happened to a task, as the stream of events tells it. */
 export type TaskEvent = {
-  epoch: string
   change: number
-  type: 'task.created' | 'task.updated' | 'task.deleted' | 'task.restored'
-  /** The task, or `{id}`. */
+  type: 'task.created' | 'task.updated' | 'task.deleted' | 'task.restored' | 'reminder.due'
+  /** The task, or `{id}`, or `{task, fires_at, late}`. */
   json: string
+}
+
+/** What there is to tell after a place, and the place that the list has come to. */
+export type News = Place & {
+  events: TaskEvent[]
+  /** In how many milliseconds a reminder is due; null if none waits. */
+  until_reminder: number | null
 }
 
 export type ChangeFeed = ReturnType<typeof createChangeFeed>
@@ -38,23 +45,65 @@ export function createChangeFeed(database: Database) {
       return found!
     },
 
-    /** What changed after a number, by the last change of each task, at most a few hundred. */
-    async eventsAfter(owner: string, after: number): Promise<TaskEvent[]> {
-      return queryFor(owner)<TaskEvent>`
-        select
-          (select value from todo_api.epoch) as epoch, change,
-          case
-            when changed.deleted_at is not null then 'task.deleted'
-            when created_change > ${after}::bigint then 'task.created'
-            when restored_change > ${after}::bigint then 'task.restored'
-            else 'task.updated'
-          end as type,
-          case
-            when changed.deleted_at is not null then json_build_object('id', id)::text
-            else (select row_to_json(task)::text from (select ${columns} from todo_api.tasks where tasks.user_id = ${owner} and tasks.id = changed.id) task)
-          end as json
-        from (${changedAfter(owner, after, eventsAtOnce)}) as changed
+    /**
+     * What changed after a number, by the last change of each task; and for a day the reminders that
+     * were due, unless their task has been completed or deleted since. At most a hundred.
+     *
+     * @param told the reminders up to this number are known, though the changes are not
+     */
+    async newsAfter(owner: string, after: number, told = after): Promise<News> {
+      const rows = await queryFor(owner)<Omit<News, 'events'> & (TaskEvent | { change: null })>`
+        select place.*, event.*
+        from (
+          select ${currentPlace(database, owner)}, ${untilNextReminder(database, owner)} as until_reminder
+        ) as place
+        left join (
+          select
+            change,
+            case
+              when fires_at is not null then 'reminder.due'
+              when deleted_at is not null then 'task.deleted'
+              when created_change > ${after}::bigint then 'task.created'
+              when restored_change > ${after}::bigint then 'task.restored'
+              else 'task.updated'
+            end as type,
+            case
+              when deleted_at is not null then json_build_object('id', id)::text
+              when fires_at is null then task
+              else concat(
+                '{"task":', task,
+                ',"fires_at":"', to_char(fires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                '","late":', (fires_at < clock_timestamp() - interval '1 minute')::text, '}'
+              )
+            end as json
+          from (
+            (select *, null::timestamptz as fires_at from (${changedAfter(owner, after, eventsAtOnce)}) as changed)
+            union all
+            (
+              select task_id, change, null, 0, 0, fires_at from todo_api.reminders
+              where user_id = ${owner} and change > ${Math.max(after, told)}::bigint
+                and fired_at > now() - interval '24 hours'
+                and (
+                  select true from todo_api.tasks
+                  where tasks.user_id = ${owner} and tasks.id = task_id and not completed and tasks.deleted_at is null
+                )
+              order by change limit ${eventsAtOnce}::int
+            )
+            order by change limit ${eventsAtOnce}::int
+          ) as happened
+          left join lateral (
+            select row_to_json(task)::text as task
+            from (
+              select ${columns} from todo_api.tasks
+              where tasks.user_id = ${owner} and tasks.id = happened.id and happened.deleted_at is null
+            ) as task
+            offset 0
+          ) as now_so on true
+        ) as event on true
         order by change`
+      const { epoch, counter, until_reminder } = rows[0]!
+      const events = rows.filter((row) => row.change !== null)
+      return { epoch, counter, until_reminder, events }
     },
 
     /** Tells every process that listens whose tasks have changed. */
@@ -65,8 +114,8 @@ export function createChangeFeed(database: Database) {
     },
 
     /**
-     * The users who have changes after one of these places, or another epoch; and that epoch. That of a
-     * list which is not even so far is none: its user was forgotten (`bun run forget`).
+     * The users who have changes after one of these places, or another epoch, or a reminder that is due;
+     * and that epoch. That of a list which is not even so far is none: its user was forgotten (`bun run forget`).
      */
     async behind(
       places: readonly (Place & { owner: string })[],
@@ -84,7 +133,10 @@ export function createChangeFeed(database: Database) {
             ), 0) as reached
           from json_to_recordset(${known}::text::json) as known (owner text, epoch text, counter bigint)
         ) as known
-        where epoch <> (select value from todo_api.epoch) or reached <> counter`
+        where epoch <> (select value from todo_api.epoch) or reached <> counter or (
+          select true from todo_api.reminders
+          where user_id = known.owner and change is null and fires_at <= now() limit 1
+        )`
     },
   }
 }

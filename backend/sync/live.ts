@@ -1,11 +1,14 @@
 import type { Bearer } from '../auth/tokens.ts'
 import type { Place } from '../tasks/list/place.ts'
-import type { ChangeFeed, TaskEvent } from './changes.ts'
+import { createAlarms } from '../reminders/alarms.ts'
+import type { FireReminders } from '../reminders/reminders.ts'
+import type { ChangeFeed, News } from './changes.ts'
 import { openStream, type Stream } from './stream.ts'
 import { watch, type WatchOptions } from './watch.ts'
 
 export type LiveOptions = Pick<WatchOptions, 'followNews' | 'lookEvery' | 'onTrouble'> & {
   changes: ChangeFeed
+  fireReminders: FireReminders
   /** One more ends the user's oldest. */
   maxStreamsPerUser: number
 }
@@ -22,6 +25,7 @@ const watchOnFor = 10_000 // ms, after the last stream: many are opened again at
  */
 export function createLive({
   changes,
+  fireReminders,
   maxStreamsPerUser,
   onTrouble,
   followNews,
@@ -30,6 +34,11 @@ export function createLive({
   const streams = createStreams(maxStreamsPerUser)
   const readTogether = createSharedReads(changes)
   const announceToOthers = createAnnouncements(changes, onTrouble)
+  const alarms = createAlarms({
+    fire: fireReminders,
+    onFired: (owner, isAnything) => (isAnything ? announce(owner) : streams.nudge(owner)),
+    onTrouble,
+  })
   let stopWatching: (() => Promise<void>) | undefined
   let stopWatchingSoon: Timer | undefined
 
@@ -63,6 +72,7 @@ export function createLive({
 
   function onEnd(owner: string, stream: Stream): void {
     streams.drop(owner, stream)
+    if (!streams.has(owner)) alarms.drop(owner)
     if (!streams.areNone()) return
     clearTimeout(stopWatchingSoon)
     stopWatchingSoon = setTimeout(() => void endWatch().catch(onTrouble), watchOnFor)
@@ -72,6 +82,13 @@ export function createLive({
   function announce(owner: string): void {
     streams.nudge(owner)
     announceToOthers(owner)
+  }
+
+  /** Every read says when the next reminder is due, so that none is asked for by itself. */
+  async function readNews(owner: string, after: number, told: number): Promise<News> {
+    const news = await readTogether(owner, after, told)
+    if (streams.has(owner)) alarms.set(owner, news.until_reminder)
+    return news
   }
 
   return {
@@ -95,12 +112,14 @@ export function createLive({
       const current = await changes.position(userId)
       const { epoch, counter } = current
       const resumes = after !== undefined && canResume(after, current)
+      // Whoever begins with nothing gets all tasks, and not the reminders that others were told of.
+      const told = resumes && after.counter > 0 ? 0 : counter
       return openStream({
         start: { epoch, counter: resumes ? after.counter : counter },
         needsResync: after !== undefined && !resumes,
         endsAt: expires * 1000,
         recheck,
-        read: async (position) => readTogether(userId, position),
+        read: async (position) => readNews(userId, position, told),
         onTrouble,
         onStart(stream) {
           streams.add(userId, stream)
@@ -158,6 +177,7 @@ function createStreams(maxPerUser: number) {
       for (const stream of all()) stream.end()
     },
     count: () => all().length,
+    has: (owner: string) => byOwner.has(owner),
     areNone: () => byOwner.size === 0,
     places: () =>
       [...byOwner].flatMap(([owner, streams]) =>
@@ -184,12 +204,12 @@ function createStreams(maxPerUser: number) {
  * what it was told of may have been committed after this read began.
  */
 function createSharedReads(changes: ChangeFeed) {
-  const reads = new Map<string, Promise<TaskEvent[]>>()
-  return async function readTogether(owner: string, after: number): Promise<TaskEvent[]> {
-    const key = `${after} ${owner}`
+  const reads = new Map<string, Promise<News>>()
+  return async function readTogether(owner: string, after: number, told: number): Promise<News> {
+    const key = `${after} ${Math.max(after, told)} ${owner}`
     const begun = reads.get(key)
     if (begun) return begun
-    const read = changes.eventsAfter(owner, after)
+    const read = changes.newsAfter(owner, after, told)
     reads.set(key, read)
     queueMicrotask(() => reads.delete(key))
     return read

@@ -1,6 +1,6 @@
 import { TokenError, type Bearer } from '../auth/tokens.ts'
 import { writePlace, type Place } from '../tasks/list/place.ts'
-import type { TaskEvent } from './changes.ts'
+import type { News, TaskEvent } from './changes.ts'
 
 export type StreamOptions = {
   /** The change after which the stream begins. */
@@ -11,7 +11,7 @@ export type StreamOptions = {
   endsAt: number
   recheck: Bearer['recheck']
   /** The events after a change. */
-  read: (counter: number) => Promise<TaskEvent[]>
+  read: (counter: number) => Promise<News>
   /** Is told of reads that fail and of tokens that cannot be asked about. Both are tried again. */
   onTrouble: (error: unknown) => void
   onStart: (stream: Stream) => void
@@ -95,9 +95,12 @@ function createStream(
       sendUnsent()
       while (isNudged && hasRoom()) {
         isNudged = false
-        unsent = [...(await read(position))] // a copy: what is read is shared
-        if (unsent.some((event) => event.epoch !== epoch)) return end()
-        if (unsent.length > 0) isNudged = true // there may be more than is read at once
+        const news = await read(position)
+        if (news.epoch !== epoch) return end()
+        unsent = [...news.events] // a copy: what is read is shared
+        if (unsent.length > 0)
+          isNudged = true // there may be more than is read at once
+        else position = Math.max(position, news.counter) // of what lies between there is nothing to tell
         sendUnsent()
       }
     } catch (error) {

@@ -3,7 +3,7 @@ import { Value } from '@sinclair/typebox/value'
 import { t } from 'elysia'
 import { ApiError, Failure, failures, type FieldError } from '../http/failures.ts'
 import { describeExpectation, OneOf } from '../http/values.ts'
-import { Completion, NewTask, splitDueInstant, Task, TaskChanges } from './schemas.ts'
+import { Completion, keptFields, NewTask, Task, TaskChanges } from './schemas.ts'
 import type { Bulk } from './writes/bulk.ts'
 import type { Operation } from './writes/operation.ts'
 
@@ -127,13 +127,13 @@ type Refuse = (field: string, detail: string) => void
 function readOperation({ op, id: task = 0, data }: BulkOperation, refuse: Refuse): Operation {
   switch (op) {
     case 'create': {
-      const fields = splitDueInstant(readData(NewTask, data, refuse))
-      for (const field of ['due_time', 'due_timezone'] as const)
+      const fields = keptFields(readData(NewTask, data, refuse))
+      for (const field of ['due_time', 'due_timezone', 'recurrence'] as const)
         if (fields[field] && !fields.due_date) refuse(`data.${field}`, 'needs a due_date')
       return { op, fields }
     }
     case 'update':
-      return { op, id: task, fields: splitDueInstant(readData(TaskChanges, data, refuse)) }
+      return { op, id: task, fields: keptFields(readData(TaskChanges, data, refuse)) }
     case 'complete': {
       const isDefault = data === undefined || isEmpty(data)
       const { completed = true } = isDefault ? {} : readData(Completion, data, refuse)

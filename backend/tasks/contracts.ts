@@ -124,7 +124,7 @@ export const updateTask = {
   headers: ChangeHeaders,
   params: TaskParams,
   ...takes(TaskChanges),
-  response: { 200: Task, ...changing, ...withBody },
+  response: { 200: Task, ...changing, ...withBody, ...growing },
   detail: { tags, operationId: 'updateTask', summary: 'Change fields of a task' },
 }
 
@@ -141,11 +141,13 @@ export const completeTask = {
   headers: ChangeHeaders,
   params: TaskParams,
   ...takes(t.Optional(Completion)),
-  response: { 200: Task, ...changing, ...withBody },
+  response: { 200: Task, ...changing, ...withBody, ...growing },
   detail: {
     tags,
     operationId: 'completeTask',
     summary: 'Complete a task, or take that back',
+    description: `A task with a \`recurrence\` is followed by the next one, \`next_task_id\`, in the same change. Taking
+it back removes that one, unless somebody has touched it.`,
     'x-optional-body': true,
   },
 }
@@ -168,4 +170,21 @@ export const restoreTask = {
   params: TaskParams,
   response: { 200: Task, ...changing, ...withBody, ...growing },
   detail: { tags, operationId: 'restoreTask', summary: 'Take a task out of the trash' },
+}
+
+export const skipTask = {
+  headers: ChangeHeaders,
+  params: TaskParams,
+  response: {
+    200: Task,
+    ...changing,
+    ...withBody,
+    409: Failure('idempotency_in_progress', 'not_recurring', 'recurrence_ended'),
+  },
+  detail: {
+    tags,
+    operationId: 'skipTask',
+    summary: 'Move a recurring task to its next date',
+    description: 'As completing it does, but with no task left behind.',
+  },
 }

@@ -44,6 +44,7 @@ export async function forget({ query, fragment }: Database, user: string): Promi
   const tables: [name: string, table: Fragment, key: Fragment][] = [
     ['event_tickets', fragment`todo_api.event_tickets`, fragment`hash`],
     ['idempotency_keys', fragment`todo_api.idempotency_keys`, fragment`key`],
+    ['reminders', fragment`todo_api.reminders`, fragment`task_id`],
     ['tasks', fragment`todo_api.tasks`, fragment`id`],
     ['deleted_tasks', fragment`todo_api.deleted_tasks`, fragment`id`],
     ['task_lists', fragment`todo_api.task_lists`, fragment`user_id`],
@@ -52,7 +53,7 @@ export async function forget({ query, fragment }: Database, user: string): Promi
   for (let round = 0; round < mostRounds; round += 1) {
     let rows = 0
     for (const [name, table, key] of tables)
-      for (let count = atOnce; count === atOnce; rows += count) {
+      for (let count = atOnce; count >= atOnce; rows += count) {
         count = await remove(table, key)
         forgotten[name] = (forgotten[name] ?? 0) + count
       }

@@ -28,11 +28,17 @@ export function purgeRegularly(
 }
 
 /** How many rows of each kind are gone. */
-export type Purged = { trashed: number; deleted: number; keys: number; tickets: number }
+export type Purged = {
+  trashed: number
+  deleted: number
+  keys: number
+  tickets: number
+  reminders: number
+}
 
 /**
  * Deletes for good what is past its time: tasks that have been in the trash for 30 days, what is left
- * of those deleted for good after as long, idempotency keys after 24 hours, and old tickets. Whoever
+ * of those deleted for good after as long, idempotency keys and past reminders after 24 hours, and old tickets. Whoever
  * has not seen a change that goes here must start again: their token is 410 from then on.
  *
  * Every process may run it at any time. One statement at a time does anything, it skips what somebody
@@ -100,6 +106,13 @@ export async function purge(database: Database): Promise<Purged> {
         fragment`todo_api.event_tickets`,
         fragment`hash`,
         fragment`expires_at < now() - interval '1 minute'`,
+      ),
+    ),
+    reminders: await inTurns(
+      drop(
+        fragment`todo_api.reminders`,
+        fragment`task_id, fires_at`,
+        fragment`coalesce(fired_at, fires_at) < now() - interval '24 hours'`,
       ),
     ),
   }

@@ -8,7 +8,7 @@ import type * as contracts from './contracts.ts'
 import { readIdempotency } from './idempotency.ts'
 import type { TaskList } from './list/list.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
-import { splitDueInstant, type Task, type TrashedTask } from './schemas.ts'
+import { keptFields, type Task, type TrashedTask } from './schemas.ts'
 import type { TaskStore, WriteOptions } from './store.ts'
 import { writeSyncToken } from './sync-token.ts'
 import type { WriteAnswer } from './writes/writer.ts'
@@ -53,7 +53,7 @@ export async function createTask({
   set,
 }: Call<typeof contracts.createTask>): Promise<Task> {
   const options = optionsOf(headers, ['create', body])
-  const written = await tasks.create(userId, splitDueInstant(body), options)
+  const written = await tasks.create(userId, keptFields(body), options)
   set.headers['location'] = `/api/tasks/${written.id}`
   return sendWritten(set, written, 201)
 }
@@ -114,7 +114,7 @@ export async function updateTask({
   set,
 }: Call<typeof contracts.updateTask>): Promise<Task> {
   const options = optionsOf(headers, ['update', id, body])
-  return sendWritten(set, await tasks.update(userId, id, splitDueInstant(body), options))
+  return sendWritten(set, await tasks.update(userId, id, keptFields(body), options))
 }
 
 export async function completeTask({
@@ -159,6 +159,17 @@ export async function restoreTask({
 }: Call<typeof contracts.restoreTask>): Promise<Task> {
   const options = optionsOf(headers, ['restore', id])
   return sendWritten(set, await tasks.restore(userId, id, options))
+}
+
+export async function skipTask({
+  tasks,
+  userId,
+  params: { id },
+  headers,
+  set,
+}: Call<typeof contracts.skipTask>): Promise<Task> {
+  const options = optionsOf(headers, ['skip', id])
+  return sendWritten(set, await tasks.skip(userId, id, options))
 }
 
 type Set = Asked<unknown>['set']

@@ -12,6 +12,9 @@ import {
   TimeZone,
   TrimmedText,
 } from '../http/values.ts'
+import { readRule } from '../recurrence/rule.ts'
+import { RecurrenceRule } from '../recurrence/schema.ts'
+import { GivenReminders, ReminderAt, Reminders } from './reminders.ts'
 
 const title = TrimmedText({
   minLength: 1,
@@ -41,6 +44,19 @@ const timeOfDay = t.String({
   [expectation]: 'a time of day, as HH:MM',
 })
 
+const recurrenceFrom = OneOf(['due', 'completion'], {
+  description:
+    '`due`: the next date is counted from this one, whenever the task is completed. `completion`: from the day of completion',
+})
+const ruleExamples = ['FREQ=WEEKLY;BYDAY=MO,TH']
+const rule = (what: string) =>
+  t.Optional(
+    t.Union([RecurrenceRule({ description: what, examples: ruleExamples }), t.Null()], {
+      description: what,
+      examples: ruleExamples,
+    }),
+  )
+
 /** A moment in time, as answers write it. */
 export const instant = (what: string) =>
   t.String({ format: 'date-time', description: what, examples: ['2026-03-01T09:30:00.123Z'] })
@@ -65,6 +81,22 @@ const taskFields = {
     instant('Computed'),
     'The instant, where date, time and zone are known. A local time that a clock change skips moves forward; of one that occurs twice it is the first',
   ),
+  recurrence: nullable(
+    t.String({ examples: ['FREQ=WEEKLY;BYDAY=MO,TH'] }),
+    'The rule by which it comes again (RFC 5545). `COUNT` says how many are left, this one included',
+  ),
+  recurrence_from: recurrenceFrom,
+  series_id: t.Union([Type.Integer({ examples: [1] }), t.Null()], {
+    description: 'The id of the first task of its series',
+  }),
+  occurrence_date: nullable(
+    t.String({ format: 'date', examples: ['2026-03-01'] }),
+    'The date on which the rule puts it, wherever due_date has been moved',
+  ),
+  next_task_id: t.Union([Type.Integer({ examples: [2] }), t.Null()], {
+    description: 'The task that came after it when it was completed',
+  }),
+  reminders: Reminders,
   completed_at: nullable(instant('Computed'), 'When it was completed'),
   created_at: instant('When it was created, in UTC'),
   updated_at: instant('When it was last changed, in UTC'),
@@ -89,6 +121,12 @@ export const Task = t.Object(taskFields, {
       due_time: '09:30',
       due_timezone: 'Europe/Paris',
       due_at: '2026-03-01T08:30:00.000Z',
+      recurrence: null,
+      recurrence_from: 'due',
+      series_id: null,
+      occurrence_date: null,
+      next_task_id: null,
+      reminders: [{ minutes_before: 30 }],
       completed_at: null,
       created_at: '2026-02-27T18:05:00.123Z',
       updated_at: '2026-02-27T18:05:00.123Z',
@@ -121,12 +159,36 @@ const fields = {
       examples: ['Europe/Paris'],
     }),
   ),
+  recurrence: rule(
+    'A rule (RFC 5545, without DTSTART) by which the task comes again when it is completed; or daily, weekly, monthly, yearly. Needs a due_date, on which it starts. Null ends it',
+  ),
+  recurrence_from: t.Optional(recurrenceFrom),
+  recurrence_rule: rule('Another spelling of recurrence'),
+  recurrence_pattern: rule('Another spelling of recurrence'),
+  reminders: t.Optional(GivenReminders),
+  reminder_at: t.Optional(ReminderAt),
+}
+
+type Given = {
+  due_date?: string | null
+  recurrence?: string | null
+  recurrence_rule?: string | null
+  recurrence_pattern?: string | null
+}
+
+/** The fields of a body under the names, and in the spellings, in which they are kept. */
+export function keptFields<Fields extends Given>(given: Fields): Fields {
+  const {
+    recurrence_pattern,
+    recurrence_rule = recurrence_pattern,
+    recurrence = recurrence_rule,
+  } = given
+  if (recurrence === undefined) return splitDueInstant(given)
+  return { ...splitDueInstant(given), recurrence: recurrence && readRule(recurrence) }
 }
 
 /** An instant as the due date, which some front ends send, is a date, a time and a zone. */
-export function splitDueInstant<Fields extends { due_date?: string | null }>(
-  given: Fields,
-): Fields {
+function splitDueInstant<Fields extends Given>(given: Fields): Fields {
   if (typeof given.due_date !== 'string' || !isInstant(given.due_date)) return given
   const local = Temporal.Instant.from(given.due_date).toZonedDateTimeISO('UTC')
   return {

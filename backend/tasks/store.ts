@@ -132,9 +132,10 @@ export function createTaskStore(
     },
 
     /**
-     * Changes the fields that are given; the others keep their values.
+     * Changes the fields that are given; the others keep their values. A task that comes again and is
+     * completed by it is followed by the next.
      *
-     * @throws ApiError 403, 404, 412
+     * @throws ApiError 403, 404, 409 `task_limit_reached`, 412
      */
     async update(
       owner: string,
@@ -145,7 +146,7 @@ export function createTaskStore(
       return write(owner, { op: 'update', id, fields }, options)
     },
 
-    /** @throws ApiError 403, 404, 412 */
+    /** @throws ApiError 403, 404, 409 `task_limit_reached`, 412 */
     async toggle(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
       return write(owner, { op: 'toggle', id }, options)
     },
@@ -166,6 +167,15 @@ export function createTaskStore(
      */
     async restore(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
       return write(owner, { op: 'restore', id }, options)
+    },
+
+    /**
+     * Moves the task to the next date of its rule.
+     *
+     * @throws ApiError 403, 404, 409 `not_recurring` `recurrence_ended`, 412
+     */
+    async skip(owner: string, id: number, options: WriteOptions): Promise<WriteAnswer> {
+      return write(owner, { op: 'skip', id }, options)
     },
 
     /**

@@ -18,7 +18,8 @@ export async function addLists(query: Query, owners: readonly string[]): Promise
           from todo_api.tasks where user_id = owner
         ) as here,
         lateral (select max(change) as change from todo_api.deleted_tasks where user_id = owner) as gone,
-        lateral (select coalesce(greatest(here.change, gone.change), 0) as last) as known
+        lateral (select max(change) as change from todo_api.reminders where user_id = owner) as told,
+        lateral (select coalesce(greatest(here.change, gone.change, told.change), 0) as last) as known
       on conflict (user_id) do nothing
       returning user_id, counter
     )

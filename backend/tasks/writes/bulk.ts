@@ -17,9 +17,9 @@ export type Bulk = {
   idempotency?: Idempotency | undefined
 }
 
-/** What became of them; no row if the user has no list yet. */
+/** What became of them; no row if the user has no list yet. Busy: somebody holds a task that is to go. */
 type BulkOutcome = {
-  outcome: 'done' | 'refused' | 'repeated' | 'running'
+  outcome: 'done' | 'refused' | 'repeated' | 'running' | 'busy'
   /** A JSON array with an element for each operation. */
   results: string
   /** What the key stands for. */
@@ -40,10 +40,14 @@ const refusals: Record<string, { status: number; detail: string }> = Object.from
   ).map((code) => [code, { status: failures[code].status, detail: failures[code].detail }]),
 )
 // The one thing that only the task itself can tell.
-refusals['validation_failed'] = { status: 422, detail: 'due_time and due_timezone need a due_date' }
+refusals['validation_failed'] = {
+  status: 422,
+  detail: 'due_time, due_timezone and recurrence need a due_date',
+}
 
 /** Each is for somebody else's write that came in between. */
 const mostAttempts = 20
+const betweenAttempts = 20 // ms
 
 /**
  * Makes many operations of one user in one statement. It waits for tasks that somebody else has locked,
@@ -84,8 +88,9 @@ export function createBulkWriter(
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
       try {
         const found = await send(owner, asked, arrivedAt)
-        if (found) return resultsOf(found, asked)
-        await addLists(queryFor(owner), [owner])
+        if (found && found.outcome !== 'busy') return resultsOf(found, asked)
+        if (found) await Bun.sleep(betweenAttempts)
+        else await addLists(queryFor(owner), [owner])
       } catch (error) {
         if (error instanceof Locked) send = sendWhenFree
         else if (idempotency && isKeyTaken(error))
@@ -100,7 +105,9 @@ export function createBulkWriter(
 /** Names the field of the operation that a constraint on due dates speaks of, if only one can be meant. */
 function nameIn({ operations }: Bulk): (field: string) => string {
   const places = operations.flatMap(({ operation }, place) =>
-    'fields' in operation && operation.fields.due_date ? [place] : [],
+    'fields' in operation && (operation.fields.due_date ?? operation.fields.recurrence)
+      ? [place]
+      : [],
   )
   return (field) =>
     places.length === 1 ? `operations.${places[0]}.data.${field}` : `operations.*.data.${field}`
@@ -122,6 +129,7 @@ function resultsOf({ outcome, results, request }: BulkOutcome, { idempotency }: 
  */
 function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
   const {
+    series,
     input,
     prior,
     turn,
@@ -146,7 +154,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
       with ${input(JSON.stringify(rowsOf(writes)), patience)}, ${prior}, ${turn},
       target as (
         select
-          input.place, tasks.deleted_at,
+          input.place, tasks.deleted_at, ${series.ofTarget},
           input.versions is null or tasks.version = any (input.versions) as is_met,
           ${hasItsDate} as is_sound,
           case when tasks.version <> all (input.versions) then ${jsonOf(fragment`tasks`)} end as current
@@ -155,7 +163,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         order by tasks.user_id, tasks.id
         for update of tasks
       ), judged as (
-        select input.*, target.deleted_at, target.current, ${growth} as growth,
+        select input.*, target.deleted_at, target.current, ${series.changes(fragment`false`)},
           case
             when kind = 'create' or is_met and is_sound then null
             when is_met then 'validation_failed'
@@ -169,19 +177,20 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         from input left join target using (place)
         where not exists (select from prior) and not exists (select from turn where not is_ours)
       ), grown as (
-        select coalesce(sum(growth), 0) as growth from judged where obstacle is null
+        select coalesce(sum(${growth}), 0) as growth from judged where obstacle is null
       ), room as (
         select task_count + (select growth from grown) <= ${maxTasksPerUser} as is_enough
         from todo_api.task_lists
         -- The tasks are locked by now, and not only the list.
         where user_id = ${owner} and (select growth from grown) is not null
+          and not exists (select from judged where withdraws is null)
         for update
       ), refused as (
         select place, coalesce(obstacle, 'task_limit_reached') as code, current
         from judged, room
-        where obstacle is not null or growth > 0 and not is_enough
+        where obstacle is not null or ${growth} > 0 and not is_enough
       ), allowed as (
-        select judged.*, ${numbering} from judged, room
+        select judged.*, ${growth} as growth, ${numbering} from judged, room
         where place not in (select place from refused)
           and not (${atomic}::boolean and exists (select from refused))
       ), ${list(maxTasksPerUser)}, ${created}, ${changed},
@@ -224,6 +233,8 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
       union all
       (select 'repeated', body, request from prior limit 1)
       union all
-      (select 'running', null, null from turn where not is_ours limit 1)`
+      (select 'running', null, null from turn where not is_ours limit 1)
+      union all
+      (select 'busy', null, null from judged where withdraws is null limit 1)`
   }
 }

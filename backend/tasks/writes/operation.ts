@@ -1,12 +1,13 @@
 import type { Idempotency } from '../idempotency.ts'
 import type { Precondition } from '../preconditions.ts'
+import { remindersOf } from '../reminders.ts'
 import type { NewTask, TaskChanges } from '../schemas.ts'
 
 /** One change to one task, or a new one. */
 export type Operation =
   | { op: 'create'; fields: NewTask }
   | { op: 'update'; id: number; fields: TaskChanges }
-  | { op: 'toggle' | 'delete' | 'restore' | 'destroy'; id: number }
+  | { op: 'toggle' | 'skip' | 'delete' | 'restore' | 'destroy'; id: number }
 
 /** An operation, whose it is, and on what terms. */
 export type Write = {
@@ -33,19 +34,28 @@ export function rowsOf(writes: readonly Write[]): object[] {
 
 function fieldsOf(operation: Extract<Operation, { fields: object }>): object {
   if (operation.op === 'create')
-    return { completed: false, priority: 'none', tags: [], ...operation.fields }
+    return {
+      completed: false,
+      priority: 'none',
+      tags: [],
+      ...operation.fields,
+      reminders: remindersOf(operation.fields) ?? [],
+    }
   const { description, due_date } = operation.fields
-  // Where the date goes, the time and the zone of it go, too.
+  // Where the date goes, what needs it goes, too.
   const gone = due_date === null ? null : undefined
-  const { due_time = gone, due_timezone = gone } = operation.fields
+  const { due_time = gone, due_timezone = gone, recurrence = gone } = operation.fields
   return {
     ...operation.fields,
     due_time,
     due_timezone,
+    recurrence,
+    reminders: remindersOf(operation.fields),
     sets_description: description !== undefined,
     sets_due_date: due_date !== undefined,
     sets_due_time: due_time !== undefined,
     sets_due_timezone: due_timezone !== undefined,
+    sets_recurrence: recurrence !== undefined,
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Database, Fragment } from '../../db/pool.ts'
 import { taskColumns } from '../columns.ts'
+import { createSeriesParts } from './series.ts'
 
 /**
  * What every statement that writes is made of. What differs is the judgement: each has a part `allowed`
@@ -7,10 +8,12 @@ import { taskColumns } from '../columns.ts'
  */
 export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
   const columns = taskColumns({ fragment })
-  const isDone = fragment`
-    case when op = 'toggle' then not tasks.completed else coalesce(new.completed, tasks.completed) end`
+  const series = createSeriesParts({ fragment })
+  const isDone = series.isDone(fragment`new`)
 
   return {
+    series,
+
     jsonOf: (row: Fragment) =>
       fragment`(select row_to_json(task)::text from (select ${columns} from (select ${row}.*) as row) task)`,
 
@@ -27,9 +30,10 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           place int, user_id text, kind text, aims_at text, op text, id bigint,
           versions bigint[], key text, request text,
           title text, description text, completed boolean, priority text, tags text[],
-          due_date date, due_time time, due_timezone text,
+          due_date date, due_time time, due_timezone text, reminders jsonb,
           sets_description boolean, sets_due_date boolean, sets_due_time boolean,
-          sets_due_timezone boolean
+          sets_due_timezone boolean,
+          recurrence text, recurrence_from text, sets_recurrence boolean
         )
       )`,
 
@@ -56,18 +60,19 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
     /** Whether the task of an operation is where the operation looks for it. */
     isAmong: fragment`(op = 'destroy' or (op = 'restore') = (tasks.deleted_at is not null))`,
 
-    /** Whether the task has a date for its time and zone. If not, a constraint refuses all of a set. */
+    /** Whether the task has a date for what needs one. If not, a constraint refuses all of a set. */
     hasItsDate: fragment`
       (
         case when sets_due_date then input.due_date else tasks.due_date end is not null
         or case when sets_due_time then input.due_time else tasks.due_time end is null
         and case when sets_due_timezone then input.due_timezone else tasks.due_timezone end is null
+        and case when sets_recurrence then input.recurrence end is null
       )`,
 
-    /** The place of a write among those of its user that may happen, and how many those are. */
+    /** The numbers that the writes of a user need, up to this one and all together: one for each task. */
     numbering: fragment`
-      row_number() over (partition by user_id order by place) as number,
-      count(*) over (partition by user_id) as numbers`,
+      sum(1 + (adds or withdraws)::int) over (partition by user_id order by place) as number,
+      sum(1 + (adds or withdraws)::int) over (partition by user_id) as numbers`,
 
     /** By how much the list is longer afterwards. */
     growth: fragment`
@@ -76,7 +81,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         when 'restore' then 1
         when 'delete' then -1
         when 'destroy' then case when deleted_at is null then -1 else 0 end
-        else 0
+        else adds::int - withdraws::int
       end`,
 
     // An update locks its rows in no order; this does.
@@ -113,19 +118,23 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         returning user_id, counter
       ), numbered as materialized (
         -- Of one piece, so that a task is looked up by its user and its id, and not by one of them.
-        select allowed.*, list.counter - numbers + number as change
-        from allowed join list using (user_id)
+        select *, ${series.effects}
+        from (
+          select allowed.*, list.counter - numbers + number - (adds or withdraws)::int as change
+          from allowed join list using (user_id)
+        ) as counted
       )`,
 
     created: fragment`
       created as (
         insert into todo_api.tasks (
           user_id, change, created_change, title, description, completed, completed_at, priority,
-          tags, due_date, due_time, due_timezone
+          tags, due_date, due_time, due_timezone, reminders, ${series.columns}
         )
         select
           user_id, change, change, title, description, completed,
-          case when completed then now() end, todo_api.priority_of(priority), tags, due_date, due_time, due_timezone
+          case when completed then now() end, todo_api.priority_of(priority), tags, due_date, due_time, due_timezone,
+          reminders, ${series.values}
         from numbered where kind = 'create' order by place
         returning *
       )`,
@@ -139,9 +148,10 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           completed_at = case when ${isDone} then coalesce(tasks.completed_at, clock_timestamp()) end,
           priority = coalesce(todo_api.priority_of(new.priority), tasks.priority),
           tags = coalesce(new.tags, tasks.tags),
-          due_date = case when sets_due_date then new.due_date else tasks.due_date end,
+          ${series.assignments},
           due_time = case when sets_due_time then new.due_time else tasks.due_time end,
           due_timezone = case when sets_due_timezone then new.due_timezone else tasks.due_timezone end,
+          reminders = coalesce(new.reminders, tasks.reminders),
           deleted_at = case when op = 'delete' then clock_timestamp() end,
           restored_change = case when op = 'restore' then new.change else tasks.restored_change end,
           updated_at = case when op = 'delete' then tasks.updated_at else clock_timestamp() end,

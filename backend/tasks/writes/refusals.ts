@@ -18,11 +18,20 @@ export function refuseDueDate(
   nameOf: (field: string) => string = (field) => field,
 ): never {
   if (!(error instanceof StatementFailed)) throw error
-  for (const field of ['due_time', 'due_timezone'])
+  for (const field of ['due_time', 'due_timezone', 'recurrence'])
     if (error.constraint === `${field}_needs_due_date`)
       throw new ApiError('validation_failed', {
         errors: [{ field: nameOf(field), detail: 'needs a due_date' }],
       })
+  if (error.constraint === 'recurrence_falls')
+    throw new ApiError('validation_failed', {
+      errors: [
+        {
+          field: nameOf('recurrence'),
+          detail: 'never comes on or after the due_date, where it starts',
+        },
+      ],
+    })
   if (error.constraint === 'due_at_has_a_year')
     throw new ApiError('validation_failed', {
       errors: [{ field: nameOf('due_date'), detail: 'must be in the years 1 to 9999 in UTC, too' }],

@@ -39,6 +39,7 @@ type Shape = { kinds: ReadonlySet<Kind>; keyed: boolean; waits: boolean }
  */
 export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
   const {
+    series,
     input,
     prior,
     turn,
@@ -59,7 +60,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
   )`
   const target = (waits: boolean, keyed: boolean) => fragment`
     target as (
-      select input.place, tasks.deleted_at
+      select input.place, tasks.deleted_at, ${series.ofTarget}
       from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
       where input.aims_at = 'task' and ${isAmong}
         and (input.versions is null or tasks.version = any (input.versions))
@@ -69,13 +70,19 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
       for update of tasks ${waits ? fragment`` : fragment`skip locked`}
     )`
   const noTarget = fragment`
-    target as (select null::int as place, null::timestamptz as deleted_at where false)`
+    target as (
+      select null::int as place, null::timestamptz as deleted_at, ${series.ofNoTarget} where false
+    )`
 
-  const allowed = (keyed: boolean) => fragment`
+  const allowed = (waits: boolean, keyed: boolean) => fragment`
     allowed as (
-      select input.*, target.deleted_at, ${growth} as growth, ${numbering}
-      from input left join target using (place)
-      where target.place is not null or kind = 'create' ${keyed ? fragment`and ${isFirst}` : fragment``}
+      select *, ${growth} as growth, ${numbering}
+      from (
+        select input.*, target.deleted_at, ${series.changes(waits ? fragment`true` : fragment`false`)}
+        from input left join target using (place)
+        where target.place is not null or kind = 'create' ${keyed ? fragment`and ${isFirst}` : fragment``}
+      ) as found
+      where withdraws is not null and (op <> 'skip' or next_date is not null)
     )`
 
   const ofCreated = fragment`
@@ -124,7 +131,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
         keyed && prior,
         keyed && turn,
         changes || destroys ? target(waits, keyed) : noTarget,
-        allowed(keyed),
+        allowed(waits, keyed),
         list(0),
         creates && created,
         changes && changed,

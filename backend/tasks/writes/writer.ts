@@ -159,7 +159,8 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
         left join (
           select
             user_id = ${owner} as is_own, version as task_version,
-            case when user_id = ${owner} then ${jsonOf(fragment`(select tasks.*) as own`)} end as task_json
+            case when user_id = ${owner} then ${jsonOf(fragment`(select tasks.*) as own`)} end as task_json,
+            recurrence is not null as recurs, ${comesAgain(operation)} as comes_again
           from todo_api.tasks where id = ${id} and ${among(operation)}
         ) as task on true
         left join (
@@ -183,7 +184,12 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
       if (!isMet(precondition, obstacle.task_version!))
         throw new ApiError('version_conflict', { current: obstacle.task_json! })
     }
-    const needsRoom = operation.op === 'create' || operation.op === 'restore'
+    if (operation.op === 'skip' && !obstacle.comes_again)
+      throw new ApiError(obstacle.recurs ? 'recurrence_ended' : 'not_recurring')
+    const needsRoom =
+      operation.op === 'create' ||
+      operation.op === 'restore' ||
+      (completes(operation) && obstacle.comes_again)
     if (needsRoom && obstacle.task_count! >= maxTasksPerUser)
       throw new ApiError('task_limit_reached')
   }
@@ -194,11 +200,29 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     return op === 'restore' ? fragment`deleted_at is not null` : fragment`deleted_at is null`
   }
 
+  /** Whether the task has a date to which it moves, or on which another comes after it. */
+  function comesAgain(operation: Operation): Fragment {
+    const { recurrence, due_date = null } = 'fields' in operation ? operation.fields : {}
+    const date =
+      recurrence === undefined
+        ? fragment`todo_api.next_date(recurrence, recurrence_from, recurrence_start, occurrence_date, due_timezone)`
+        : fragment`todo_api.next_date(
+            ${recurrence}, recurrence_from, coalesce(${due_date}::date, due_date), coalesce(${due_date}::date, due_date), due_timezone
+          )`
+    return fragment`(
+      not completed and (${operation.op === 'skip'}::boolean or next_task_id is null) and ${date} is not null
+    )`
+  }
+
   function jsonOf(row: Fragment): Fragment {
     return fragment`(select row_to_json(task)::text from (select ${columns} from ${row}) task)`
   }
 
   return write
+}
+
+function completes(operation: Operation): boolean {
+  return operation.op === 'toggle' || ('fields' in operation && operation.fields.completed === true)
 }
 
 function rowOf({ operation }: Write): number | undefined {
@@ -220,6 +244,9 @@ type Obstacle = {
   is_own: boolean | null
   task_version: number | null
   task_json: string | null
+  /** Whether the task has a rule, and whether there is a date on which it, or the next one, comes. */
+  recurs: boolean | null
+  comes_again: boolean | null
   /** The answer to the first request with this key. */
   prior: Outcome | undefined
 }

@@ -62,6 +62,7 @@ describe('the OpenAPI document', () => {
       'post /api/tasks/bulk 200 401 409 413 415 422 429 500 503',
       'post /api/tasks/events/ticket 201 401 413 415 422 429 500 503',
       'post /api/tasks/{id}/restore 200 401 403 404 409 412 413 415 422 429 500 503',
+      'post /api/tasks/{id}/skip 200 401 403 404 409 412 413 415 422 429 500 503',
       'put /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
     ])
     expect(body.openapi).toBe('3.1.0')
@@ -152,7 +153,8 @@ describe('the OpenAPI document', () => {
       'Idempotent-Replayed?',
     ])
     expect(headersOf('/api/tasks', 'post', '409')).toEqual([...always, 'Retry-After?'])
-    expect(headersOf('/api/tasks/{id}', 'put', '409')).toEqual([...always, 'Retry-After'])
+    expect(headersOf('/api/tasks/{id}', 'put', '409')).toEqual([...always, 'Retry-After?'])
+    expect(headersOf('/api/tasks/{id}', 'delete', '409')).toEqual([...always, 'Retry-After'])
     expect(headersOf('/api/tasks/{id}', 'put', '412')).toEqual(always)
     expect(headersOf('/api/tasks/{id}', 'delete', '204')).toEqual([
       ...always,

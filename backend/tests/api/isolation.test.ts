@@ -43,6 +43,7 @@ const rules: Rule[] = [
   { route: 'DELETE /tasks/:id', own: 204 },
   { route: 'DELETE /tasks/:id', own: 204, trashed: 204, query: '?permanent=true' },
   { route: 'POST /tasks/:id/restore', own: 404, trashed: 200 },
+  { route: 'POST /tasks/:id/skip', own: 200 },
 ]
 
 /** What anybody may ask for. */
@@ -92,7 +93,12 @@ async function newPerson(): Promise<Person> {
 }
 
 async function settle(person: Person): Promise<void> {
-  const json = { title: person.mark, tags: [person.mark.slice(0, 50)] }
+  const json = {
+    title: person.mark,
+    tags: [person.mark.slice(0, 50)],
+    due_date: '2030-05-17',
+    recurrence: 'daily',
+  }
   const create = async () =>
     (await api.request<TaskBody>('POST', '/api/tasks', { ...person, json })).body.id
   person.live = await create()

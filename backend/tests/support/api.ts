@@ -85,11 +85,13 @@ export function startApi({
   over = database,
   now,
   metrics = noMetrics,
+  lookEvery,
 }: {
   settings?: Record<string, string>
   over?: Database
   now?: () => number
   metrics?: Metrics
+  lookEvery?: number
 } = {}) {
   const config: Config = readConfig({ BETTER_AUTH_SECRET: secret, ...settings })
   const lines: string[] = []
@@ -103,6 +105,7 @@ export function startApi({
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),
     rateLimits: createRateLimits(config.quotas, now),
+    lookEvery,
     onStop: (end) => endings.push(end),
     environment: config.environment,
     withDocs: config.docs,

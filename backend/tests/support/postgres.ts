@@ -100,6 +100,8 @@ export async function startPostgres(
     get pid() {
       return server.pid
     },
+    /** Its processes, those that sign somebody in among them. */
+    children: async () => childrenOf(server.pid),
     port,
     certificates,
     directory,
@@ -127,10 +129,12 @@ export async function startPostgres(
         session.release()
       }
     },
-    /** How many statements are waiting for a lock. */
-    async waiting(): Promise<number> {
+    /** How many statements are waiting for a lock, and began more than some milliseconds ago. */
+    async waiting({ longerThan = 0 } = {}): Promise<number> {
       const [row] = await admin<{ count: number }[]>`
-        select count(*)::int from pg_stat_activity where wait_event_type = 'Lock'`
+        select count(*)::int from pg_stat_activity
+        where wait_event_type = 'Lock'
+          and clock_timestamp() - query_start > ${longerThan} * interval '1 millisecond'`
       return row!.count
     },
     /** Stops every process of the server as it is: connections stay open, and nothing answers. */

@@ -8,6 +8,7 @@ export const repository = join(import.meta.dir, '../../..')
 
 type LogLine = {
   level?: number
+  time?: string
   msg?: string
   url?: string
   request_id?: string

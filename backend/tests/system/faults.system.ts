@@ -98,7 +98,17 @@ describe.each([
     await createSome()
     for (let crash = 0; crash < 3; crash += 1) {
       const failuresBefore = failures
+      // A statement that waits for a row as long as it takes is one that the crash is sure to meet.
+      const sql = postgres.connectAsSuperuser('neondb')
+      const session = await sql.reserve()
+      await session`begin`
+      await session`select from todo_api.task_lists where user_id = ${user} for update`
+      await eventually(
+        'a write waits',
+        async () => (await postgres.waiting({ longerThan: 500 })) > 0,
+      )
       await postgres.crash()
+      await sql.end({ timeout: 0 })
       await eventually('the crash is noticed', async () => failures > failuresBefore)
       await createSome()
     }

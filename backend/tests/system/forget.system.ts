@@ -51,6 +51,8 @@ async function somebody() {
     return body.id
   }
   const kept = await create('Kept')
+  const reminders = [{ at: '2126-01-01T00:00:00Z' }]
+  await server.request('PATCH', `/api/tasks/${kept}`, { token, json: { reminders } })
   const trashed = await create('In the trash')
   const gone = await create('Gone', { 'idempotency-key': 'mine' })
   await server.request('DELETE', `/api/tasks/${trashed}`, { token })
@@ -74,7 +76,7 @@ test('everything kept about a user is removed, and nobody else notices', async (
   const { stdout, stderr, exitCode } = await forget(leaving.id)
   expect([stderr, exitCode]).toEqual(['', 0])
   expect(stdout).toBe(
-    'Removed for good: 1 of event_tickets, 1 of idempotency_keys, 2 of tasks, 1 of deleted_tasks, 1 of task_lists.\n',
+    'Removed for good: 1 of event_tickets, 1 of idempotency_keys, 1 of reminders, 2 of tasks, 1 of deleted_tasks, 1 of task_lists.\n',
   )
   for (const rows of Object.values(await rowsByTable(leaving.id))) expect(rows).toEqual([])
   expect(await rowsByTable(staying.id)).toEqual(others)

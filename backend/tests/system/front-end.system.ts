@@ -85,6 +85,7 @@ test(
     await run(directory, 'npx tsc --noEmit')
 
     const context = await browser.newContext()
+    await context.addInitScript(rememberNotifications)
     const asked = follow(context, api)
     const [tab, other] = [await context.newPage(), await context.newPage()]
 
@@ -95,6 +96,13 @@ test(
     await signIn(tab, 'Sign up', 'alice@example.com')
     await other.goto(origin)
     await shows([tab, other])
+
+    // The browser asks whether it may remind.
+    await context.grantPermissions(['notifications'], { origin })
+    for (const each of [tab, other]) {
+      await each.getByRole('button', { name: 'Allow reminders' }).click()
+      await each.getByRole('button', { name: 'Allow reminders' }).waitFor({ state: 'detached' })
+    }
 
     // The first task, in both tabs.
     await add(tab, 'Buy milk')
@@ -131,6 +139,24 @@ test(
     await shows([tab, other], 'Buy milk')
     expect(await rows()).toMatchObject([{ title: 'Buy milk', completed: true }])
     expect(asked.refused).toEqual(['422 POST /api/tasks'])
+
+    // A reminder is one notification, whichever tab shows it.
+    await tab.getByLabel('Remind me at').fill('2126-01-01T09:00')
+    await add(tab, 'Water the plants')
+    await shows([tab, other], 'Buy milk', 'Water the plants')
+    await postgres.admin`update todo_api.reminders set fires_at = now()`
+    await add(other, 'Something else')
+    await eventually('both tabs remind', async () => {
+      const all = await Promise.all([tab, other].map(notificationsOf))
+      return all.every((shown) => shown.length > 0)
+    })
+    for (const each of [tab, other])
+      expect(await notificationsOf(each)).toEqual([
+        { title: 'Water the plants', tag: expect.stringMatching(/^\d+ 20/), body: '' },
+      ])
+    await other.locator('li', { hasText: 'Water the plants' }).getByRole('button').click()
+    await other.locator('li', { hasText: 'Something else' }).getByRole('button').click()
+    await shows([tab, other], 'Buy milk')
 
     // One stream in each tab, though StrictMode mounts twice.
     await eventually('each tab has one stream', async () => asked.streams().length === 2)
@@ -266,4 +292,18 @@ async function shows(tabs: Page[], ...titles: string[]) {
     await tab.waitForFunction(
       `document.querySelector('ul') && [...document.querySelectorAll('li label')].map((label) => label.textContent).join() === ${JSON.stringify(titles.join())}`,
     )
+}
+
+/** Keeps what the browser has shown, which the page itself cannot ask for. */
+const rememberNotifications = `
+  window.shown = []
+  window.Notification = class extends Notification {
+    constructor(...given) {
+      super(...given)
+      this.onshow = () => window.shown.push({ title: this.title, tag: this.tag, body: this.body })
+    }
+  }`
+
+async function notificationsOf(tab: Page): Promise<object[]> {
+  return tab.evaluate<object[]>('window.shown')
 }

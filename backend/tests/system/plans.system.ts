@@ -4,6 +4,7 @@ import { parseDatabaseUrl } from '../../db/address.ts'
 import { connect } from '../../db/pool.ts'
 import { migrate } from '../../db/migrate.ts'
 import { ApiError } from '../../http/failures.ts'
+import { createFireReminders } from '../../reminders/reminders.ts'
 import { createChangeFeed } from '../../sync/changes.ts'
 import { createTaskList } from '../../tasks/list/list.ts'
 import { createTaskStore } from '../../tasks/store.ts'
@@ -16,6 +17,7 @@ const postgres = await startPostgres({
   'auto_explain.log_min_duration': '0',
   'auto_explain.log_analyze': 'on',
   'auto_explain.log_format': 'json',
+  'auto_explain.log_nested_statements': 'on', // of functions
   logging_collector: 'on',
   log_destination: 'jsonlog',
   log_filename: 'plans',
@@ -145,7 +147,7 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
   ],
   ['a page of changes', [51, 51], async () => sync.since(owner, undefined, 50)],
   ['the next changes', [51, 51], async () => sync.since(owner, changed.token, 50)],
-  ['events', [101, 101], async () => sync.eventsAfter(owner, 1)],
+  ['events', [101, 101], async () => sync.newsAfter(owner, 1)],
   ['looking for changes', [], async () => sync.behind([{ owner, epoch: '', counter: 1 }])],
   ['the trash', [10], async () => store.trash(owner)],
   ['finding', [1], async () => store.find(owner, mine[0]!)],
@@ -205,6 +207,24 @@ test.each(actions)('%s reads %j rows at most, by an index', async (_, most, act)
     for (const [index, rows] of read.toReversed().entries())
       expect(rows).toBeLessThanOrEqual(most.toSorted((a, b) => b - a)[index]!)
   }
+})
+
+test('reminders that are due are read a few times each, however many wait', async () => {
+  await postgres.admin`
+    insert into todo_api.reminders (user_id, task_id, fires_at)
+    select user_id, id, now() from todo_api.tasks where user_id = ${owner}`
+  const fire = createFireReminders(database)
+  for (let round = 1; round <= 8; round += 1) {
+    const nodes = await explain(async () => fire(owner))
+    const looks = nodes.filter((node) => node['Relation Name'] === 'reminders')
+    expect(looks).not.toBeEmpty()
+    const read = looks.map(rowsRead).reduce((sum, rows) => sum + rows, 0)
+    expect(read).toBeLessThan(2 * tasksOfOwner)
+  }
+  const [told] = await postgres.admin`
+    select count(change)::int, min(change)::int, max(change)::int from todo_api.reminders where user_id = ${owner}`
+  expect(told!['count']).toBe(4_000)
+  expect(told!['max'] - told!['min']).toBe(3_999)
 })
 
 test('plans that were remembered while the tables were empty go by indexes when they are full', async () => {

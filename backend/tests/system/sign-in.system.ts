@@ -31,10 +31,14 @@ async function refusalsDuring(action: () => Promise<unknown>): Promise<number> {
 /** Ends the sessions of the servers, those that are just signing in, too. */
 async function terminate(): Promise<void> {
   await eventually('nobody is left', async () => {
+    const children = await postgres.children()
     const ended = await admin`
       select pg_terminate_backend(pid) from pg_stat_activity
       where backend_type = 'client backend' and (usename = ${owner.name} or usename is null)`
-    return ended.length === 0
+    const sessions = await admin<{ pid: number }[]>`select pid from pg_stat_activity`
+    // Who still gives a password is a process already, and no session yet.
+    const known = new Set(sessions.map(({ pid }) => pid))
+    return ended.length === 0 && children.every((pid) => known.has(pid))
   })
 }
 

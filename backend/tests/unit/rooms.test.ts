@@ -5,8 +5,9 @@ import { dirname, join, relative } from 'node:path'
 const floors = [
   ['db'],
   ['http'],
-  ['auth', 'docs'],
+  ['auth', 'docs', 'recurrence'],
   ['tasks'],
+  ['reminders'],
   ['sync', 'compat'],
   ['.'], // main.ts and its like: they put the house together
   ['programs'],

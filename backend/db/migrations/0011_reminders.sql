@@ -1,0 +1,137 @@
+-- Reminders as their owner set them: `[{"minutes_before": 30}, {"at": "2026-03-01T08:00:00.000Z"}]`.
+alter table tasks add column reminders jsonb not null default '[]';
+
+-- When a task's reminders fall due. A row waits until it is told of; then it is an event of its list and
+-- has a number of the list's counter.
+create table reminders (
+  user_id text not null,
+  task_id bigint not null,
+  fires_at timestamptz not null,
+  change bigint,
+  fired_at timestamptz,
+  primary key (user_id, task_id, fires_at)
+);
+create index reminders_waiting on reminders (user_id, fires_at) where change is null;
+create index reminders_by_change on reminders (user_id, change) where change is not null;
+create index reminders_by_age on reminders (coalesce(fired_at, fires_at));
+
+-- Keeps the waiting rows of a task what its reminders, its instant and its state say, whoever writes it: a
+-- server of the version before knows nothing of reminders, and its role may lack rights on them. What is
+-- past when it comes to be does not wait. Rows are locked after the task and its list, for what a statement
+-- triggers runs at its end.
+create function schedule_reminders() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  task constant todo_api.tasks := case when tg_op = 'DELETE' then old else new end;
+  instants timestamptz[] := '{}';
+begin
+  if tg_op = 'UPDATE' and (new.reminders, new.due_at, new.completed, new.deleted_at is null)
+    is not distinct from (old.reminders, old.due_at, old.completed, old.deleted_at is null)
+  then return null; end if;
+  if tg_op <> 'DELETE' and not task.completed and task.deleted_at is null then
+    select coalesce(array_agg(distinct instant), '{}') into instants
+    from (
+      select coalesce(
+        (reminder ->> 'at')::timestamptz,
+        task.due_at - make_interval(mins => (reminder ->> 'minutes_before')::int)
+      ) as instant
+      from jsonb_array_elements(task.reminders) as reminder
+    ) as set_by_owner
+    where instant is not null;
+  end if;
+  delete from todo_api.reminders
+  where user_id = task.user_id and task_id = task.id
+    and (tg_op = 'DELETE' or change is null and fires_at <> all (instants));
+  insert into todo_api.reminders (user_id, task_id, fires_at)
+  select task.user_id, task.id, instant from unnest(instants) as instant where instant > clock_timestamp()
+  on conflict do nothing;
+  return null;
+end
+$$;
+
+-- A task without reminders pays for these conditions alone, which PostgreSQL reads anew in each statement: the
+-- longer they are, the dearer.
+create trigger schedule_reminders after insert on tasks
+for each row when (new.reminders <> '[]') execute function schedule_reminders();
+create trigger reschedule_reminders after update on tasks
+for each row when (new.reminders <> '[]' or old.reminders <> '[]') execute function schedule_reminders();
+create trigger forget_reminders after delete on tasks
+for each row when (old.reminders <> '[]') execute function schedule_reminders();
+
+-- Tells of those reminders of these users that are due: each gets a number of its list's counter. Gives the
+-- users who have any, and how many. A minute after its time a reminder is late: of several late ones of a task
+-- only the last is told of, and none that is late by more than a day.
+--
+-- Lists are locked first, in their order, and what is due is looked for only then: a statement in here sees
+-- what was committed while the one before it waited. Whoever writes a task, and so its reminders, holds its
+-- list. So nothing is told twice, and nothing of a task that has just been moved or completed.
+create function fire_reminders(owners text[], tasks_at_once int) returns table (owner text, fired bigint)
+language plpgsql
+as $$
+declare
+  locked text[];
+  present timestamptz;
+begin
+  -- For whom somebody else's lock stands in the way, everybody would have to wait.
+  perform set_config('lock_timeout', '100ms', true);
+  select array_agg(user_id) into locked
+  from (
+    select user_id from todo_api.task_lists
+    where user_id = any (owners) and exists (
+      select from todo_api.reminders
+      where reminders.user_id = task_lists.user_id and change is null and fires_at <= clock_timestamp()
+    )
+    order by user_id
+    for update
+  ) as lists;
+  present := clock_timestamp();
+
+  return query
+  with due as (
+    select
+      user_id, task_id, fires_at,
+      fires_at >= present - interval '1 minute'
+      or fires_at >= present - interval '24 hours'
+        and fires_at = max(fires_at) filter (where fires_at < present - interval '1 minute')
+          over (partition by user_id, task_id) as is_told
+    from
+      (
+        select distinct user_id, task_id
+        from (
+          select user_id, task_id from todo_api.reminders
+          where user_id = any (locked) and change is null and fires_at <= present
+          order by fires_at limit tasks_at_once
+        ) as earliest
+      ) as task,
+      -- By the primary key: with all its conditions in here, PostgreSQL read what waits once for each task.
+      lateral (
+        select fires_at, change from todo_api.reminders
+        where reminders.user_id = task.user_id and reminders.task_id = task.task_id
+        offset 0
+      ) as reminder
+    where change is null and fires_at <= present
+  ), numbered as (
+    select
+      user_id, task_id, fires_at,
+      row_number() over (partition by user_id order by fires_at, task_id) as number,
+      count(*) over (partition by user_id) as numbers
+    from due where is_told
+  ), list as (
+    update todo_api.task_lists set counter = counter + numbers
+    from (select distinct user_id, numbers from numbered) as counted
+    where task_lists.user_id = counted.user_id
+    returning task_lists.user_id, counter, numbers
+  ), told as (
+    update todo_api.reminders set change = counter - list.numbers + number, fired_at = present
+    from numbered join list using (user_id)
+    where reminders.user_id = numbered.user_id and reminders.task_id = numbered.task_id
+      and reminders.fires_at = numbered.fires_at
+  ), dropped as (
+    delete from todo_api.reminders using due
+    where reminders.user_id = due.user_id and reminders.task_id = due.task_id
+      and reminders.fires_at = due.fires_at and not is_told
+  )
+  select user_id, numbers from list;
+end
+$$;

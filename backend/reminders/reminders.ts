@@ -1,0 +1,65 @@
+import { createLine } from '../db/line.ts'
+import { Locked, type Database, type Fragment } from '../db/pool.ts'
+
+/**
+ * Makes events of the owner's reminders that are due, each once, however many processes ask.
+ *
+ * @returns whether there are any; more may be due
+ * @throws DatabaseUnavailable
+ */
+export type FireReminders = (owner: string) => Promise<boolean>
+
+const tasksAtOnce = 500 // so that no statement is long
+
+/** Whether a reminder is due, the database says, by its own clock. */
+export function createFireReminders({ queryWithin, deadline }: Database): FireReminders {
+  const fireTogether = createLine<string, boolean>({
+    rowOf: (owner) => owner,
+    width: 1,
+    most: 64,
+    deadline,
+    longest: 2,
+    async send(owners, left) {
+      const fired = await fireUnlessLocked(owners, left)
+      if (fired) return fired
+      // Somebody holds a row of one of them, and the others need not wait for it.
+      const byThemselves: boolean[] = []
+      for (const owner of owners)
+        byThemselves.push(...((await fireUnlessLocked([owner], left)) ?? [false]))
+      return byThemselves
+    },
+  })
+
+  async function fireUnlessLocked(
+    owners: readonly string[],
+    left: number,
+  ): Promise<boolean[] | undefined> {
+    try {
+      const rows = await queryWithin(left, owners.length)<{ owner: string }>`
+        select owner from todo_api.fire_reminders(
+          array(select json_array_elements_text(${JSON.stringify(owners)}::text::json)), ${tasksAtOnce}::int
+        )`
+      const fired = new Set(rows.map(({ owner }) => owner))
+      return owners.map((owner) => fired.has(owner))
+    } catch (error) {
+      if (error instanceof Locked) return undefined
+      throw error
+    }
+  }
+
+  return async function fire(owner) {
+    return fireTogether(owner, owner)
+  }
+}
+
+/** In how many milliseconds the owner's next reminder is due, by the database's clock; null if none waits. */
+export function untilNextReminder(
+  { fragment }: Pick<Database, 'fragment'>,
+  owner: string,
+): Fragment {
+  return fragment`(
+    select ceil(extract(epoch from fires_at - clock_timestamp()) * 1000)::bigint
+    from todo_api.reminders where user_id = ${owner} and change is null
+    order by fires_at limit 1
+  )`
+}

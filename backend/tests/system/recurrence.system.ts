@@ -1,0 +1,203 @@
+import { afterAll, expect, test } from 'bun:test'
+import { parseDatabaseUrl } from '../../db/address.ts'
+import { connect } from '../../db/pool.ts'
+import { newUser, type TaskBody } from '../support/api.ts'
+import { countingCheck } from '../support/counting-check.ts'
+import { eventually } from '../support/eventually.ts'
+import { databaseUrl, startPostgres } from '../support/postgres.ts'
+import { startServer } from '../support/server.ts'
+
+const postgres = await startPostgres()
+const url = databaseUrl(postgres, 'sslmode=require')
+const servers = [await startServer(url), await startServer(url)] as const
+const database = connect(parseDatabaseUrl(`${url}&max=1`))
+await database.script(countingCheck, 5_000)
+afterAll(async () => {
+  await Promise.all(servers.map(async (each) => each.end()))
+  await database.close()
+  await postgres.close()
+})
+
+type User = Awaited<ReturnType<typeof newUser>>
+type Row = { id: number; previous: number | null; completed: boolean }
+
+/** By one server and the other in turns. */
+async function send<Body = TaskBody>(
+  { token }: User,
+  [method, path, json]: [method: string, path: string, json?: object],
+  turn = 0,
+) {
+  return servers[turn % 2]!.request<Body>(method, `/api/tasks${path}`, {
+    token,
+    ...(json && { json }),
+  })
+}
+
+/** Not all at once, or those in the end would wait for too long on a slow machine. */
+async function inWaves<Answer>(
+  count: number,
+  act: (turn: number) => Promise<Answer>,
+): Promise<Answer[]> {
+  const answers: Answer[] = []
+  while (answers.length < count) {
+    const wave = Math.min(40, count - answers.length)
+    answers.push(...(await Promise.all(Array.from({ length: wave }, async (_, turn) => act(turn)))))
+  }
+  return answers
+}
+
+async function createDaily(user: User): Promise<number> {
+  const json = { title: 'Daily', due_date: '2030-05-17', recurrence: 'daily' }
+  return (await send(user, ['POST', '', json])).body.id
+}
+
+/** The user's tasks, after a look at whether the list counts them, and every change has its number. */
+async function rowsOf({ id: user }: User): Promise<Row[]> {
+  const rows = await database.query<Row & { change: number }>`
+    select id, previous_task_id as previous, completed, change
+    from todo_api.tasks where user_id = ${user} order by id`
+  const gone = await database.query<{ change: number }>`
+    select change from todo_api.deleted_tasks where user_id = ${user}`
+  const [list] = await database.query<{ counter: number; task_count: number }>`
+    select counter, task_count from todo_api.task_lists where user_id = ${user}`
+  const numbers = [...rows, ...gone].map(({ change }) => change)
+  expect(new Set(numbers).size).toBe(numbers.length)
+  expect(Math.max(...numbers)).toBeLessThanOrEqual(list!.counter)
+  expect(list!.task_count).toBe(rows.length)
+  return rows.map(({ id, previous, completed }) => ({ id, previous, completed }))
+}
+
+/** Whether a write was sent to PostgreSQL after an instant, which is text. */
+async function isTried(since: string): Promise<boolean> {
+  const writes = await postgres.admin`
+    select from pg_stat_activity
+    where query like '%input as materialized%' and pid <> pg_backend_pid() and query_start > ${since}`
+  return writes.length > 0
+}
+
+test('however many complete a task at once, by two servers, one task comes after it', async () => {
+  const user = await newUser()
+  const id = await createDaily(user)
+  const answers = await inWaves(300, async (turn) =>
+    send(user, ['PATCH', `/${id}/complete`, { completed: true }], turn),
+  )
+  const rows = await rowsOf(user)
+  expect(rows).toEqual([
+    { id, previous: null, completed: true },
+    { id: rows[1]!.id, previous: id, completed: false },
+  ])
+  expect(new Set(answers.map(({ status, body }) => `${status} ${body.next_task_id}`))).toEqual(
+    new Set([`200 ${rows[1]!.id}`]),
+  )
+})
+
+test.each([120, 121])(
+  'after a storm of %d toggles, every task that came is gone but the last',
+  async (count) => {
+    const user = await newUser()
+    const id = await createDaily(user)
+    const answers = await inWaves(count, async (turn) =>
+      send(user, ['PATCH', `/${id}/complete`], turn),
+    )
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
+    const isDone = count % 2 === 1
+    const rows = await rowsOf(user)
+    expect(rows.map(({ previous, completed }) => [previous, completed])).toEqual(
+      isDone
+        ? [
+            [null, true],
+            [id, false],
+          ]
+        : [[null, false]],
+    )
+    const [{ gone }] = (await database.query<{ gone: number }>`
+    select count(*)::int as gone from todo_api.deleted_tasks where user_id = ${user.id}`) as [
+      { gone: number },
+    ]
+    expect(gone).toBe(Math.floor(count / 2))
+  },
+)
+
+test('a next task that is changed while it is taken back is gone or stays, and is never lost', async () => {
+  const user = await newUser()
+  for (let round = 0; round < 20; round += 1) {
+    const id = await createDaily(user)
+    const next = (await send(user, ['PATCH', `/${id}/complete`])).body.next_task_id
+    const [back, change] = await Promise.all([
+      send(user, ['PATCH', `/${id}/complete`], round),
+      send(user, ['PATCH', `/${next}`, { title: 'Mine' }], round + 1),
+    ])
+    expect(back.body).toMatchObject({
+      completed: false,
+      next_task_id: change.status === 404 ? null : next,
+    })
+    const [left] = await database.query<{
+      title: string
+    }>`select title from todo_api.tasks where id = ${next}`
+    expect([change.status, left?.title]).toEqual(
+      change.status === 200 ? [200, 'Mine'] : [404, undefined],
+    )
+  }
+  await rowsOf(user)
+})
+
+test.each([
+  ['alone', (id: number) => ['PATCH', `/${id}/complete`, { completed: false }] as const],
+  [
+    'in bulk',
+    (id: number) =>
+      [
+        'POST',
+        '/bulk',
+        { operations: [{ op: 'complete', id, data: { completed: false } }] },
+      ] as const,
+  ],
+])('a next task that somebody holds is waited for, %s', async (_, takeBack) => {
+  const user = await newUser()
+  const id = await createDaily(user)
+  const next = (await send(user, ['PATCH', `/${id}/complete`])).body.next_task_id
+  const release = await postgres.hold(`select from todo_api.tasks where id = ${next} for update`)
+  const [now] = await postgres.admin<{ text: string }[]>`select clock_timestamp()::text as text`
+  const answer = send(user, [...takeBack(id)])
+  await eventually('it is tried', async () => isTried(now!.text))
+  await release()
+  expect((await answer).status).toBe(200)
+  expect(await rowsOf(user)).toEqual([{ id, previous: null, completed: false }])
+})
+
+test('toggles, bulks and changes of many series at once end in order, and without a deadlock', async () => {
+  const user = await newUser()
+  const ids = await Promise.all(Array.from({ length: 6 }, async () => createDaily(user)))
+  const known = new Set(ids)
+  const one = (turn: number) => [...known][(turn * 7) % known.size]!
+  const acts: ((turn: number) => Promise<{ status: number; body: unknown }>)[] = [
+    async (turn) => {
+      const done = await send(user, ['PATCH', `/${one(turn)}/complete`], turn)
+      if (done.body.next_task_id) known.add(done.body.next_task_id)
+      return done
+    },
+    async (turn) => send(user, ['PUT', `/${one(turn)}`, { title: `Turn ${turn}` }], turn),
+    async (turn) => send(user, ['POST', `/${one(turn)}/skip`], turn),
+    async (turn) => {
+      const some = new Set([one(turn), one(turn + 3), one(turn + 5)])
+      const operations = [...some].map((id) => ({
+        op: 'complete',
+        id,
+        data: { completed: turn % 8 < 4 },
+      }))
+      return send<unknown>(user, ['POST', '/bulk', { atomic: false, operations }], turn)
+    },
+  ]
+  for (let round = 0; round < 8; round += 1) {
+    const answers = await Promise.all(
+      Array.from({ length: 24 }, async (_, turn) => acts[turn % acts.length]!(round * 24 + turn)),
+    )
+    for (const { status } of answers) expect([200, 404, 409]).toContain(status)
+  }
+  const rows = await rowsOf(user)
+  const previous = rows.map((row) => row.previous).filter((id) => id !== null)
+  expect(new Set(previous).size).toBe(previous.length)
+  const [row] = await postgres.admin<{ deadlocks: number }[]>`
+    select deadlocks::int from pg_stat_database where datname = 'neondb'`
+  expect(row!.deadlocks).toBe(0)
+})
