@@ -705,7 +705,7 @@ describe('a bulk request', () => {
         { status: 200, task: { ...told, is_completed: false, completed: false } },
       ],
     })
-    // What was read as `medium` came back beside other fields: nobody chose it.
+    // What was read as `medium` came back with other fields: nobody chose it.
     expect(await stored(user, first!.id)).toMatchObject({ completed: true, priority: 'none' })
     expect(await stored(user, second!.id)).toMatchObject({ completed: false })
   })

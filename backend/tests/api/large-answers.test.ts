@@ -6,7 +6,7 @@ import { sendAndNotRead } from '../support/greedy.ts'
 const api = startApi()
 afterAll(async () => api.stop())
 
-/** Somebody with tasks that make a list of so many characters, beside what a task has anyway. */
+/** Somebody with tasks that make a list of so many characters besides what every task has. */
 async function userWith(tasks: number, description: string) {
   const user = await newUser()
   // Past the check of every row, which takes seconds for thousands of them.
