@@ -9,7 +9,8 @@ import { createSeriesParts } from './series.ts'
 export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
   const columns = taskColumns({ fragment })
   const series = createSeriesParts({ fragment })
-  const isDone = series.isDone(fragment`new`)
+  const isDone = fragment`
+    case when op = 'toggle' then not tasks.completed else coalesce(new.completed, tasks.completed) end`
 
   return {
     series,
@@ -33,7 +34,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           due_date date, due_time time, due_timezone text, reminders jsonb,
           sets_description boolean, sets_due_date boolean, sets_due_time boolean,
           sets_due_timezone boolean,
-          recurrence text, recurrence_from text, sets_recurrence boolean
+          series jsonb
         )
       )`,
 
@@ -66,22 +67,31 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         case when sets_due_date then input.due_date else tasks.due_date end is not null
         or case when sets_due_time then input.due_time else tasks.due_time end is null
         and case when sets_due_timezone then input.due_timezone else tasks.due_timezone end is null
-        and case when sets_recurrence then input.recurrence end is null
+        and series ->> 'recurrence' is null
       )`,
 
-    /** The numbers that the writes of a user need, up to this one and all together: one for each task. */
+    /** The place of a write among those of its user that may happen, and how many those are. */
     numbering: fragment`
-      sum(1 + (adds or withdraws)::int) over (partition by user_id order by place) as number,
-      sum(1 + (adds or withdraws)::int) over (partition by user_id) as numbers`,
+      row_number() over (partition by user_id order by place) as number,
+      count(*) over (partition by user_id) as numbers`,
 
-    /** By how much the list is longer afterwards. */
-    growth: fragment`
+    /** The same if some of them write a second task: how many tasks up to this one, and how many in all. */
+    weighedNumbering: fragment`
+      sum(1 + coalesce(abs(weight), 0)) over (partition by user_id order by place) as number,
+      sum(1 + coalesce(abs(weight), 0)) over (partition by user_id) as numbers`,
+
+    /**
+     * By how much the list is longer afterwards.
+     *
+     * @param weight by how much through the series of the task
+     */
+    growth: (weight: Fragment) => fragment`
       case op
         when 'create' then 1
         when 'restore' then 1
         when 'delete' then -1
         when 'destroy' then case when deleted_at is null then -1 else 0 end
-        else adds::int - withdraws::int
+        else ${weight}
       end`,
 
     // An update locks its rows in no order; this does.
@@ -116,11 +126,20 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           task_count = list.task_count + excluded.task_count
         where excluded.task_count <= 0 or list.task_count + excluded.task_count <= ${maxTasksPerUser}
         returning user_id, counter
-      ), numbered as materialized (
+      )`,
+
+    numbered: fragment`
+      numbered as materialized (
         -- Of one piece, so that a task is looked up by its user and its id, and not by one of them.
-        select *, ${series.effects}
+        select allowed.*, list.counter - numbers + number as change
+        from allowed join list using (user_id)
+      )`,
+
+    weighedNumbered: fragment`
+      numbered as materialized (
+        select *, ${series.next}
         from (
-          select allowed.*, list.counter - numbers + number - (adds or withdraws)::int as change
+          select allowed.*, list.counter - numbers + number - coalesce(abs(weight), 0) as change
           from allowed join list using (user_id)
         ) as counted
       )`,
