@@ -18,18 +18,18 @@ export type Config = {
   publicUrl?: string
   /** Whether the documentation is served. */
   docs: boolean
-  /** Where the metrics are given. Absent: nowhere. */
+  /** Where metrics are served. Absent: nowhere. */
   metrics?: { host: string; port: number }
   maxTasksPerUser: number
-  /** How long a server that is told to stop serves on while it is unready, in seconds. */
+  /** How many seconds a server that was told to stop keeps serving while `/ready` says that it is not. */
   drainSeconds: number
   maxStreamsPerUser: number
   quotas: Quotas
-  /** Those whose X-Forwarded-For and X-Forwarded-Proto are believed. Absent: nobody's. */
+  /** The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed. Absent: none. */
   trustedProxies?: BlockList
   /** Absent: the embedded database. */
   database?: DatabaseAddress
-  /** The way to it past a pooler, which notifications need. Absent: there is none. */
+  /** Its address without a pooler, which notifications need. Absent: there is none. */
   directDatabase?: DatabaseAddress
   /** The HS256 secret, at least 32 characters. Absent: HS256 tokens are refused. */
   secret?: string
@@ -41,10 +41,10 @@ export type Config = {
   sessions?: SessionTable
 }
 
-/** Every problem with the settings, each a sentence that names the setting and never its value. */
+/** All problems with the settings: each is a sentence that names the setting and never its value. */
 export class ConfigError extends Error {
   readonly problems: readonly string[]
-  /** Who reads the message: a program that takes lines of JSON, or a person. */
+  /** Whether a program that expects lines of JSON reads the message, or a person. */
   readonly environment: Config['environment']
 
   constructor(problems: readonly string[], environment: Config['environment']) {
@@ -81,9 +81,7 @@ export function readConfig(env: Environment): Config {
   const metricsPort = read('METRICS_PORT', parsePort)
   const metricsHost = read('METRICS_HOST', String) ?? '127.0.0.1'
   if (metricsPort !== undefined && metricsPort !== 0 && metricsPort === port)
-    problems.push(
-      'METRICS_PORT must be another port than PORT: the metrics are not for its clients',
-    )
+    problems.push('METRICS_PORT must differ from PORT: the metrics are not for its clients')
   const trustedProxies = read('TRUSTED_PROXIES', parseProxies)
   const table = read('BETTER_AUTH_SESSION_TABLE', parseTable) ?? { table: 'session' }
   const columns = read('BETTER_AUTH_SESSION_COLUMNS', parseColumns) ?? sessionColumns
@@ -138,14 +136,14 @@ export function readConfig(env: Environment): Config {
   if (environment === 'production')
     if (!['SECRET', 'URL', 'SESSIONS'].some((name) => env[`BETTER_AUTH_${name}`]?.trim()))
       problems.push(
-        'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified',
+        'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without one of them, no token can be verified',
       )
   if (problems.length > 0) throw new ConfigError(problems, environment)
   return config
 }
 
 /**
- * Reads what a command needs that works on the database alone.
+ * Reads the settings of a command that needs only the database.
  *
  * @throws ConfigError with all problems at once
  */
@@ -198,7 +196,7 @@ function parseOneOf<const Choice extends string>(text: string, choices: readonly
   return choice
 }
 
-/** As Better Auth names them by itself. */
+/** Better Auth's own names for them. */
 const sessionColumns = { token: 'token', expires: 'expiresAt', user: 'userId' }
 const sqlName = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/
 
@@ -244,7 +242,7 @@ function parseQuota(text: string): number | 'off' {
   return Number(text)
 }
 
-/** Some name the address of the front end, others that of Better Auth in it. */
+/** Some people set the address of the front end, others that of Better Auth within it. */
 function parseAuthUrl(text: string): URL {
   return parseHttpUrl(text.replace(/\/api\/auth\/*$/, ''))
 }

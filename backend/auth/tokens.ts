@@ -21,10 +21,13 @@ import { readScope, type Scope } from './scopes.ts'
 export class TokenError extends Error {
   override readonly name = 'TokenError'
   readonly reason: 'invalid' | 'expired'
+  /** What its bearer is told to do, if that is not to sign in again. */
+  readonly detail: string | undefined
 
-  constructor(reason: 'invalid' | 'expired', message: string) {
+  constructor(reason: 'invalid' | 'expired', message: string, detail?: string) {
     super(message)
     this.reason = reason
+    this.detail = detail
   }
 }
 
@@ -171,9 +174,6 @@ function headerOf(token: string): ProtectedHeaderParameters {
     throw new TokenError('invalid', "not a JWT: is it Better Auth's session token?")
   }
 }
-
-/** Whoever asks before it is known who that is. No user's id is empty. */
-export const stranger = ''
 
 /** Whether a value is text by which this API can tell a user. */
 export function isUserId(value: unknown): value is string {

@@ -90,6 +90,7 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
       release?.()
       return jsonResponse<Body>(set, written.json)
     }
+    sentInParts.add(request)
     server?.timeout(request, patienceWithReader)
     const chunks = inChunks(written.json, function endSending() {
       release()
@@ -109,6 +110,13 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
      */
     send,
   }
+}
+
+const sentInParts = new WeakSet<Request>()
+
+/** Whether the answer to a request is a large one: whoever wants all of it at once holds all of it. */
+export function isSentInParts(request: Request): boolean {
+  return sentInParts.has(request)
 }
 
 const encoder = new TextEncoder()

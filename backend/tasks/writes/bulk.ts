@@ -136,9 +136,10 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
     isAmong,
     hasItsDate,
     growth,
-    weighedNumbering,
+    numbering,
     list,
-    weighedNumbered,
+    numberedWithMore,
+    more,
     created,
     changed,
     jsonOf,
@@ -192,10 +193,10 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         from judged, room
         where obstacle is not null or ${growth(fragment`weight`)} > 0 and not is_enough
       ), allowed as (
-        select judged.*, ${growth(fragment`weight`)} as growth, ${weighedNumbering} from judged, room
+        select judged.*, ${growth(fragment`weight`)} as growth, ${numbering} from judged, room
         where place not in (select place from refused)
           and not (${atomic}::boolean and exists (select from refused))
-      ), ${list(maxTasksPerUser)}, ${weighedNumbered}, ${created}, ${changed},
+      ), ${list(maxTasksPerUser, more)}, ${numberedWithMore}, ${created}, ${changed},
       done as (
         select numbered.place, 201 as status, ${jsonOf(fragment`created`)} as task
         from created

@@ -75,11 +75,6 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
       row_number() over (partition by user_id order by place) as number,
       count(*) over (partition by user_id) as numbers`,
 
-    /** The same if some of them write a second task: how many tasks up to this one, and how many in all. */
-    weighedNumbering: fragment`
-      sum(1 + coalesce(abs(weight), 0)) over (partition by user_id order by place) as number,
-      sum(1 + coalesce(abs(weight), 0)) over (partition by user_id) as numbers`,
-
     /**
      * By how much the list is longer afterwards.
      *
@@ -94,14 +89,18 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         else ${weight}
       end`,
 
-    // An update locks its rows in no order; this does.
-    list: (maxTasksPerUser: number) => fragment`
+    /**
+     * The lists, counted up. An update locks its rows in no order; this does.
+     *
+     * @param more numbers than there are writes
+     */
+    list: (maxTasksPerUser: number, more: Fragment) => fragment`
       list as (
         insert into todo_api.task_lists as list (user_id, counter, task_count)
         select demand.*
         from
           (
-            select user_id, max(numbers) as numbers, sum(growth) as growth
+            select user_id, max(numbers) + ${more} as numbers, sum(growth) as growth
             from allowed group by user_id
           ) as demand,
           -- A list, or somebody who has nothing yet and gets theirs here. Whose list is missing gets it
@@ -135,11 +134,27 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         from allowed join list using (user_id)
       )`,
 
-    weighedNumbered: fragment`
+    /** How many tasks are written besides those that the writes name. */
+    more: fragment`coalesce(sum(abs(weight)), 0)`,
+
+    /**
+     * The same if some of them write a second task: that has the number which the write would have, and the
+     * first one of those before, in whose order it does not matter. Sums in the place of the counts above
+     * would make every write dearer.
+     */
+    numberedWithMore: fragment`
       numbered as materialized (
         select *, ${series.next}
         from (
-          select allowed.*, list.counter - numbers + number - coalesce(abs(weight), 0) as change
+          select
+            allowed.*, list.counter - numbers + number as last_change,
+            list.counter - numbers + case
+              when weight <> 0 then 1 - (
+                select count(*) from allowed as other
+                where other.user_id = allowed.user_id and other.weight <> 0 and other.place <= allowed.place
+              )
+              else number
+            end as change
           from allowed join list using (user_id)
         ) as counted
       )`,

@@ -32,9 +32,9 @@ export function createSeriesParts({ fragment }: Pick<Database, 'fragment'>) {
         else todo_api.weight_of(user_id, step, ${waits})
       end as weight`,
 
-    /** The task that comes, or goes, has the number after that of the task that is written. */
+    /** The task that comes, or goes: its number is after that of the task that is written. */
     next: fragment`
-      case when weight <> 0 then todo_api.take_step(user_id, id, step, weight, change + 1) end as next_id`,
+      case when weight <> 0 then todo_api.take_step(user_id, id, step, weight, last_change) end as next_id`,
 
     /** Columns of a new task, and their values. */
     columns: fragment`recurrence, recurrence_from, recurrence_start, occurrence_date`,

@@ -47,10 +47,10 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     hasItsDate,
     growth,
     numbering,
-    weighedNumbering,
     list,
     numbered,
-    weighedNumbered,
+    numberedWithMore,
+    more,
     created,
     changed,
     destroyed,
@@ -89,7 +89,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
           allowed as (
             select
               input.*, target.deleted_at, target.step, target.weight,
-              ${growth(fragment`weight`)} as growth, ${weighedNumbering}
+              ${growth(fragment`weight`)} as growth, ${numbering}
             from input left join target using (place)
             where target.weight is not null or ${mayBe}
           )`
@@ -149,8 +149,8 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
         keyed && turn,
         changes || destroys ? target(shape) : noTarget,
         allowed(shape),
-        list(0),
-        changes ? weighedNumbered : numbered,
+        list(0, changes ? more : fragment`0`),
+        changes ? numberedWithMore : numbered,
         creates && created,
         changes && changed,
         destroys && destroyed,

@@ -135,7 +135,7 @@ test('lines that found no room are counted, and the count is logged when there i
   expect(dropped).toBeGreaterThan(0)
   expect(lines.find((line) => line.dropped)).toMatchObject({
     level: 50,
-    msg: 'lines of this log were dropped: nobody took them from standard output',
+    msg: 'lines of this log were dropped: nobody was reading standard output',
   })
   const logged = lines.filter(({ route }) => route === '/health').length
   // The first requests are those of the test that ask whether it has started.

@@ -127,7 +127,7 @@ test('all problems are reported at once, by name and without values', () => {
 
 test('the metrics have a port of their own', () => {
   expect(problemsOf({ METRICS_PORT: '8000' })).toEqual([
-    'METRICS_PORT must be another port than PORT: the metrics are not for its clients',
+    'METRICS_PORT must differ from PORT: the metrics are not for its clients',
   ])
   expect(readConfig({ METRICS_PORT: '0', METRICS_HOST: '::', PORT: '0' }).metrics).toEqual({
     host: '::',
@@ -144,7 +144,7 @@ describe('production', () => {
   test('needs a database and a way to verify tokens', () => {
     expect(problemsOf({ NODE_ENV: 'production' })).toEqual([
       'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
-      'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified',
+      'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without one of them, no token can be verified',
     ])
   })
 

@@ -99,10 +99,10 @@ test('a request behind statements that do not end is given up at the deadline an
 })
 
 test('a user who keeps being answered and still has too many waiting is waiting for themselves', async () => {
-  const { ask, statements } = startLine({ deadline: 200, most: 1 })
+  const { ask, statements } = startLine({ deadline: 2_000, most: 1 })
   const asked = [ask('greedy', 'g1'), ask('greedy', 'g2'), ask('greedy', 'g3'), ask('modest', 'm1')]
   const [, , last, others] = asked.map(async (answer) => answer.catch((error: unknown) => error))
-  await Bun.sleep(120) // of the deadline
+  await Bun.sleep(1_500) // of the deadline
   statements[0]!.end()
   expect(await last).toBeInstanceOf(WaitedForOneself)
   expect(await others).toBeInstanceOf(WaitedTooLong)

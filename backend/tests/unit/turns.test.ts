@@ -96,11 +96,11 @@ describe('turns', () => {
   })
 
   test('a user who has just had a turn is waiting for themselves', async () => {
-    const { start, end, begun } = createWork({ places: 1, perUser: 1, deadline: 200 })
+    const { start, end, begun } = createWork({ places: 1, perUser: 1, deadline: 2_000 })
     const others = start('b1')
     const [first, second] = [start('a1'), start('a2')]
     const third = start('c1')
-    await Bun.sleep(120) // of the deadline
+    await Bun.sleep(1_500) // of the deadline
     await end('b1', 'a1') // one of c is next
     await expect(second).rejects.toThrow(WaitedForOneself)
     await end('c1')
