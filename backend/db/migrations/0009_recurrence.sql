@@ -184,13 +184,14 @@ begin
 end
 $$;
 
--- What a write does to the series of a task.
+-- What a write does to the series of a task. (Reminders have their column from a later migration, before
+-- anybody calls these functions.)
 create type step as (
   -- Of the task after the write. `rule_from` is never null.
   rule text, rule_from text, rule_start date, occurrence date, due_date date,
   -- When the next task comes, if the write makes it, and what it takes over.
   next_date date, series_id bigint, title text, description text, priority text, tags text[],
-  due_time time, due_timezone text,
+  due_time time, due_timezone text, reminders jsonb,
   -- The task that came next, if the write takes it back.
   follower bigint,
   -- The task was to be moved to its next date, and there is none.
@@ -260,6 +261,11 @@ begin
       when 'array' then array(select jsonb_array_elements_text(given -> 'tags')) else task.tags
     end;
     step.due_time := case when sets_time then (given ->> 'due_time')::time else task.due_time end;
+    -- What counts back from an instant has a new one, and an instant has been.
+    step.reminders := jsonb_path_query_array(
+      case jsonb_typeof(given -> 'reminders') when 'array' then given -> 'reminders' else task.reminders end,
+      '$[*] ? (exists (@.minutes_before))'
+    );
   end if;
   return step;
 end
@@ -307,12 +313,13 @@ begin
       user_id, previous_task_id, series_id, change, created_change, recurrence, recurrence_from,
       -- One that counts from completion starts anew each time.
       recurrence_start, occurrence_date, due_date,
-      title, description, priority, tags, due_time, due_timezone
+      title, description, priority, tags, due_time, due_timezone, reminders
     ) values (
       owner, previous, step.series_id, new_change, new_change, todo_api.next_rule(step.rule), step.rule_from,
       case step.rule_from when 'completion' then step.next_date else step.rule_start end,
       step.next_date, step.next_date,
-      step.title, step.description, todo_api.priority_of(step.priority), step.tags, step.due_time, step.due_timezone
+      step.title, step.description, todo_api.priority_of(step.priority), step.tags, step.due_time, step.due_timezone,
+      step.reminders
     )
     returning id into next_id;
   else
