@@ -1,6 +1,6 @@
 import type { BlockList } from 'node:net'
 import type { SessionTable } from './auth/sessions.ts'
-import type { AuthServer } from './auth/tokens.ts'
+import type { AuthServer, Resource } from './auth/tokens.ts'
 import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
 import { parseProxies } from './http/proxies.ts'
 import type { Quotas } from './http/rate-limit.ts'
@@ -14,6 +14,8 @@ export type Config = {
   port: number
   logLevel: (typeof logLevels)[number]
   corsOrigins: string[]
+  /** The origin at which clients reach this server. */
+  publicUrl?: string
   /** Whether the documentation is served. */
   docs: boolean
   /** Where metrics are served. Absent: nowhere. */
@@ -33,6 +35,8 @@ export type Config = {
   secret?: string
   /** Absent: only HS256 tokens are accepted. */
   authServer?: AuthServer
+  /** What OAuth access tokens are for. Absent: they are refused. */
+  resource?: Resource
   /** Better Auth's table of sessions in the same database. Absent: its session tokens are refused. */
   sessions?: SessionTable
 }
@@ -71,6 +75,8 @@ export function readConfig(env: Environment): Config {
   const authUrl = read('BETTER_AUTH_URL', parseAuthUrl)
   const issuer = read('BETTER_AUTH_ISSUER', String)
   const audience = read('BETTER_AUTH_AUDIENCE', String)
+  const publicUrl = read('PUBLIC_URL', parseOrigin)
+  const authPath = authUrl && `${authUrl.href.replace(/\/$/, '')}/api/auth`
   const port = read('PORT', parsePort) ?? 8000
   const metricsPort = read('METRICS_PORT', parsePort)
   const metricsHost = read('METRICS_HOST', String) ?? '127.0.0.1'
@@ -93,6 +99,7 @@ export function readConfig(env: Environment): Config {
     port,
     logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
+    ...(publicUrl !== undefined && { publicUrl }),
     drainSeconds: read('DRAIN_SECONDS', parseDrain) ?? (environment === 'production' ? 5 : 0),
     docs: (read('DOCS', (text) => parseOneOf(text, ['on', 'off'])) ?? 'on') === 'on',
     ...(metricsPort !== undefined && { metrics: { host: metricsHost, port: metricsPort } }),
@@ -109,13 +116,19 @@ export function readConfig(env: Environment): Config {
     ...(sessionsIn && { sessions: { ...table, ...columns } }),
     ...(authUrl && {
       authServer: {
-        keySetUrl: new URL(`${authUrl.href.replace(/\/$/, '')}/api/auth/jwks`),
+        keySetUrl: new URL(`${authPath}/jwks`),
         issuer: issuer ?? authUrl.origin,
         audience: audience ?? authUrl.origin,
       },
     }),
   }
 
+  if (publicUrl !== undefined && authPath !== undefined)
+    config.resource = {
+      url: `${publicUrl}/mcp`,
+      authorizationServer: authPath,
+      metadataUrl: `${publicUrl}/.well-known/oauth-protected-resource/mcp`,
+    }
   if (sessionsIn && !env['DATABASE_URL']?.trim())
     problems.push(
       'BETTER_AUTH_SESSIONS needs DATABASE_URL: the database in which Better Auth keeps its sessions',
@@ -253,6 +266,13 @@ function parseOrigins(text: string): string[] {
         )
       return origin
     })
+}
+
+function parseOrigin(text: string): string {
+  const origin = text.replace(/\/$/, '')
+  if (URL.parse(origin)?.origin !== origin || !/^https?:/.test(origin))
+    throw new Error('must be an origin such as https://todo.example.com, without a path')
+  return origin
 }
 
 function parseSecret(text: string): string {

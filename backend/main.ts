@@ -64,6 +64,8 @@ async function start(): Promise<void> {
     database,
     verifyToken: withSessions(createTokenVerifier(config), database, config),
     corsOrigins: config.corsOrigins,
+    publicUrl: config.publicUrl,
+    resource: config.resource,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),

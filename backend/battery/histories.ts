@@ -7,15 +7,21 @@ import { startSeries } from './series.ts'
 import { buildStand, type Stand } from './stand.ts'
 
 const operations = { short: 2_000, long: 100_000 }
-const pace = { writers: 3, keyed: false, betweenActs: 0, betweenReads: 50 } // ms
+const pace = {
+  writers: 3,
+  keyed: false,
+  betweenActs: 0, // ms
+  betweenReads: 50, // ms
+  prefixes: ['', '/compat/array'],
+}
 const usersAtOnce = 6
 const betweenFaults = 1_500 // ms
 
 const ever: Span = { from: -Infinity, until: Infinity }
 
 /**
- * Several users, each with several clients, do as fast as they can what the API offers, at two servers and
- * half of the writes without a key, under faults that come at random.
+ * Several users, each with several clients, do as fast as they can what the API offers, at two servers,
+ * half of the writes without a key and half of the users under a dialect, under faults that come at random.
  */
 export async function histories({ postgres, report, seed, short }: Battery): Promise<void> {
   const stand = await buildStand(postgres)

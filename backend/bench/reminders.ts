@@ -125,6 +125,9 @@ async function streamsAtRest(count: number): Promise<void> {
   for (const stream of streams) stream.close()
 }
 
+/** What a part of the values, in their order, does not exceed. */
+const share = (all: number[], part: number) => all[Math.floor((all.length - 1) * part)]
+
 async function atOneInstant(people: number, each: number): Promise<void> {
   const users = await Promise.all(Array.from({ length: people }, newUser))
   const received: Received[] = []
@@ -159,7 +162,6 @@ async function atOneInstant(people: number, each: number): Promise<void> {
   const late = received
     .map(({ fires_at, at }) => at - Date.parse(fires_at))
     .toSorted((a, b) => a - b)
-  const share = (all: number[], part: number) => all[Math.floor((all.length - 1) * part)]
   beside.sort((a, b) => a - b)
   say(
     `${people} users with ${each} each at one instant (known ${found!.at.getTime() - learned} ms before): ` +

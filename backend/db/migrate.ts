@@ -10,6 +10,7 @@ import zonesWithSummerTime from './migrations/0006_zones_with_summer_time.sql' w
 import keysByUser from './migrations/0007_keys_by_user.sql' with { type: 'text' }
 import priorityOf from './migrations/0008_priority_of.sql' with { type: 'text' }
 import recurrence from './migrations/0009_recurrence.sql' with { type: 'text' }
+import personalKeys from './migrations/0010_personal_keys.sql' with { type: 'text' }
 import reminders from './migrations/0011_reminders.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
@@ -25,6 +26,7 @@ export const migrations: readonly Migration[] = [
   { name: '0007_keys_by_user', sql: keysByUser },
   { name: '0008_priority_of', sql: priorityOf },
   { name: '0009_recurrence', sql: recurrence },
+  { name: '0010_personal_keys', sql: personalKeys },
   { name: '0011_reminders', sql: reminders },
 ]
 

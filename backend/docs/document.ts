@@ -60,8 +60,12 @@ export function isDocument(response: unknown): response is Document {
 const meanings: Record<string, string> = {
   '200': 'Done',
   '201': 'Created',
+  '202': 'Taken; no body',
   '204': 'Deleted; no body',
   '304': 'Not changed; no body',
+  '400': 'No message, or one of another revision',
+  '404': 'There is no such method',
+  '415': 'No JSON in UTF-8',
 }
 
 /** Answers that belong to no operation. `401`: under `/api`, before anything else. */
@@ -104,6 +108,8 @@ function completeOperation(operation: Operation, components: Components): void {
   delete operation['x-optional-body']
   delete operation['x-uncounted']
   operation.security = '401' in operation.responses ? [{ bearer: [] }] : []
+  const { parameters = [] } = operation
+  const isWrite = parameters.some((one) => 'name' in one && one.name === 'idempotency-key')
   if (operation.parameters)
     operation.parameters = operation.parameters.map((parameter) =>
       completeParameter(parameter, components),
@@ -112,7 +118,6 @@ function completeOperation(operation: Operation, components: Components): void {
     operation.requestBody = completeBody(operation.requestBody.content, isOptional, components)
   for (const [status, { content }] of Object.entries(own))
     if (content) operation.responses[status] = { content }
-  const isWrite = '409' in operation.responses
   operation.responses = Object.fromEntries(
     Object.entries(operation.responses).map(([status, answer]) => {
       const { headers = {} } = own[status] ?? {}
@@ -121,7 +126,7 @@ function completeOperation(operation: Operation, components: Components): void {
   )
 }
 
-/** Headers and ids are the same wherever they are; parameters of a query may share no more than a name. */
+/** Headers are the same wherever they are; other parameters may share no more than a name. */
 function completeParameter(
   parameter: Parameter | Reference,
   components: Components,
@@ -131,9 +136,9 @@ function completeParameter(
   // would send it with every request: an If-Match, and an Idempotency-Key that was used before.
   const completed = { ...parameter }
   delete completed.examples
-  return parameter.in === 'query'
-    ? completed
-    : components.refer('parameters', parameter.name, completed)
+  return parameter.in === 'header'
+    ? components.refer('parameters', parameter.name, completed)
+    : completed
 }
 
 function completeBody(given: Record<string, Media>, isOptional: boolean, components: Components) {
@@ -157,10 +162,10 @@ function completeAnswer(
   }
   const codes = schema?.properties?.code?.enum ?? []
   const completed = {
-    description: meanings[given.status] ?? codes.join(', '),
+    description: codes.join(', ') || meanings[given.status]!,
     headers: headersOf({ ...given, schema, codes }, components),
     ...(content &&
-      !['204', '304'].includes(given.status) && {
+      !['202', '204', '304'].includes(given.status) && {
         content: mediaTypes(content, schema, components, codes),
       }),
   }

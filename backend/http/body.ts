@@ -27,11 +27,13 @@ export function jsonBody(mostBytes = usualBody) {
 }
 
 /**
- * What a route says that takes this body: the schema, and a check of it that comes before Elysia's.
- * Elysia's `ValidationError` holds and prints the whole value, outside of production up to 64 times;
- * it is left a body that is not there, or empty.
+ * Makes what reads an object by a schema: it leaves out what the schema does not name, and checks the
+ * rest. What the schema transforms is left as it came.
+ *
+ * @param whole what to call the object if it is wrong as a whole
+ * @throws ApiError 422, when reading
  */
-export function takes<Body extends TSchema>(schema: Body) {
+export function createReader(schema: TSchema, whole = 'body'): (given: object) => unknown {
   // A copy: it would close the schema to other fields, in the documentation too.
   const validator = getSchemaValidator(CloneType(schema), { normalize: true })
   /** What cannot even be cleaned, such as a null among objects, is left for the check to refuse. */
@@ -43,32 +45,38 @@ export function takes<Body extends TSchema>(schema: Body) {
     }
   }
 
+  return function read(given) {
+    const known = withoutUnknown(given)
+    if (validator.Check(known)) return known
+    throw new ApiError('validation_failed', {
+      errors: fieldErrors(validator.Errors(known), whole),
+    })
+  }
+}
+
+/**
+ * What a route says that takes this body: the schema, and a check of it that comes before Elysia's.
+ * Elysia's `ValidationError` holds and prints the whole value, outside of production up to 64 times;
+ * it is left a body that is not there, or empty.
+ */
+export function takes<Body extends TSchema>(schema: Body) {
+  const read = createReader(schema)
   return {
     body: schema,
     /** @throws ApiError 422 */
     async transform(context: { body: unknown }): Promise<void> {
       const given = context.body
       if (typeof given !== 'object' || given === null || Object.keys(given).length === 0) return
-      const known = withoutUnknown(given)
-      if (!validator.Check(known))
-        throw new ApiError('validation_failed', {
-          errors: fieldErrors(validator.Errors(known), 'body'),
-        })
-      context.body = known
+      context.body = read(given)
     },
   }
 }
 
 /** @throws ApiError 413, 415 or 422, or 499 if the client left before the end of the body */
 async function readJsonObject(request: Request, mostBytes: number): Promise<object | undefined> {
-  const bytes = await readBytes(request, mostBytes).catch(explainAbort)
+  const bytes = await readBytes(request, mostBytes)
   if (bytes.byteLength === 0) return undefined
-  if (!isJson(request)) throw new ApiError('unsupported_media_type')
-  if (isNestedTooDeep(bytes))
-    throw new ApiError('validation_failed', {
-      errors: [{ field: 'body', detail: `must be nested ${deepestNesting} levels deep at most` }],
-    })
-  const value = parse(bytes)
+  const value = parseBody(request, bytes)
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new ApiError('validation_failed', {
       errors: [{ field: 'body', detail: 'must be a JSON object' }],
@@ -76,7 +84,22 @@ async function readJsonObject(request: Request, mostBytes: number): Promise<obje
   return value
 }
 
-async function readBytes(request: Request, mostBytes: number): Promise<Uint8Array> {
+/** @throws ApiError 415 or 422 */
+export function parseBody(request: Request, bytes: Uint8Array): unknown {
+  if (!isJson(request)) throw new ApiError('unsupported_media_type')
+  if (isNestedTooDeep(bytes))
+    throw new ApiError('validation_failed', {
+      errors: [{ field: 'body', detail: `must be nested ${deepestNesting} levels deep at most` }],
+    })
+  return parse(bytes)
+}
+
+/** @throws ApiError 413, or 499 if the client left before the end of the body */
+export async function readBytes(request: Request, mostBytes = usualBody): Promise<Uint8Array> {
+  return readAll(request, mostBytes).catch(explainAbort)
+}
+
+async function readAll(request: Request, mostBytes: number): Promise<Uint8Array> {
   const { headers } = request
   const length = headers.get('content-length')
   if (Number(length) > mostBytes) throw new ApiError('body_too_large')

@@ -28,6 +28,7 @@ const tags = ['Tasks']
 /** How any request with a token can fail. */
 export const anyRoute = {
   401: Failure('token_missing', 'token_invalid', 'token_expired'),
+  403: Failure('insufficient_scope'),
   422: Invalid('validation_failed'),
   429: Failure('rate_limited'),
   500: Failure('internal_error'),
@@ -41,7 +42,7 @@ export const withBody = {
   422: Invalid('malformed_json', 'validation_failed', 'idempotency_key_reused'),
 }
 
-const oneTask = { 403: Failure('not_owner'), 404: Failure('task_not_found') }
+const oneTask = { 403: Failure('not_owner', 'insufficient_scope'), 404: Failure('task_not_found') }
 const changing = {
   ...anyRoute,
   ...oneTask,

@@ -58,6 +58,7 @@ async function somebody() {
   await server.request('DELETE', `/api/tasks/${trashed}`, { token })
   await server.request('DELETE', `/api/tasks/${gone}?permanent=true`, { token })
   await server.request('POST', '/api/tasks/events/ticket', { token })
+  await server.request('POST', '/api/keys', { token, json: { name: 'x', scope: 'read' } })
   const list = await server.request<TaskBody[]>('GET', '/api/tasks', { token })
   const stream = await openEvents(`${server.origin}/api/tasks/events`, {
     authorization: `Bearer ${token}`,
@@ -76,7 +77,7 @@ test('everything kept about a user is removed, and nobody else notices', async (
   const { stdout, stderr, exitCode } = await forget(leaving.id)
   expect([stderr, exitCode]).toEqual(['', 0])
   expect(stdout).toBe(
-    'Removed for good: 1 of event_tickets, 1 of idempotency_keys, 1 of reminders, 2 of tasks, 1 of deleted_tasks, 1 of task_lists.\n',
+    'Removed for good: 1 of personal_keys, 1 of event_tickets, 1 of idempotency_keys, 1 of reminders, 2 of tasks, 1 of deleted_tasks, 1 of task_lists.\n',
   )
   for (const rows of Object.values(await rowsByTable(leaving.id))) expect(rows).toEqual([])
   expect(await rowsByTable(staying.id)).toEqual(others)

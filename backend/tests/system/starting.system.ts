@@ -129,7 +129,7 @@ describe('a role that may read and write and not create', () => {
     expect((await refusal(urlOf(database))).said).toBe(
       'DATABASE_URL: the role app lacks rights. Let the owner of the tables run: ' +
         'grant usage on schema todo_api to app; ' +
-        `${all} todo_api.deleted_tasks, todo_api.event_tickets, todo_api.idempotency_keys, todo_api.reminders, todo_api.task_lists, todo_api.tasks to app; ` +
+        `${all} todo_api.deleted_tasks, todo_api.event_tickets, todo_api.idempotency_keys, todo_api.personal_keys, todo_api.reminders, todo_api.task_lists, todo_api.tasks to app; ` +
         'grant select on todo_api.epoch, todo_api.schema_migrations to app;',
     )
     await admin.unsafe(`

@@ -205,6 +205,8 @@ describe('migrations', () => {
         'deleted_tasks_pkey',
         'event_tickets_pkey',
         'idempotency_keys_pkey',
+        'personal_keys_pkey',
+        'personal_keys_user_id_slot_key',
         'reminders_pkey',
         'task_lists_pkey',
         'tasks_by_previous',
