@@ -23,10 +23,11 @@ export function createAuthenticate(verifyToken: VerifyToken, resource?: Resource
       return await verifyToken(token, resource)
     } catch (error) {
       if (!(error instanceof TokenError)) throw error
-      const headers = challenge('error="invalid_token"')
-      throw error.reason === 'expired'
-        ? new ApiError('token_expired', { headers })
-        : new ApiError('token_invalid', { headers, reason: error.message })
+      const { reason, detail, message } = error
+      const told = { headers: challenge('error="invalid_token"'), ...(detail && { detail }) }
+      throw reason === 'expired'
+        ? new ApiError('token_expired', told)
+        : new ApiError('token_invalid', { ...told, reason: message })
     }
   }
 }

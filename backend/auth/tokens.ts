@@ -21,10 +21,13 @@ import { readScope, type Scope } from './scopes.ts'
 export class TokenError extends Error {
   override readonly name = 'TokenError'
   readonly reason: 'invalid' | 'expired'
+  /** What its bearer is told to do, if that is not to sign in again. */
+  readonly detail: string | undefined
 
-  constructor(reason: 'invalid' | 'expired', message: string) {
+  constructor(reason: 'invalid' | 'expired', message: string, detail?: string) {
     super(message)
     this.reason = reason
+    this.detail = detail
   }
 }
 

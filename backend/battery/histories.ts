@@ -20,8 +20,8 @@ const betweenFaults = 1_500 // ms
 const ever: Span = { from: -Infinity, until: Infinity }
 
 /**
- * Several users, each with several clients, do as fast as they can what the API offers, at two servers,
- * half of the writes without a key and half of the users under a dialect, under faults that come at random.
+ * Several users, each with several clients, do as fast as they can what the API offers, at two servers, half
+ * of the writes without a key and half of the users under a dialect, under faults that come at random.
  */
 export async function histories({ postgres, report, seed, short }: Battery): Promise<void> {
   const stand = await buildStand(postgres)

@@ -14,6 +14,9 @@ const allowed: Record<KeyScope, readonly Scope[]> = {
   write: ['tasks:read', 'tasks:write'],
 }
 
+const unknownKey = 'There is no such key, or it was revoked; make a new one'
+const expiredKey = 'The key has expired; make a new one'
+
 type Found = {
   hash: string
   user_id: string
@@ -83,8 +86,8 @@ export function withKeys(
   async function verifyKey(key: string): Promise<Bearer> {
     const hash = digestOf(key)
     const found = await lookUp(hash, hash)
-    if (found === undefined) throw new TokenError('invalid', 'no such key, or it was revoked')
-    if (found.is_expired) throw new TokenError('expired', 'the key has expired')
+    if (found === undefined) throw new TokenError('invalid', 'no such key', unknownKey)
+    if (found.is_expired) throw new TokenError('expired', 'expired', expiredKey)
     return {
       userId: found.user_id,
       expires: found.expires ?? endOfTime,

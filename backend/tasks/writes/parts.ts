@@ -9,7 +9,8 @@ import { createSeriesParts } from './series.ts'
 export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
   const columns = taskColumns({ fragment })
   const series = createSeriesParts({ fragment })
-  const isDone = series.isDone(fragment`new`)
+  const isDone = fragment`
+    case when op = 'toggle' then not tasks.completed else coalesce(new.completed, tasks.completed) end`
 
   return {
     series,
@@ -33,7 +34,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           due_date date, due_time time, due_timezone text, reminders jsonb,
           sets_description boolean, sets_due_date boolean, sets_due_time boolean,
           sets_due_timezone boolean,
-          recurrence text, recurrence_from text, sets_recurrence boolean
+          series jsonb
         )
       )`,
 
@@ -66,32 +67,40 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         case when sets_due_date then input.due_date else tasks.due_date end is not null
         or case when sets_due_time then input.due_time else tasks.due_time end is null
         and case when sets_due_timezone then input.due_timezone else tasks.due_timezone end is null
-        and case when sets_recurrence then input.recurrence end is null
+        and series ->> 'recurrence' is null
       )`,
 
-    /** The numbers that the writes of a user need, up to this one and all together: one for each task. */
+    /** The place of a write among those of its user that may happen, and how many those are. */
     numbering: fragment`
-      sum(1 + (adds or withdraws)::int) over (partition by user_id order by place) as number,
-      sum(1 + (adds or withdraws)::int) over (partition by user_id) as numbers`,
+      row_number() over (partition by user_id order by place) as number,
+      count(*) over (partition by user_id) as numbers`,
 
-    /** By how much the list is longer afterwards. */
-    growth: fragment`
+    /**
+     * By how much the list is longer afterwards.
+     *
+     * @param weight by how much through the series of the task
+     */
+    growth: (weight: Fragment) => fragment`
       case op
         when 'create' then 1
         when 'restore' then 1
         when 'delete' then -1
         when 'destroy' then case when deleted_at is null then -1 else 0 end
-        else adds::int - withdraws::int
+        else ${weight}
       end`,
 
-    // An update locks its rows in no order; this does.
-    list: (maxTasksPerUser: number) => fragment`
+    /**
+     * The lists, counted up. An update locks its rows in no order; this does.
+     *
+     * @param more numbers than there are writes
+     */
+    list: (maxTasksPerUser: number, more: Fragment) => fragment`
       list as (
         insert into todo_api.task_lists as list (user_id, counter, task_count)
         select demand.*
         from
           (
-            select user_id, max(numbers) as numbers, sum(growth) as growth
+            select user_id, max(numbers) + ${more} as numbers, sum(growth) as growth
             from allowed group by user_id
           ) as demand,
           -- A list, or somebody who has nothing yet and gets theirs here. Whose list is missing gets it
@@ -116,11 +125,36 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           task_count = list.task_count + excluded.task_count
         where excluded.task_count <= 0 or list.task_count + excluded.task_count <= ${maxTasksPerUser}
         returning user_id, counter
-      ), numbered as materialized (
+      )`,
+
+    numbered: fragment`
+      numbered as materialized (
         -- Of one piece, so that a task is looked up by its user and its id, and not by one of them.
-        select *, ${series.effects}
+        select allowed.*, list.counter - numbers + number as change
+        from allowed join list using (user_id)
+      )`,
+
+    /** How many tasks are written besides those that the writes name. */
+    more: fragment`coalesce(sum(abs(weight)), 0)`,
+
+    /**
+     * The same if some of them write a second task: that has the number which the write would have, and the
+     * first one of those before, in whose order it does not matter. Sums in the place of the counts above
+     * would make every write dearer.
+     */
+    numberedWithMore: fragment`
+      numbered as materialized (
+        select *, ${series.next}
         from (
-          select allowed.*, list.counter - numbers + number - (adds or withdraws)::int as change
+          select
+            allowed.*, list.counter - numbers + number as last_change,
+            list.counter - numbers + case
+              when weight <> 0 then 1 - (
+                select count(*) from allowed as other
+                where other.user_id = allowed.user_id and other.weight <> 0 and other.place <= allowed.place
+              )
+              else number
+            end as change
           from allowed join list using (user_id)
         ) as counted
       )`,

@@ -48,6 +48,9 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     growth,
     numbering,
     list,
+    numbered,
+    numberedWithMore,
+    more,
     created,
     changed,
     destroyed,
@@ -58,32 +61,45 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     key is null
     or place in (select place from turn where is_ours) and place not in (select place from prior)
   )`
-  const target = (waits: boolean, keyed: boolean) => fragment`
-    target as (
-      select input.place, tasks.deleted_at, ${series.ofTarget}
+  const target = ({ kinds, waits, keyed }: Shape) => {
+    const locked = fragment`
+      select input.user_id, input.place, tasks.deleted_at
+        ${kinds.has('change') ? fragment`, ${series.step(fragment`true`)}` : fragment``}
       from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
       where input.aims_at = 'task' and ${isAmong}
         and (input.versions is null or tasks.version = any (input.versions))
         ${keyed ? fragment`and ${isFirst}` : fragment``}
         ${waits ? fragment`` : fragment`and ${hasItsDate}`}
       order by tasks.user_id, tasks.id
-      for update of tasks ${waits ? fragment`` : fragment`skip locked`}
-    )`
+      for update of tasks ${waits ? fragment`` : fragment`skip locked`}`
+    if (!kinds.has('change')) return fragment`target as (${locked})`
+    const weight = series.weight(
+      fragment`(select id from input)`,
+      waits ? fragment`true` : fragment`false`,
+    )
+    return fragment`target as (select place, deleted_at, step, ${weight} from (${locked}) as locked)`
+  }
   const noTarget = fragment`
-    target as (
-      select null::int as place, null::timestamptz as deleted_at, ${series.ofNoTarget} where false
-    )`
+    target as (select null::int as place, null::timestamptz as deleted_at where false)`
 
-  const allowed = (waits: boolean, keyed: boolean) => fragment`
-    allowed as (
-      select *, ${growth} as growth, ${numbering}
-      from (
-        select input.*, target.deleted_at, ${series.changes(waits ? fragment`true` : fragment`false`)}
-        from input left join target using (place)
-        where target.place is not null or kind = 'create' ${keyed ? fragment`and ${isFirst}` : fragment``}
-      ) as found
-      where withdraws is not null and (op <> 'skip' or next_date is not null)
-    )`
+  const allowed = ({ kinds, keyed }: Shape) => {
+    const mayBe = fragment`kind = 'create' ${keyed ? fragment`and ${isFirst}` : fragment``}`
+    return kinds.has('change')
+      ? fragment`
+          allowed as (
+            select
+              input.*, target.deleted_at, target.step, target.weight,
+              ${growth(fragment`weight`)} as growth, ${numbering}
+            from input left join target using (place)
+            where target.weight is not null or ${mayBe}
+          )`
+      : fragment`
+          allowed as (
+            select input.*, target.deleted_at, ${growth(fragment`0`)} as growth, ${numbering}
+            from input left join target using (place)
+            where target.place is not null or ${mayBe}
+          )`
+  }
 
   const ofCreated = fragment`
     select numbered.place, created.id, created.version, ${jsonOf(fragment`created`)} as json
@@ -118,7 +134,8 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     return statement.with([waits ? '0' : patience, rows, maxTasksPerUser, maxTasksPerUser])
   }
 
-  function assemble({ kinds, keyed, waits }: Shape): Fragment {
+  function assemble(shape: Shape): Fragment {
+    const { kinds, keyed } = shape
     const [creates, changes, destroys] = [
       kinds.has('create'),
       kinds.has('change'),
@@ -130,9 +147,10 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
         input('', ''),
         keyed && prior,
         keyed && turn,
-        changes || destroys ? target(waits, keyed) : noTarget,
-        allowed(waits, keyed),
-        list(0),
+        changes || destroys ? target(shape) : noTarget,
+        allowed(shape),
+        list(0, changes ? more : fragment`0`),
+        changes ? numberedWithMore : numbered,
         creates && created,
         changes && changed,
         destroys && destroyed,

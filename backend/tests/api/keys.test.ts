@@ -270,7 +270,8 @@ describe('a key', () => {
     await database.query`
       update todo_api.personal_keys set expires_at = now() - interval '1 millisecond' where user_id = ${id}`
     const { status, body, headers } = await api.request('GET', '/api/tasks', key)
-    expect([status, body]).toMatchObject([401, { code: 'token_expired' }])
+    const detail = 'The key has expired; make a new one'
+    expect([status, body]).toMatchObject([401, { code: 'token_expired', detail }])
     expect(headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
   })
 
@@ -291,7 +292,10 @@ describe('a key', () => {
       return [status, body]
     }
     const invalid = [401, { code: 'token_invalid' }]
-    expect(await statusFor(unknown)).toMatchObject(invalid)
+    expect(await statusFor(unknown)).toMatchObject([
+      401,
+      { code: 'token_invalid', detail: 'There is no such key, or it was revoked; make a new one' },
+    ])
     const asked = statements.length
     for (const given of [
       `${key}A`,
