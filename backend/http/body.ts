@@ -1,6 +1,7 @@
 import { CloneType, type TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
 import { Elysia, getSchemaValidator } from 'elysia'
-import { ApiError, fieldErrors } from './failures.ts'
+import { ApiError, fieldErrors, type FieldError } from './failures.ts'
 
 export const usualBody = 64 * 1024 // bytes
 const deepestNesting = 32 // levels; what the routes take has 2
@@ -32,30 +33,43 @@ export function jsonBody(mostBytes = usualBody) {
  * it is left a body that is not there, or empty.
  */
 export function takes<Body extends TSchema>(schema: Body) {
-  // A copy: it would close the schema to other fields, in the documentation too.
-  const validator = getSchemaValidator(CloneType(schema), { normalize: true })
-  /** What cannot even be cleaned, such as a null among objects, is left for the check to refuse. */
-  function withoutUnknown(given: object): unknown {
-    try {
-      return validator.Clean?.(given)
-    } catch {
-      return given
-    }
-  }
-
+  const check = createCheck(schema)
   return {
     body: schema,
     /** @throws ApiError 422 */
     async transform(context: { body: unknown }): Promise<void> {
       const given = context.body
       if (typeof given !== 'object' || given === null || Object.keys(given).length === 0) return
-      const known = withoutUnknown(given)
-      if (!validator.Check(known))
-        throw new ApiError('validation_failed', {
-          errors: fieldErrors(validator.Errors(known), 'body'),
-        })
+      const { known, errors } = check(given, 'body')
+      if (errors) throw new ApiError('validation_failed', { errors })
       context.body = known
     },
+  }
+}
+
+/**
+ * Holds objects to a schema, without the fields that it does not know. The work, and what is told, is
+ * bounded by what the schema allows and not by what was sent.
+ */
+export function createCheck<Schema extends TSchema>(schema: Schema) {
+  // A copy: it would close the schema to other fields, in the documentation too.
+  const validator = getSchemaValidator(CloneType(schema), { normalize: true })
+
+  function withoutUnknown(given: object): unknown {
+    try {
+      return validator.Clean?.(given)
+    } catch {
+      // It stumbles over what is refused anyway, such as a null among objects.
+      return Value.Clean(schema, given)
+    }
+  }
+
+  /** @param whole what to call a value that is wrong as a whole */
+  return function check(given: unknown, whole: string): { known: unknown; errors?: FieldError[] } {
+    const isObject = typeof given === 'object' && given !== null && !Array.isArray(given)
+    const known = isObject ? withoutUnknown(given) : given
+    if (validator.Check(known)) return { known }
+    return { known, errors: fieldErrors(validator.Errors(known), whole) }
   }
 }
 
