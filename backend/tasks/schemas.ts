@@ -5,6 +5,7 @@ import {
   OneOf,
   CalendarDateOrInstant,
   DecimalText,
+  DistinctTexts,
   expectation,
   isInstant,
   Text,
@@ -33,9 +34,9 @@ export const TaskPriority = OneOf(['none', 'low', 'medium', 'high'])
 export type TaskPriority = typeof TaskPriority.static
 
 const tagText = { type: 'string', minLength: 1, maxLength: 50, examples: ['home'] }
-const tags = t.Array(Text(tagText), {
+const tags = DistinctTexts({
+  items: tagText,
   maxItems: 20,
-  uniqueItems: true,
   description: 'Up to 20 different ones of 1 to 50 Unicode characters, without control characters',
 })
 const timeOfDay = t.String({
