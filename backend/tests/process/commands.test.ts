@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { resolve } from 'node:path'
 import { version } from '../../../package.json'
 import { makeDirectory, run } from '../support/process.ts'
+
+const repository = resolve(import.meta.dir, '../../..')
 
 let directory: Awaited<ReturnType<typeof makeDirectory>>
 beforeAll(async () => {
@@ -25,7 +28,15 @@ test.each(['--version', '-v'])('%s prints the version and nothing else', async (
 test.each([
   ['serve', 'There is no command serve.'],
   ['toString', 'There is no command toString.'],
-  ['--port=80', 'There is no command --port=80.'],
+  ['--port=80', 'There is no option --port=80.'],
+  ['restored --dry-run', 'There is no option --dry-run. The command is: todo-api restored'],
+  ['migrate --check', 'There is no option --check. The command is: todo-api migrate'],
+  ['token bob --ttl 5', 'There is no option --ttl. The command is: todo-api token [user]'],
+  ['token --ttl', 'There is no option --ttl. The command is: todo-api token [user]'],
+  ['forget -abc', 'There is no option -abc. The command is: todo-api forget <user>'],
+  ['--dry-run restored', 'There is no option --dry-run. The command is: todo-api restored'],
+  ['restored --help=no', 'There is no option --help=no. The command is: todo-api restored'],
+  ['-vx', 'There is no option -vx.'],
   ['forget', 'The command is: todo-api forget <user>'],
   ['migrate now', 'The command is: todo-api migrate'],
   ['token alice bob', 'The command is: todo-api token [user]'],
@@ -51,4 +62,32 @@ test('forget takes any user, and says if there was nothing', async () => {
       stderr: '',
       exitCode: 0,
     })
+})
+
+test('an id that begins with - comes after --, as the help says', async () => {
+  const { stdout } = await todoApi('token', '--', '-x')
+  const [, payload = ''] = stdout.split('.')
+  expect(JSON.parse(Buffer.from(payload, 'base64url').toString())).toMatchObject({ sub: '-x' })
+  expect((await todoApi('--help')).stdout).toContain('todo-api forget -- -x')
+})
+
+test('under bun run, too, an unknown option is refused, and an id may begin with -', async () => {
+  const bunRun = async (...words: string[]) => {
+    const child = Bun.spawn([process.execPath, 'run', '--silent', ...words], {
+      cwd: repository,
+      env: { PATH: process.env['PATH'], BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv' },
+      stdout: 'pipe',
+      stderr: 'pipe',
+    })
+    const [output, problem] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+    ])
+    return { output, problem, exitCode: await child.exited }
+  }
+  const refused = await bunRun('token', 'bob', '--ttl', '5')
+  expect(refused).toMatchObject({ output: '', exitCode: 2 })
+  expect(refused.problem).toStartWith('There is no option --ttl.')
+  const taken = await bunRun('token', '--', '--', '-x')
+  expect(taken).toMatchObject({ problem: '', exitCode: 0 })
 })
