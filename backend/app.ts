@@ -100,7 +100,12 @@ export function createApp(given: AppParts) {
 
   async function whyUnknown({ headers }: Request, path: string): Promise<Error> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
-    return explainUnknownRoute(app.routes, path, explainPath)
+    return explainUnknownRoute(app.routes, path, whatIsKnown)
+  }
+
+  /** Without documentation nobody is sent there. */
+  function whatIsKnown(path: string): string | undefined {
+    return explainPath(path) ?? (withDocs ? undefined : 'There is nothing at this path')
   }
 
   return app
