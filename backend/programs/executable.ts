@@ -63,6 +63,7 @@ The id of a user that begins with - comes after --: todo-api forget -- -x
 (bun run keeps a first -- for itself: bun run forget -- -- -x).
 
 Settings are environment variables: DATABASE_URL, BETTER_AUTH_URL, CORS_ORIGINS, PORT and others.
+The executable todo-api reads no .env file; bun run does.
 `
 
 /** What is known to go wrong. Its message is for whoever started the program. */
