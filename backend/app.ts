@@ -1,3 +1,6 @@
+// For whoever imports the type of the app: what their own configuration need not name.
+/// <reference types="bun-types" />
+/// <reference path="./docs/assets.d.ts" />
 import { Elysia } from 'elysia'
 import { currentUser } from './auth/current-user.ts'
 import { compat } from './compat/compat.ts'
