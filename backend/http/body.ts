@@ -4,6 +4,12 @@ import { Elysia, getSchemaValidator } from 'elysia'
 import { ApiError, fieldErrors, type FieldError } from './failures.ts'
 
 export const usualBody = 64 * 1024 // bytes
+
+/** What somebody is told whose body is larger. */
+export function tooLarge(mostBytes: number): string {
+  return `The body is larger than ${mostBytes / 1024} KiB`
+}
+
 const deepestNesting = 32 // levels; what the routes take has 2
 
 /**
@@ -117,7 +123,8 @@ export async function readBytes(request: Request, mostBytes = usualBody): Promis
 async function readAll(request: Request, mostBytes: number): Promise<Uint8Array> {
   const { headers } = request
   const length = headers.get('content-length')
-  if (Number(length) > mostBytes) throw new ApiError('body_too_large')
+  const detail = tooLarge(mostBytes)
+  if (Number(length) > mostBytes) throw new ApiError('body_too_large', { detail })
   // The runtime reads no more than what was announced. A stream costs 25 µs more, and is for bodies
   // whose length is not known.
   if (length !== null && !headers.has('transfer-encoding')) return request.bytes()
@@ -126,7 +133,7 @@ async function readAll(request: Request, mostBytes: number): Promise<Uint8Array>
   let size = 0
   for await (const chunk of request.body) {
     size += chunk.byteLength
-    if (size > mostBytes) throw new ApiError('body_too_large')
+    if (size > mostBytes) throw new ApiError('body_too_large', { detail })
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
