@@ -72,7 +72,8 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
         ${waits ? fragment`` : fragment`and ${hasItsDate}`}
       order by tasks.user_id, tasks.id
       for update of tasks ${waits ? fragment`` : fragment`skip locked`}`
-    if (!kinds.has('change')) return fragment`target as (${locked})`
+    if (!kinds.has('change'))
+      return fragment`target as (select place, deleted_at from (${locked}) as locked)`
     const weight = series.weight(
       fragment`(select id from input)`,
       waits ? fragment`true` : fragment`false`,
