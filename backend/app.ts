@@ -1,3 +1,6 @@
+// For whoever imports the type of the app: what their own configuration need not name.
+/// <reference types="bun-types" />
+/// <reference path="./docs/assets.d.ts" />
 import { Elysia } from 'elysia'
 import { currentUser } from './auth/current-user.ts'
 import { compat } from './compat/compat.ts'
@@ -129,7 +132,12 @@ export function createApp(given: AppParts) {
 
   async function whyUnknown({ headers }: Request, path: string): Promise<Error> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
-    return explainUnknownRoute(app.routes, path, explainPath)
+    return explainUnknownRoute(app.routes, path, whatIsKnown)
+  }
+
+  /** Without documentation nobody is sent there. */
+  function whatIsKnown(path: string): string | undefined {
+    return explainPath(path) ?? (withDocs ? undefined : 'There is nothing at this path')
   }
 
   return app

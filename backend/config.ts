@@ -155,6 +155,17 @@ export function readDatabaseConfig(env: Environment): Pick<Config, 'database'> {
   return database ? { database } : {}
 }
 
+/**
+ * What `NODE_ENV` says, and nothing else.
+ *
+ * @throws ConfigError if it is none of its words
+ */
+export function readEnvironment(env: Environment): Config['environment'] {
+  const { environment, problems } = openSettings(env)
+  if (problems.length > 0) throw new ConfigError(problems, environment)
+  return environment
+}
+
 type Environment = Readonly<Record<string, string | undefined>>
 
 type Settings = ReturnType<typeof openSettings>

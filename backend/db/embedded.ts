@@ -36,6 +36,14 @@ export async function startEmbedded(directory: string): Promise<EmbeddedDatabase
   }
 }
 
+/** Whether a directory has the files of an embedded database, whole or not. */
+export async function isEmbeddedIn(directory: string): Promise<boolean> {
+  const { files, unpacking } = placesIn(directory)
+  if (existsSync(unpacking)) return false
+  const found = await readdir(files).catch(() => undefined)
+  return found === undefined ? existsSync(files) : found.length > 0
+}
+
 const socketName = '.s.PGSQL.5432'
 
 /**
@@ -64,8 +72,7 @@ async function makeSocketDirectory(directory: string | undefined): Promise<strin
  * and are never overwritten.
  */
 async function openFiles(directory: string) {
-  const files = join(directory, 'postgres')
-  const unpacking = join(directory, 'postgres.unpacking')
+  const { files, unpacking } = placesIn(directory)
   try {
     if (existsSync(unpacking)) await rm(files, { recursive: true, force: true })
     await mkdir(files, { recursive: true, mode: 0o700 })
@@ -80,6 +87,13 @@ async function openFiles(directory: string) {
     return engine
   } catch (error) {
     throw explainDirectory(error, files)
+  }
+}
+
+function placesIn(directory: string) {
+  return {
+    files: join(directory, 'postgres'),
+    unpacking: join(directory, 'postgres.unpacking'),
   }
 }
 

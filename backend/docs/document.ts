@@ -33,7 +33,12 @@ type RouteFacts = {
   /** What some answers have besides what is made of their schemas. */
   'x-answers'?: Record<
     string,
-    { headers?: Record<string, RouteHeader>; content?: Answer['content'] }
+    {
+      headers?: Record<string, RouteHeader>
+      content?: Answer['content']
+      /** What a failure says there, if it is not what it says elsewhere. */
+      detail?: string
+    }
   >
   'x-optional-body'?: boolean
   /** It never counts against a quota. */
@@ -87,6 +92,9 @@ const answersToNoRoute: Record<string, [FailureCode, ...FailureCode[]]> = {
  */
 export function complete(document: Document): Document {
   const components = createComponents()
+  document.paths = Object.fromEntries(
+    Object.entries(document.paths).toSorted(([one], [other]) => rank(one) - rank(other)),
+  )
   for (const operations of Object.values(document.paths))
     for (const operation of Object.values(operations)) completeOperation(operation, components)
   document['x-unrouted-answers'] = Object.fromEntries(
@@ -101,13 +109,18 @@ export function complete(document: Document): Document {
   return document
 }
 
+/** Swagger UI shows a list first, then what is done with one of its items, then the rest. */
+function rank(path: string): number {
+  return 2 * path.split('/').length - (path.endsWith('}') ? 1 : 0)
+}
+
 function completeOperation(operation: Operation, components: Components): void {
   const { 'x-answers': own = {}, 'x-optional-body': isOptional = false } = operation
   const isCounted = operation['x-uncounted'] !== true
   delete operation['x-answers']
   delete operation['x-optional-body']
   delete operation['x-uncounted']
-  operation.security = '401' in operation.responses ? [{ bearer: [] }] : []
+  operation.security ??= '401' in operation.responses ? [{ bearer: [] }] : []
   const { parameters = [] } = operation
   const isWrite = parameters.some((one) => 'name' in one && one.name === 'idempotency-key')
   if (operation.parameters)
@@ -120,8 +133,9 @@ function completeOperation(operation: Operation, components: Components): void {
     if (content) operation.responses[status] = { content }
   operation.responses = Object.fromEntries(
     Object.entries(operation.responses).map(([status, answer]) => {
-      const { headers = {} } = own[status] ?? {}
-      return [status, completeAnswer({ status, isWrite, isCounted, headers }, answer, components)]
+      const { headers = {}, detail } = own[status] ?? {}
+      const place = { status, isWrite, isCounted, headers }
+      return [status, completeAnswer(place, answer, components, detail)]
     }),
   )
 }
@@ -152,6 +166,7 @@ function completeAnswer(
   given: Omit<Place, 'schema' | 'codes'>,
   answer: Answer | Reference,
   components: Components,
+  detail?: string,
 ): Answer | Reference {
   if ('$ref' in answer) return answer
   const { content, title, examples } = answer
@@ -166,10 +181,10 @@ function completeAnswer(
     headers: headersOf({ ...given, schema, codes }, components),
     ...(content &&
       !['202', '204', '304'].includes(given.status) && {
-        content: mediaTypes(content, schema, components, codes),
+        content: mediaTypes(content, schema, components, codes, detail),
       }),
   }
-  return codes.length > 0
+  return codes.length > 0 && detail === undefined
     ? components.refer('responses', codes.map(inPascalCase).join('Or'), completed)
     : completed
 }
@@ -183,17 +198,19 @@ function mediaTypes(
   schema: Schema,
   components: Components,
   codes: FailureCode[],
+  detail: string | undefined,
 ): Record<string, Media> {
-  return 'text/event-stream' in content ? content : onlyJson(schema, components, codes)
+  return 'text/event-stream' in content ? content : onlyJson(schema, components, codes, detail)
 }
 
 function onlyJson(
   schema: Schema,
   components: Components,
   codes: FailureCode[] = [],
+  detail?: string,
 ): Record<string, Media> {
   const examples = Object.fromEntries(
-    codes.map((code) => [code, { value: exampleOf(code, schema) }]),
+    codes.map((code) => [code, { value: exampleOf(code, schema, detail) }]),
   )
   return {
     'application/json': {
@@ -219,9 +236,9 @@ const besides: Partial<Record<FailureCode, string>> = {
   bulk_refused: 'results',
 }
 
-function exampleOf(code: FailureCode, { properties = {} }: Schema) {
+function exampleOf(code: FailureCode, { properties = {} }: Schema, ownDetail?: string) {
   const { status, detail } = failures[code]
-  const example = { detail, code, request_id: sampleRequestId }
+  const example = { detail: ownDetail ?? detail, code, request_id: sampleRequestId }
   if (status === 422) {
     const error = sampleErrors[code] ?? { field: 'title', detail: 'is required' }
     return { ...example, detail: sentenceOf(error), errors: [error] }

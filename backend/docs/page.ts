@@ -66,6 +66,12 @@ export function docs() {
             components: {
               securitySchemes: {
                 bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+                ticket: {
+                  type: 'apiKey',
+                  in: 'query',
+                  name: 'ticket',
+                  description: 'From POST /api/tasks/events/ticket, in place of a token',
+                },
               },
             },
           } as object,

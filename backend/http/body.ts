@@ -1,8 +1,15 @@
 import { CloneType, type TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
 import { Elysia, getSchemaValidator } from 'elysia'
-import { ApiError, fieldErrors } from './failures.ts'
+import { ApiError, fieldErrors, type FieldError } from './failures.ts'
 
 export const usualBody = 64 * 1024 // bytes
+
+/** What somebody is told whose body is larger. */
+export function tooLarge(mostBytes: number): string {
+  return `The body is larger than ${mostBytes / 1024} KiB`
+}
+
 const deepestNesting = 32 // levels; what the routes take has 2
 
 /**
@@ -27,34 +34,6 @@ export function jsonBody(mostBytes = usualBody) {
 }
 
 /**
- * Makes what reads an object by a schema: it leaves out what the schema does not name, and checks the
- * rest. What the schema transforms is left as it came.
- *
- * @param whole what to call the object if it is wrong as a whole
- * @throws ApiError 422, when reading
- */
-export function createReader(schema: TSchema, whole = 'body'): (given: object) => unknown {
-  // A copy: it would close the schema to other fields, in the documentation too.
-  const validator = getSchemaValidator(CloneType(schema), { normalize: true })
-  /** What cannot even be cleaned, such as a null among objects, is left for the check to refuse. */
-  function withoutUnknown(given: object): unknown {
-    try {
-      return validator.Clean?.(given)
-    } catch {
-      return given
-    }
-  }
-
-  return function read(given) {
-    const known = withoutUnknown(given)
-    if (validator.Check(known)) return known
-    throw new ApiError('validation_failed', {
-      errors: fieldErrors(validator.Errors(known), whole),
-    })
-  }
-}
-
-/**
  * What a route says that takes this body: the schema, and a check of it that comes before Elysia's.
  * Elysia's `ValidationError` holds and prints the whole value, outside of production up to 64 times;
  * it is left a body that is not there, or empty.
@@ -69,6 +48,48 @@ export function takes<Body extends TSchema>(schema: Body) {
       if (typeof given !== 'object' || given === null || Object.keys(given).length === 0) return
       context.body = read(given)
     },
+  }
+}
+
+/**
+ * Makes what reads an object by a schema: it leaves out what the schema does not name, and checks the
+ * rest. What the schema transforms is left as it came.
+ *
+ * @param whole what to call the object if it is wrong as a whole
+ * @throws ApiError 422, when reading
+ */
+export function createReader(schema: TSchema, whole = 'body'): (given: object) => unknown {
+  const check = createCheck(schema)
+  return function read(given) {
+    const { known, errors } = check(given, whole)
+    if (errors) throw new ApiError('validation_failed', { errors })
+    return known
+  }
+}
+
+/**
+ * Holds objects to a schema, without the fields that it does not know. The work, and what is told, is
+ * bounded by what the schema allows and not by what was sent.
+ */
+export function createCheck<Schema extends TSchema>(schema: Schema) {
+  // A copy: it would close the schema to other fields, in the documentation too.
+  const validator = getSchemaValidator(CloneType(schema), { normalize: true })
+
+  function withoutUnknown(given: object): unknown {
+    try {
+      return validator.Clean?.(given)
+    } catch {
+      // It stumbles over what is refused anyway, such as a null among objects.
+      return Value.Clean(schema, given)
+    }
+  }
+
+  /** @param whole what to call a value that is wrong as a whole */
+  return function check(given: unknown, whole: string): { known: unknown; errors?: FieldError[] } {
+    const isObject = typeof given === 'object' && given !== null && !Array.isArray(given)
+    const known = isObject ? withoutUnknown(given) : given
+    if (validator.Check(known)) return { known }
+    return { known, errors: fieldErrors(validator.Errors(known), whole) }
   }
 }
 
@@ -102,7 +123,8 @@ export async function readBytes(request: Request, mostBytes = usualBody): Promis
 async function readAll(request: Request, mostBytes: number): Promise<Uint8Array> {
   const { headers } = request
   const length = headers.get('content-length')
-  if (Number(length) > mostBytes) throw new ApiError('body_too_large')
+  const detail = tooLarge(mostBytes)
+  if (Number(length) > mostBytes) throw new ApiError('body_too_large', { detail })
   // The runtime reads no more than what was announced. A stream costs 25 µs more, and is for bodies
   // whose length is not known.
   if (length !== null && !headers.has('transfer-encoding')) return request.bytes()
@@ -111,7 +133,7 @@ async function readAll(request: Request, mostBytes: number): Promise<Uint8Array>
   let size = 0
   for await (const chunk of request.body) {
     size += chunk.byteLength
-    if (size > mostBytes) throw new ApiError('body_too_large')
+    if (size > mostBytes) throw new ApiError('body_too_large', { detail })
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)

@@ -1,7 +1,7 @@
 import type { TSchema } from '@sinclair/typebox'
-import type { ValueError } from '@sinclair/typebox/errors'
+import { ValueErrorType, type ValueError } from '@sinclair/typebox/errors'
 import { t } from 'elysia'
-import { describeExpectation, OneOf } from './values.ts'
+import { describeExpectation, inDetail, OneOf } from './values.ts'
 
 /** Every way in which a request can fail: its code, its status and what a person is told. */
 export const failures = {
@@ -192,19 +192,23 @@ export function Conflict<Resource extends TSchema>(current: Resource) {
   return t.Composite([Failure('version_conflict'), t.Object({ current })])
 }
 
-const mostFieldErrors = 32
+/** That a 422 tells of: it stays small whatever was sent. */
+export const mostFieldErrors = 32
 
 /**
- * What is wrong with each field, the first thing of each.
+ * What is wrong with each field, the first thing of each. Of a list that is too long nothing more is
+ * told, so that none of its items is looked at.
  *
  * @param whole what to call a value that is wrong as a whole
  */
 export function fieldErrors(problems: Iterable<ValueError>, whole: string): FieldError[] {
   const byField = new Map<string, string>()
   for (const problem of problems) {
-    const field = problem.path.slice(1).replaceAll('/', '.') || whole
-    if (!byField.has(field)) byField.set(field, describeExpectation(problem))
-    if (byField.size >= mostFieldErrors) break
+    for (const each of inDetail(problem)) {
+      const field = each.path.slice(1).replaceAll('/', '.') || whole
+      if (!byField.has(field)) byField.set(field, describeExpectation(each))
+    }
+    if (byField.size >= mostFieldErrors || problem.type === ValueErrorType.ArrayMaxItems) break
   }
-  return [...byField].map(([field, detail]) => ({ field, detail }))
+  return [...byField].slice(0, mostFieldErrors).map(([field, detail]) => ({ field, detail }))
 }

@@ -25,6 +25,8 @@ export function isStorable(text: string): boolean {
   return !text.includes('\0') && text.isWellFormed()
 }
 
+type TextsOptions = { items: TextOptions; maxItems: number; description: string }
+
 const longestPrinted = 100 // characters
 
 /** A stranger's text as a log may have it: cut, and without what a terminal would obey. */
@@ -38,10 +40,13 @@ export function printable(text: string): string {
 const controlCharacter = /(?![\t\n\r])\p{Cc}/u
 
 function isText(schema: TextOptions, value: unknown, text: (raw: string) => string): boolean {
-  if (typeof value !== 'string' || !value.isWellFormed() || controlCharacter.test(value))
-    return false
+  if (typeof value !== 'string') return false
+  const counted = text(value)
+  // A code point has two units at most: what is far too long is not looked into.
+  if (counted.length > 2 * schema.maxLength) return false
+  if (!value.isWellFormed() || controlCharacter.test(value)) return false
   let length = 0
-  for (const _ of text(value)) length += 1
+  for (const _ of counted) length += 1
   return length >= (schema.minLength ?? 0) && length <= schema.maxLength
 }
 
@@ -49,7 +54,15 @@ TypeRegistry.Set<TextOptions>('Text', (schema, value) => isText(schema, value, (
 TypeRegistry.Set<TextOptions>('TrimmedText', (schema, value) =>
   isText(schema, value, (raw) => raw.trim()),
 )
-TypeRegistry.Set<{ items: TextOptions; maxItems: number }>('TextOrTexts', (schema, value) => {
+TypeRegistry.Set<TextsOptions>('DistinctTexts', (schema, value) => {
+  if (!Array.isArray(value) || value.length > schema.maxItems) return false
+  const texts: unknown[] = value
+  return (
+    texts.every((text) => isText(schema.items, text, (raw) => raw)) &&
+    new Set(texts).size === texts.length
+  )
+})
+TypeRegistry.Set<TextsOptions>('TextOrTexts', (schema, value) => {
   const texts: unknown[] = [value].flat()
   return (
     texts.length <= schema.maxItems &&
@@ -70,6 +83,7 @@ TypeRegistry.Set('Instant', (_, value) => typeof value === 'string' && isInstant
 TypeRegistry.Set<{ enum: readonly string[] }>('OneOf', (schema, value) =>
   schema.enum.some((choice) => choice === value),
 )
+TypeRegistry.Set('YesOrNo', (_, value) => value === 'true' || value === 'false')
 TypeRegistry.Set('TimeZone', (_, value) => typeof value === 'string' && isTimeZone(value))
 
 /** Text whose length counts code points, as JSON Schema says; TypeBox counts UTF-16 units. */
@@ -78,13 +92,23 @@ export function Text(options: TextOptions): TUnsafe<string> {
 }
 
 /**
+ * A list of texts, none of them twice. TypeBox's own check of `uniqueItems` hashes whatever the items
+ * are, also when they have been refused already: 500 KB of them in 1.7 s.
+ */
+export function DistinctTexts({ items, ...options }: TextsOptions): TUnsafe<string[]> {
+  return Type.Unsafe<string[]>({
+    ...options,
+    [Kind]: 'DistinctTexts',
+    type: 'array',
+    items: Text(items),
+    uniqueItems: true,
+  })
+}
+
+/**
  * A parameter that may be given several times. Elysia's own lists would split a text at its commas.
  */
-export function TextOrTexts(options: {
-  items: TextOptions
-  maxItems: number
-  description: string
-}): TUnsafe<string | string[]> {
+export function TextOrTexts(options: TextsOptions): TUnsafe<string | string[]> {
   return Type.Unsafe<string | string[]>({ ...options, [Kind]: 'TextOrTexts', type: 'array' })
 }
 
@@ -119,6 +143,16 @@ export function OneOf<const Choices extends readonly string[]>(
     [Kind]: 'OneOf',
     type: 'string',
     enum: choices,
+  })
+}
+
+/** `true` or `false` in a query: text here, and for JSON Schema the boolean that a client sends. */
+export function YesOrNo(options: { description: string }): TUnsafe<'true' | 'false'> {
+  return Type.Unsafe<'true' | 'false'>({
+    ...options,
+    [Kind]: 'YesOrNo',
+    type: 'boolean',
+    [expectation]: 'one of true, false',
   })
 }
 
@@ -188,6 +222,24 @@ function isTimeZone(name: string): boolean {
   } catch {
     return false
   }
+}
+
+/** Of a list of texts that failed, those of its items that are wrong, if it is not the list itself. */
+export function inDetail(problem: ValueError): ValueError[] {
+  const { schema, value, path } = problem
+  if (
+    schema[Kind] !== 'DistinctTexts' ||
+    !Array.isArray(value) ||
+    value.length > schema['maxItems']
+  )
+    return [problem]
+  const texts: unknown[] = value
+  const wrong = texts.flatMap((text, index) =>
+    isText(schema['items'], text, (raw) => raw)
+      ? []
+      : [{ ...problem, schema: schema['items'], path: `${path}/${index}`, value: text }],
+  )
+  return wrong.length > 0 ? wrong : [problem]
 }
 
 /** What a value that failed should have been, for a person; it repeats nothing of the value. */

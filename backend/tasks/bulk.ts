@@ -1,8 +1,9 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { t } from 'elysia'
-import { ApiError, Failure, failures, type FieldError } from '../http/failures.ts'
-import { describeExpectation, OneOf } from '../http/values.ts'
+import { createCheck } from '../http/body.ts'
+import { ApiError, Failure, failures, mostFieldErrors, type FieldError } from '../http/failures.ts'
+import { OneOf } from '../http/values.ts'
 import { Completion, keptFields, NewTask, Task, TaskChanges } from './schemas.ts'
 import type { Bulk } from './writes/bulk.ts'
 import type { Operation } from './writes/operation.ts'
@@ -98,12 +99,14 @@ export const BulkRefused = t.Composite([
 /**
  * Reads the operations of a request by the rules of the routes for one task.
  *
- * @throws ApiError 422 with every field that is wrong, as `operations.3.data.title`
+ * @throws ApiError 422 with the fields that are wrong, as `operations.3.data.title`
  */
 export function readOperations(operations: BulkRequest['operations']): Bulk['operations'] {
   const errors: FieldError[] = []
   const seen = new Set<number>()
-  const read = operations.map((given, index) => {
+  const read: Bulk['operations'][number][] = []
+  for (const [index, given] of operations.entries()) {
+    if (errors.length >= mostFieldErrors) break
     const refuse = (field: string, detail: string) =>
       errors.push({ field: `operations.${index}.${field}`, detail })
     if (given.op !== 'create') {
@@ -112,31 +115,36 @@ export function readOperations(operations: BulkRequest['operations']): Bulk['ope
         refuse('id', 'is the task of an operation before it; give each its own request')
       else seen.add(given.id)
     }
-    return {
+    read.push({
       operation: readOperation(given, refuse),
       ...(given.if_version !== undefined &&
         given.op !== 'create' && { precondition: [given.if_version] }),
-    }
-  })
-  if (errors.length > 0) throw new ApiError('validation_failed', { errors })
+    })
+  }
+  if (errors.length > 0)
+    throw new ApiError('validation_failed', { errors: errors.slice(0, mostFieldErrors) })
   return read
 }
 
 type Refuse = (field: string, detail: string) => void
 
+const readNewTask = createReader(NewTask)
+const readChanges = createReader(TaskChanges)
+const readCompletion = createReader(Completion)
+
 function readOperation({ op, id: task = 0, data }: BulkOperation, refuse: Refuse): Operation {
   switch (op) {
     case 'create': {
-      const fields = keptFields(readData(NewTask, data, refuse))
+      const fields = keptFields(readNewTask(data, refuse))
       for (const field of ['due_time', 'due_timezone', 'recurrence'] as const)
         if (fields[field] && !fields.due_date) refuse(`data.${field}`, 'needs a due_date')
       return { op, fields }
     }
     case 'update':
-      return { op, id: task, fields: keptFields(readData(TaskChanges, data, refuse)) }
+      return { op, id: task, fields: keptFields(readChanges(data, refuse)) }
     case 'complete': {
       const isDefault = data === undefined || isEmpty(data)
-      const { completed = true } = isDefault ? {} : readData(Completion, data, refuse)
+      const { completed = true } = isDefault ? {} : readCompletion(data, refuse)
       return { op: 'update', id: task, fields: { completed } }
     }
     case 'delete':
@@ -146,20 +154,18 @@ function readOperation({ op, id: task = 0, data }: BulkOperation, refuse: Refuse
 }
 
 function isEmpty(data: unknown): boolean {
-  return JSON.stringify(data) === '{}'
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return false
+  for (const _ in data) return false
+  return true
 }
 
-function readData<Schema extends TSchema>(
-  schema: Schema,
-  data: unknown,
-  refuse: Refuse,
-): Schema['static'] {
-  const known: unknown = Value.Clean(schema, structuredClone(data))
-  const problems = new Map<string, string>()
-  for (const problem of Value.Errors(schema, known)) {
-    const field = `data${problem.path.replaceAll('/', '.')}`
-    if (!problems.has(field)) problems.set(field, describeExpectation(problem))
+/** Reads the `data` of an operation. */
+function createReader<Schema extends TSchema>(schema: Schema) {
+  const check = createCheck(schema)
+  return function read(data: unknown, refuse: Refuse): Schema['static'] {
+    const { known, errors } = check(data, '')
+    if (errors === undefined) return Value.Decode(schema, known)
+    for (const { field, detail } of errors) refuse(field ? `data.${field}` : 'data', detail)
+    return {}
   }
-  for (const [field, detail] of problems) refuse(field, detail)
-  return problems.size === 0 ? Value.Decode(schema, known) : {}
 }

@@ -1,7 +1,7 @@
 import { t } from 'elysia'
-import { takes } from '../http/body.ts'
+import { takes, tooLarge } from '../http/body.ts'
 import { Conflict, Failure, Invalid } from '../http/failures.ts'
-import { BulkRefused, BulkRequest, BulkResults } from './bulk.ts'
+import { BulkRefused, BulkRequest, BulkResults, mostBulkBytes } from './bulk.ts'
 import { parametersOf } from '../http/urls.ts'
 import { tidyQuery } from './list/query.ts'
 import {
@@ -101,6 +101,7 @@ export const bulkTasks = {
     description: `Up to 100 operations on different tasks, as one change: if one is refused, nothing is done (409
 \`bulk_refused\`) and \`results\` says why. With \`"atomic": false\` the others are done. The body has 512 KiB
 at most. Counts as 1 + n/10 requests.`,
+    'x-answers': { 413: { detail: tooLarge(mostBulkBytes) } },
   },
 }
 

@@ -5,12 +5,14 @@ import {
   OneOf,
   CalendarDateOrInstant,
   DecimalText,
+  DistinctTexts,
   expectation,
   isInstant,
   Text,
   TextOrTexts,
   TimeZone,
   TrimmedText,
+  YesOrNo,
 } from '../http/values.ts'
 import { readRule } from '../recurrence/rule.ts'
 import { RecurrenceRule } from '../recurrence/schema.ts'
@@ -33,9 +35,9 @@ export const TaskPriority = OneOf(['none', 'low', 'medium', 'high'])
 export type TaskPriority = typeof TaskPriority.static
 
 const tagText = { type: 'string', minLength: 1, maxLength: 50, examples: ['home'] }
-const tags = t.Array(Text(tagText), {
+const tags = DistinctTexts({
+  items: tagText,
   maxItems: 20,
-  uniqueItems: true,
   description: 'Up to 20 different ones of 1 to 50 Unicode characters, without control characters',
 })
 const timeOfDay = t.String({
@@ -236,7 +238,7 @@ export const TaskParams = t.Object(
 const TaskStatus = OneOf(['all', 'pending', 'completed'])
 export type TaskStatus = typeof TaskStatus.static
 
-const yesOrNo = (what: string) => t.Optional(OneOf(['true', 'false'], { description: what }))
+const yesOrNo = (what: string) => t.Optional(YesOrNo({ description: what }))
 const searched = (what: string) => t.Optional(Text({ maxLength: 200, description: what }))
 
 export const sortKeys = ['created', 'updated', 'title', 'due_date', 'priority'] as const

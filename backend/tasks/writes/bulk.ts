@@ -77,6 +77,22 @@ export function createBulkWriter(
   const sendWhenFree = lineOf('0')
 
   /**
+   * What the first request with the key was answered, if it came between this one's beginning and its
+   * turn: what is refused then would be refused for what the first has done.
+   */
+  async function findPrior(
+    { outcome }: BulkOutcome,
+    { owner, idempotency }: Bulk,
+  ): Promise<BulkOutcome | undefined> {
+    if (outcome !== 'refused' || idempotency === undefined) return undefined
+    const [prior] = await queryFor(owner)<BulkOutcome>`
+      select 'repeated' as outcome, body as results, request from todo_api.idempotency_keys
+      where user_id = ${owner} and key = ${idempotency.key}
+        and created_at > now() - interval '24 hours'`
+    return prior
+  }
+
+  /**
    * @returns the JSON array of results, and whether it is given again
    * @throws ApiError 409 `bulk_refused` (atomic, and one of the operations is refused: nothing was
    *   done), `idempotency_in_progress`; 422 `idempotency_key_reused`
@@ -88,7 +104,8 @@ export function createBulkWriter(
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
       try {
         const found = await send(owner, asked, arrivedAt)
-        if (found && found.outcome !== 'busy') return resultsOf(found, asked)
+        if (found && found.outcome !== 'busy')
+          return resultsOf((await findPrior(found, asked)) ?? found, asked)
         if (found) await Bun.sleep(betweenAttempts)
         else await addLists(queryFor(owner), [owner])
       } catch (error) {

@@ -63,8 +63,8 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
   )`
   const target = ({ kinds, waits, keyed }: Shape) => {
     const locked = fragment`
-      select input.user_id, input.place, tasks.deleted_at
-        ${kinds.has('change') ? fragment`, ${series.step(fragment`true`)}` : fragment``}
+      select input.place, tasks.deleted_at
+        ${kinds.has('change') ? fragment`, input.user_id, ${series.step(fragment`true`)}` : fragment``}
       from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
       where input.aims_at = 'task' and ${isAmong}
         and (input.versions is null or tasks.version = any (input.versions))

@@ -37,6 +37,39 @@ beforeAll(async () => {
 })
 
 describe('the OpenAPI document', () => {
+  test('shows first how to list and create, and then what is done with one task', () => {
+    const ofTasks = Object.keys(paths).filter((path) => path.startsWith('/api/tasks'))
+    expect(ofTasks.slice(0, 2)).toEqual(['/api/tasks', '/api/tasks/{id}'])
+    expect(ofTasks.indexOf('/api/tasks/bulk')).toBeGreaterThan(1)
+  })
+
+  test('says that the stream of events takes a token or a ticket', () => {
+    expect(paths['/api/tasks/events']!['get']!.security).toEqual([{ bearer: [] }, { ticket: [] }])
+    expect(document.components['securitySchemes']).toMatchObject({
+      ticket: { type: 'apiKey', in: 'query', name: 'ticket' },
+    })
+  })
+
+  test('says how large a body may be, of bulk requests too', () => {
+    const example = (path: string) =>
+      paths[path]!['post']!.responses['413']!.content!['application/json']!.examples![
+        'body_too_large'
+      ]!.value
+    expect(example('/api/tasks')).toMatchObject({ detail: 'The body is larger than 64 KiB' })
+    expect(example('/api/tasks/bulk')).toMatchObject({ detail: 'The body is larger than 512 KiB' })
+  })
+
+  test('has yes and no as booleans', () => {
+    const schemaOf = (path: string, method: string, name: string) =>
+      paths[path]![method]!.parameters!.find((parameter) => parameter.name === name)!.schema
+    for (const [path, method, name] of [
+      ['/api/tasks', 'get', 'overdue'],
+      ['/api/tasks', 'get', 'completed'],
+      ['/api/tasks/{id}', 'delete', 'permanent'],
+    ] as const)
+      expect(schemaOf(path, method, name)).toMatchObject({ type: 'boolean' })
+  })
+
   test('has every route with every status, the second mount as a paragraph', async () => {
     const { body, text } = await api.request<{ openapi: string; info: { description: string } }>(
       'GET',
@@ -246,6 +279,7 @@ describe('the OpenAPI document', () => {
   test('gives every error code with its headers and an example that is one of ours', () => {
     const codes = new Set<string>()
     const events = paths['/api/tasks/events']!['get']!
+    const bulk = paths['/api/tasks/bulk']!['post']!
     const beside: Operation = { responses: unrouted }
     for (const operations of [...Object.values(paths), { beside }])
       for (const operation of Object.values(operations))
@@ -276,8 +310,10 @@ describe('the OpenAPI document', () => {
             content?.['application/json']?.examples ?? {},
           )) {
             codes.add(code)
-            const { status: expected, detail } = failures[code as keyof typeof failures]
+            const { status: expected, detail: usual } = failures[code as keyof typeof failures]
             expect(String(expected)).toBe(status)
+            const isOfBulk = operation === bulk && status === '413'
+            const detail = isOfBulk ? 'The body is larger than 512 KiB' : usual
             const { errors: [first] = [] } = value as { errors?: FieldError[] }
             // A copy: Bun puts what `any` stands for into the value, and answers are shared.
             expect(structuredClone(value)).toMatchObject({
@@ -318,7 +354,10 @@ describe('the page', () => {
 test('DOCS=off serves everything but the page and the document', async () => {
   const silent = startApi({ settings: { DOCS: 'off' } })
   for (const path of ['/docs', '/docs/json', '/docs/start.js'])
-    expect((await silent.request('GET', path)).body).toMatchObject({ code: 'route_not_found' })
+    expect((await silent.request('GET', path)).body).toMatchObject({
+      code: 'route_not_found',
+      detail: 'There is nothing at this path',
+    })
   expect((await silent.request('GET', '/health')).status).toBe(200)
   expect((await silent.request('GET', '/api/tasks')).status).toBe(401)
   await silent.stop()

@@ -86,7 +86,7 @@ test('the executable alone serves tasks, the docs and its own health, and reads 
 
   const tooEarly = start(settings, ['restored'])
   expect(await tooEarly.exited).toBe(1)
-  expect(await tooEarly.stderr).toStartWith('Another server is using the database')
+  expect(await tooEarly.stderr).toContain('\nAnother server is using the database')
 
   server.kill('SIGTERM')
   expect(await server.exited).toBe(0)

@@ -75,7 +75,7 @@ test('everything kept about a user is removed, and nobody else notices', async (
   const others = await rowsByTable(staying.id)
 
   const { stdout, stderr, exitCode } = await forget(leaving.id)
-  expect([stderr, exitCode]).toEqual(['', 0])
+  expect([stderr, exitCode]).toEqual([`Database: ${name} at ${new URL(url).host}\n`, 0])
   expect(stdout).toBe(
     'Removed for good: 1 of personal_keys, 1 of event_tickets, 1 of idempotency_keys, 1 of reminders, 2 of tasks, 1 of deleted_tasks, 1 of task_lists.\n',
   )
@@ -126,7 +126,7 @@ test('a user with many rows who goes on writing meanwhile leaves nothing either'
     await server.request('POST', '/api/tasks', { token, json: { title: 'Meanwhile' } })
   await done
   const { stdout, stderr, exitCode } = await forgetting
-  expect([stderr, exitCode]).toEqual(['', 0])
+  expect([stderr, exitCode]).toEqual([`Database: ${name} at ${new URL(url).host}\n`, 0])
   expect(stdout).toMatch(/5\d\d\d of tasks/)
   const left = await rowsByTable(id)
   // What was written after the last round is a new beginning, whole and with a list.

@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'bun:test'
 import { newUser, type Answer, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
-import { databaseUrl, startPostgres } from '../support/postgres.ts'
+import { databaseUrl, owner, startPostgres } from '../support/postgres.ts'
 import { startServer } from '../support/server.ts'
 
 const postgres = await startPostgres()
@@ -9,11 +9,13 @@ const url = databaseUrl(postgres, 'sslmode=require')
 const settings = { MAX_TASKS_PER_USER: '3' }
 const first = await startServer(url, settings)
 const second = await startServer(url, settings)
+const late = await startLate()
 afterAll(async () => {
-  await Promise.all([first.end(), second.end()])
+  await Promise.all([first, second, late].map(async (server) => server.end()))
   await postgres.close()
 })
 
+type BulkAnswer = { results: object[] }
 type Options = { json?: unknown; headers: Record<string, string> }
 
 /** Somebody with a task that a write awaits. */
@@ -131,3 +133,55 @@ test('a key that is just a day old runs the new request once, however many send 
   }
   expect([...heard].filter((code) => code !== 'idempotency_in_progress')).toEqual([201])
 })
+
+/**
+ * A server whose statements wait, for as long as somebody holds the lock 1, before they ask whether the
+ * first request still runs: they have seen nothing of what is written in the meantime.
+ */
+async function startLate() {
+  await postgres.admin.unsafe(`
+    create schema late;
+    grant usage on schema late to ${owner.name};
+    create function late.pg_try_advisory_xact_lock(key bigint) returns boolean language plpgsql as $$
+    begin
+      perform pg_advisory_xact_lock_shared(1);
+      return pg_catalog.pg_try_advisory_xact_lock(key);
+    end $$`)
+  const lateFirst = encodeURIComponent('-c search_path=late,pg_catalog')
+  return startServer(databaseUrl(postgres, `sslmode=require&options=${lateFirst}`), settings)
+}
+
+test.each([
+  ['deletes', 'task_not_found', (id: number) => [{ op: 'delete', id }]],
+  [
+    'changes a version',
+    'version_conflict',
+    (id: number) => [{ op: 'update', id, if_version: 1, data: { title: 'Changed' } }],
+  ],
+  [
+    'fills the list',
+    'task_limit_reached',
+    () => [1, 2].map((title) => ({ op: 'create', data: { title: `${title}` } })),
+  ],
+])(
+  'many operations, of which one %s: a retry that began before the first ended is answered as it, and not %s',
+  async (_, __, operationsOn) => {
+    const { token, id } = await newTask(false)
+    const options = {
+      token,
+      json: { operations: operationsOn(id) },
+      headers: { 'idempotency-key': 'many' },
+    }
+    const release = await postgres.hold('select pg_advisory_xact_lock(1)')
+    const overlapping = late.request<BulkAnswer>('POST', '/api/tasks/bulk', options)
+    // By then it has no limit to its waiting, and so will not begin again.
+    const held = async () => (await postgres.waiting({ longerThan: 200 })) === 1
+    await eventually('the retry waits', held)
+    const begun = await first.request<BulkAnswer>('POST', '/api/tasks/bulk', options)
+    await release()
+    const retried = await overlapping
+    expect([begun.status, begun.headers.get('idempotent-replayed')]).toEqual([200, null])
+    expect([retried.status, retried.body]).toEqual([200, begun.body])
+    expect(retried.headers.get('idempotent-replayed')).toBe('true')
+  },
+)

@@ -2,6 +2,9 @@ import { expect, test } from 'bun:test'
 import { createLine, type LineOptions } from '../../db/line.ts'
 import { DatabaseUnavailable } from '../../db/pool.ts'
 import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/waiting.ts'
+import { pass, settled, stopTheClock } from '../support/clock.ts'
+
+stopTheClock()
 
 /** A line whose statements end when the test says so. */
 function startLine(options: Partial<LineOptions<string, string>> = {}) {
@@ -45,11 +48,10 @@ test('users take turns: one who asks often comes after those who ask once', asyn
   void ask('alice', 'a1')
   void ask('bob', 'b1')
   statements[0]!.end()
-  await Promise.resolve()
-  await Bun.sleep(0)
+  await settled()
   expect(sent()[1]).toEqual(['g1', 'a1', 'b1'])
   statements[1]!.end()
-  await Bun.sleep(0)
+  await settled()
   expect(sent()[2]).toEqual(['g2', 'g3', 'g4'])
   statements[2]!.end()
 })
@@ -61,17 +63,17 @@ test('a row is in a statement only once, and a user in one statement at a time',
   expect(sent()).toEqual([['x1'], ['w3']])
   statements[0]!.end()
   statements[1]!.end()
-  await Bun.sleep(0)
+  await settled()
   expect(sent()[2]).toEqual(['y1', 'z2'])
   statements[2]!.end()
   await Promise.all(all)
   void ask('alice', 'first')
   const twice = [ask('alice', 'a7'), ask('alice', 'b7'), ask('alice', 'c8')]
   statements[3]!.end()
-  await Bun.sleep(0)
+  await settled()
   expect(sent()[4]).toEqual(['a7'])
   statements[4]!.end()
-  await Bun.sleep(0)
+  await settled()
   expect(sent()[5]).toEqual(['b7', 'c8'])
   statements[5]!.end()
   await Promise.all(twice)
@@ -91,19 +93,22 @@ test('a statement that fails ends its own requests and no others', async () => {
 test('a request behind statements that do not end is given up at the deadline and never sent', async () => {
   const { ask, statements, sent } = startLine({ deadline: 50 })
   void ask('alice', 'a1')
-  const late = ask('bob', 'b1')
-  expect(await late.catch((error: unknown) => error)).toBeInstanceOf(WaitedTooLong)
+  const late = ask('bob', 'b1').catch((error: unknown) => error)
+  pass(100)
+  expect(await late).toBeInstanceOf(WaitedTooLong)
   statements[0]!.end()
-  await Bun.sleep(0)
+  await settled()
   expect(sent()).toEqual([['a1']])
 })
 
 test('a user who keeps being answered and still has too many waiting is waiting for themselves', async () => {
-  const { ask, statements } = startLine({ deadline: 2_000, most: 1 })
+  const { ask, statements } = startLine({ deadline: 200, most: 1 })
   const asked = [ask('greedy', 'g1'), ask('greedy', 'g2'), ask('greedy', 'g3'), ask('modest', 'm1')]
   const [, , last, others] = asked.map(async (answer) => answer.catch((error: unknown) => error))
-  await Bun.sleep(1_500) // of the deadline
+  pass(120) // of the deadline
   statements[0]!.end()
+  await settled()
+  pass(100)
   expect(await last).toBeInstanceOf(WaitedForOneself)
   expect(await others).toBeInstanceOf(WaitedTooLong)
   expect(statements).toHaveLength(2)
@@ -113,9 +118,8 @@ test('a user who keeps being answered and still has too many waiting is waiting 
 
 test('a statement that would have no time left is not sent', async () => {
   const { ask, statements } = startLine({ deadline: 400 })
-  const at = performance.now()
   void ask('alice', 'a1')
-  const late = ask('bob', 'b1', at - 390).catch((error: unknown) => error)
+  const late = ask('bob', 'b1', performance.now() - 390).catch((error: unknown) => error)
   statements[0]!.end()
   expect(await late).toBeInstanceOf(WaitedTooLong)
   expect(statements).toHaveLength(1)
@@ -136,11 +140,10 @@ test('a statement has the time that is left to the oldest of its requests', asyn
   })
   void ask('alice', 'a1')
   const second = ask('alice', 'a2')
-  await Bun.sleep(20)
+  pass(20)
   running.resolve(['', ''])
   await second
-  expect(times[0]!).toBeGreaterThan(4_990)
-  expect(times[1]!).toBeLessThanOrEqual(4_981)
+  expect(times).toEqual([5_000, 4_980])
 })
 
 test('one user has no more requests waiting than allowed, and others still get in', async () => {

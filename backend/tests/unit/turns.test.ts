@@ -2,6 +2,9 @@ import { describe, expect, test } from 'bun:test'
 import type { QueueOptions } from '../../db/queue.ts'
 import { createTurns } from '../../db/turns.ts'
 import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/waiting.ts'
+import { pass, settled, stopTheClock } from '../support/clock.ts'
+
+stopTheClock()
 
 /** Work that goes on until it is told to end, and says when it begins. */
 function createWork(options: Partial<QueueOptions> = {}) {
@@ -28,14 +31,11 @@ function createWork(options: Partial<QueueOptions> = {}) {
     end: async (...names: string[]): Promise<void> => {
       for (const name of names) {
         ends.get(name)!()
-        await turn()
+        await settled()
       }
     },
   }
 }
-
-/** Until everything that can go on has gone on. */
-const turn = async () => new Promise<void>((resolve) => setImmediate(resolve))
 
 describe('turns', () => {
   test('a user holds no more than their share and leaves the rest to others', async () => {
@@ -77,7 +77,9 @@ describe('turns', () => {
   test('what waits past the deadline is never done, and the next goes ahead', async () => {
     const { start, end, begun } = createWork({ places: 1, deadline: 30 })
     const first = start('a1')
-    await expect(start('b1')).rejects.toThrow(WaitedTooLong)
+    const late = start('b1')
+    pass(30)
+    await expect(late).rejects.toThrow(WaitedTooLong)
     const third = start('b2')
     await end('a1', 'b2')
     await Promise.all([first, third])
@@ -87,7 +89,9 @@ describe('turns', () => {
   test('a user who holds all that one user may is waiting for themselves; others are not', async () => {
     const { start, end, begun } = createWork({ places: 2, perUser: 1, deadline: 30 })
     const held = [start('a1'), start('b1')]
-    const [own, others] = await Promise.allSettled([start('a2'), start('c1')])
+    const waiting = Promise.allSettled([start('a2'), start('c1')])
+    pass(30)
+    const [own, others] = await waiting
     expect(own).toMatchObject({ reason: expect.any(WaitedForOneself) })
     expect(others).toMatchObject({ reason: expect.any(WaitedTooLong) })
     await end('a1', 'b1')
@@ -96,12 +100,13 @@ describe('turns', () => {
   })
 
   test('a user who has just had a turn is waiting for themselves', async () => {
-    const { start, end, begun } = createWork({ places: 1, perUser: 1, deadline: 2_000 })
+    const { start, end, begun } = createWork({ places: 1, perUser: 1, deadline: 200 })
     const others = start('b1')
     const [first, second] = [start('a1'), start('a2')]
     const third = start('c1')
-    await Bun.sleep(1_500) // of the deadline
+    pass(120) // of the deadline
     await end('b1', 'a1') // one of c is next
+    pass(80)
     await expect(second).rejects.toThrow(WaitedForOneself)
     await end('c1')
     await Promise.all([others, first, third])
@@ -112,9 +117,8 @@ describe('turns', () => {
     const { turns, start, end } = createWork({ places: 1, deadline: 400 })
     const first = start('a1')
     const waiting = turns.run('b', async (left) => left)
-    const at = performance.now()
+    pass(380)
     await expect(waiting).rejects.toThrow(WaitedTooLong)
-    expect(performance.now() - at).toBeLessThan(400)
     await end('a1')
     await first
   })
@@ -123,9 +127,9 @@ describe('turns', () => {
     const { turns, start, end } = createWork({ places: 1, deadline: 10_000 })
     const first = start('a1')
     const left = turns.run('b', async (milliseconds) => milliseconds)
-    await Bun.sleep(20)
+    pass(20)
     await end('a1')
-    expect(await left).toBeLessThan(9_981)
+    expect(await left).toBe(9_980)
     await first
     expect(await turns.run('b', async (milliseconds) => milliseconds)).toBe(10_000)
   })
@@ -137,7 +141,7 @@ describe('turns', () => {
     })
     expect(failed).rejects.toThrow('no')
     const next = start('b1')
-    await turn()
+    await settled()
     await end('b1')
     expect(await next).toBe('b1')
   })
@@ -148,14 +152,14 @@ describe('turns', () => {
     const order: string[] = []
     const small = turns.take('a', 2).then((hold) => (order.push('small'), hold))
     const other = turns.take('b', 6).then((hold) => (order.push('other'), hold))
-    await turn()
+    await settled()
     expect(order).toEqual([])
     first.keep(4)
-    await turn()
+    await settled()
     expect(order).toEqual(['other'])
     first.release()
     first.release()
-    await turn()
+    await settled()
     expect(order).toEqual(['other', 'small'])
     for (const hold of await Promise.all([small, other])) hold.release()
     expect((await turns.take('c', 1_000)).left).toBe(10_000)
@@ -193,7 +197,7 @@ describe('turns', () => {
             all += 1
             expect(all).toBeLessThanOrEqual(places)
             expect(held.get(user)).toBeLessThanOrEqual(perUser)
-            for (let ticks = index % 3; ticks > 0; ticks -= 1) await turn()
+            for (let ticks = index % 3; ticks > 0; ticks -= 1) await settled()
             all -= 1
             held.set(user, held.get(user)! - 1)
           })
