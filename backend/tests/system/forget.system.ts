@@ -141,14 +141,14 @@ test('takes nobody else’s rows along from tables that are split by user', asyn
   for (const { token } of users)
     await server.request('POST', '/api/tasks', {
       token,
-      json: { title: 'Mine' },
+      json: { title: 'Mine', reminders: [{ at: '2126-01-01T00:00:00Z' }] },
       headers: { 'idempotency-key': 'mine' },
     })
   const [leaving, ...staying] = users
   const rowsOfOthers = async () => Promise.all(staying.map(async ({ id }) => rowsByTable(id)))
   const before = await rowsOfOthers()
   expect((await forget(leaving!.id)).stdout).toBe(
-    'Removed for good: 1 of idempotency_keys, 1 of tasks, 1 of task_lists.\n',
+    'Removed for good: 1 of idempotency_keys, 1 of reminders, 1 of tasks, 1 of task_lists.\n',
   )
   expect(await rowsOfOthers()).toEqual(before)
 })
