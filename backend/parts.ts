@@ -4,7 +4,7 @@ import type { VerifyToken } from './auth/tokens.ts'
 import type { Config } from './config.ts'
 import type { Database } from './db/pool.ts'
 import { createAnswers } from './http/answers.ts'
-import { createFailureLog } from './http/failure-log.ts'
+import { createFailureLog, createTroubleLog } from './http/failure-log.ts'
 import { idleTimeout } from './http/framework.ts'
 import type { Metrics } from './http/metrics.ts'
 import type { Proxies } from './http/proxies.ts'
@@ -50,7 +50,7 @@ export function createParts(given: AppParts) {
     followNews,
     lookEvery,
     maxStreamsPerUser,
-    onTrouble: (err) => log.warn({ err }, 'the event streams wait for the database'),
+    onTrouble: createTroubleLog(log),
   })
   given.metrics?.watchStreams(live.count)
   given.onStop?.(async () => live.close())
