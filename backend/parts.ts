@@ -3,17 +3,17 @@ import { createAuthenticate } from './auth/current-user.ts'
 import type { Resource, VerifyToken } from './auth/tokens.ts'
 import type { Config } from './config.ts'
 import type { Database } from './db/pool.ts'
-import { createAnswers } from './http/answers.ts'
 import { translate } from './errors.ts'
-import { createFailureLog } from './http/failure-log.ts'
+import { createAnswers } from './http/answers.ts'
+import { createFailureLog, createTroubleLog } from './http/failure-log.ts'
 import { idleTimeout } from './http/framework.ts'
 import type { Metrics } from './http/metrics.ts'
 import type { Proxies } from './http/proxies.ts'
 import type { RateLimits } from './http/rate-limit.ts'
-import { createFireReminders } from './reminders/reminders.ts'
 import { createKeyStore } from './keys/store.ts'
 import { withKeys } from './keys/verifier.ts'
 import { createMcp } from './mcp/endpoint.ts'
+import { createFireReminders } from './reminders/reminders.ts'
 import { createChangeFeed } from './sync/changes.ts'
 import { createLive } from './sync/live.ts'
 import { createTickets } from './sync/tickets.ts'
@@ -58,7 +58,7 @@ export function createParts(given: AppParts) {
     followNews,
     lookEvery,
     maxStreamsPerUser,
-    onTrouble: (err) => log.warn({ err }, 'the event streams wait for the database'),
+    onTrouble: createTroubleLog(log),
   })
   given.metrics?.watchStreams(live.count)
   given.onStop?.(async () => live.close())

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { failures, type ApiError, type FailureCode } from './failures.ts'
 import { oncePerSecond } from './once-per-second.ts'
+import { createRepeats, kindOf } from './repeats.ts'
 
 /** Tells the log what a client is not told, under the id that it is given. */
 export type TellFailure = (failed: {
@@ -25,13 +26,37 @@ export function codeOf(request: Request): FailureCode | undefined {
 
 /**
  * Writes down why a request failed, with the id that its client was given. A reason, which strangers
- * can bring about as often as they like, is a line without a stack, at most once a second.
+ * can bring about as often as they like, is a line without a stack, at most once a second. While the
+ * database is away all requests fail alike: the first of them has a line, and once a minute the number
+ * of the others.
  */
 export function createFailureLog(log: Logger): TellFailure {
   const isDue = oncePerSecond()
+  const sayRepeats = createRepeats()
   return function tellFailure({ requestId, route, failure: { code, reason }, cause }) {
     const fields = { request_id: requestId, route, code }
-    if (reason === undefined) log.error({ ...fields, err: cause }, 'request failed')
-    else if (isDue(reason)) log[failures[code].status < 500 ? 'warn' : 'error'](fields, reason)
+    const { status } = failures[code]
+    const kind = kindOf(cause)
+    const tellCause = () => log.error({ ...fields, err: cause }, 'request failed')
+    const tellCount = (count: number) =>
+      log.error({ code, kind, count }, 'requests failed as one before')
+    if (reason !== undefined) {
+      if (isDue(reason)) log[status < 500 ? 'warn' : 'error'](fields, reason)
+    } else if (status === 503) sayRepeats(`${code} ${kind}`, tellCause, tellCount)
+    else tellCause()
+  }
+}
+
+/** Writes down why event streams have to wait, in the same way: each of them says so. */
+export function createTroubleLog(log: Logger): (err: unknown) => void {
+  const sayRepeats = createRepeats()
+  return function tellTrouble(err) {
+    const what = 'the event streams wait for the database'
+    const kind = kindOf(err)
+    sayRepeats(
+      kind,
+      () => log.warn({ err }, what),
+      (count) => log.warn({ kind, count }, what),
+    )
   }
 }

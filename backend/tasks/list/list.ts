@@ -50,7 +50,7 @@ export function createTaskList(database: Database) {
     // A client that holds a page is likely to hold this one.
     const wanted = isWhole && (remembered !== undefined || isHeld === undefined)
     if (wanted || isHeld !== undefined || remembered !== undefined) {
-      const { json, bytes, total, ...place } = await readWhole(owner, {
+      const { json, bytes, total, ...place } = await readWhole({
         owner,
         known: remembered && writePlace(remembered.page.place),
         wanted,

@@ -1,6 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { DatabaseUnavailable } from '../../db/pool.ts'
 import { startAuthServer } from '../support/auth-server.ts'
-import { frontEnd, newUser, startApi, tokenFor, type RequestOptions } from '../support/api.ts'
+import {
+  databaseThat,
+  frontEnd,
+  newUser,
+  startApi,
+  tokenFor,
+  type RequestOptions,
+} from '../support/api.ts'
 
 type Line = { level: number; msg?: string; request_id?: string; route?: string; code?: string }
 
@@ -189,5 +197,25 @@ describe('a refused origin', () => {
       expect(await send(api, 'GET', '/health', { headers: { origin } })).toMatchObject({
         reasons: [],
       })
+  })
+})
+
+describe('while the database is away', () => {
+  test('every request has its line, and the first of them a stack', async () => {
+    const away = startApi({
+      over: databaseThat(async () => {
+        throw new DatabaseUnavailable('ECONNREFUSED: nobody is there', 'ECONNREFUSED')
+      }),
+    })
+    const { token } = await newUser()
+    const sent = await Promise.all(
+      Array.from({ length: 40 }, async () => send(away, 'GET', '/api/tasks', { token })),
+    )
+    for (const { line } of sent)
+      expect(line).toMatchObject({ status: 503, code: 'database_unavailable' })
+    const reasons = sent.flatMap((each) => each.reasons)
+    expect(reasons).toMatchObject([{ level: 50, msg: 'request failed', route: '/api/tasks' }])
+    expect(away.lines).toHaveLength(41)
+    await away.stop()
   })
 })

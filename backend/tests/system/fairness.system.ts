@@ -70,7 +70,7 @@ describe('lists as long as they can be', () => {
   test('keep nobody waiting and fill no memory, read or not', async () => {
     const server = await startServer(url)
     const greedy = await newUser()
-    await fillList(postgres.admin, greedy.id, 5_000)
+    await fillList(postgres.admin, greedy.id, 10_000)
     const sockets = Array.from({ length: 8 }, () =>
       sendAndNotRead(server.origin, 'GET', '/api/tasks', greedy),
     )

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import { parseDatabaseUrl } from '../../db/address.ts'
 import { migrate } from '../../db/migrate.ts'
-import { connect } from '../../db/pool.ts'
+import { connect, type Database } from '../../db/pool.ts'
 import { createTickets } from '../../sync/tickets.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 import { createTaskList } from '../../tasks/list/list.ts'
@@ -88,6 +88,77 @@ describe('prepared statements on a connection', () => {
     const [task] = await database.query<{ version: number }>`
       select version from todo_api.tasks where user_id = ${user}`
     expect(task!.version).toBeGreaterThan(500)
+  })
+})
+
+describe('a statement that several users share', () => {
+  /** What each has got of its shared statements, and of what is read at the users' own turns. */
+  function watched() {
+    const shared: { json: string | null; total: number }[][] = []
+    const own: string[] = []
+    const over: Database = {
+      ...database,
+      queryWithin: (milliseconds, requests) => {
+        const query = database.queryWithin(milliseconds, requests)
+        return async function queryShared<Row extends object>(
+          ...asked: Parameters<typeof query>
+        ): Promise<Row[]> {
+          const rows = await query<Row>(...asked)
+          shared.push(rows as unknown as { json: string | null; total: number }[])
+          return rows
+        }
+      },
+      queryFor: (user) => {
+        own.push(user)
+        return database.queryFor(user)
+      },
+    }
+    return { shared, own, list: createTaskList(over) }
+  }
+
+  async function userWith(tasks: number, { description = 'x', trashed = 0 } = {}): Promise<string> {
+    const { id } = await newUser()
+    await database.query`
+      insert into todo_api.task_lists (user_id, counter, task_count)
+      values (${id}, ${tasks + trashed}, ${tasks})`
+    await database.query`
+      insert into todo_api.tasks (user_id, change, created_change, title, description, deleted_at)
+      select ${id}, number, number, 'Task ' || number, ${description},
+        case when number <= ${trashed}::int then now() end
+      from generate_series(1, ${tasks + trashed}::int) number`
+    return id
+  }
+
+  test('has small lists, all of them at once', async () => {
+    const { shared, own, list } = watched()
+    const users = await Promise.all(Array.from({ length: 20 }, async () => userWith(20)))
+    const pages = await Promise.all(users.map(async (user) => list(user, {})))
+    for (const page of pages) expect(page).toMatchObject({ state: 'changed', total: 20 })
+    // The first went at once, and the others together.
+    expect(shared.map((rows) => rows.length)).toEqual([1, 19])
+    expect(own).toEqual([])
+  })
+
+  test.each([
+    ['many tasks', 1_000, {}],
+    ['much text', 90, { description: '😀'.repeat(1_000) }],
+    ['a few tasks beyond a large trash', 20, { trashed: 2_000 }],
+  ])('has nothing of a list of %s: it is read at its user’s turn', async (_, tasks, more) => {
+    const { shared, own, list } = watched()
+    const [greedy, modest] = [await userWith(tasks, more), await userWith(20)]
+    const everybody = [greedy, modest, greedy, greedy, modest]
+    for (let round = 0; round < 3; round += 1) {
+      const pages = await Promise.all(everybody.map(async (user) => list(user, {})))
+      expect(pages.map((page) => page.state === 'changed' && page.total)).toEqual(
+        everybody.map((user) => (user === greedy ? tasks : 20)),
+      )
+      for (const user of [greedy, modest])
+        await database.query`update todo_api.task_lists set counter = counter + 1 where user_id = ${user}`
+    }
+    for (const { json } of shared.flat())
+      expect(json === null || json.length < 64 * 1024).toBe(true)
+    expect(shared.flat().filter(({ total }) => total > 100)).toEqual([])
+    expect(new Set(own)).toEqual(new Set([greedy]))
   })
 })
 
