@@ -71,7 +71,8 @@ function serverOf({ tools, call }: View): Server {
     const { json, isError } = await call(tool, params.arguments ?? {})
     const structuredContent: Record<string, unknown> = JSON.parse(json)
     return {
-      content: [{ type: 'text', text: json }],
+      // Not as PostgreSQL wrote it, which puts spaces into some of it: the same as the other.
+      content: [{ type: 'text', text: JSON.stringify(structuredContent) }],
       structuredContent,
       ...(isError && { isError }),
     }

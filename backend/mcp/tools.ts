@@ -43,6 +43,9 @@ type Annotations = {
   openWorldHint: boolean
 }
 
+/** Of other fields, for front ends that are there already. They are understood, and no agent need know. */
+const spellings = ['recurrence_rule', 'recurrence_pattern', 'reminder_at']
+
 const usualPage = 50
 const largestPage = 100
 
@@ -214,7 +217,9 @@ function hints(title: string): Annotations {
 function inputOf(...schemas: TObject[]): Tool['inputSchema'] {
   const required = schemas.flatMap((schema) => schema.required ?? [])
   const properties = Object.fromEntries(
-    schemas.flatMap((schema) => Object.entries<object>(schema.properties)),
+    schemas
+      .flatMap((schema) => Object.entries<object>(schema.properties))
+      .filter(([name]) => !spellings.includes(name)),
   )
   const schema = { type: 'object' as const, properties, ...(required.length > 0 && { required }) }
   return schema

@@ -266,6 +266,36 @@ describe('tools', () => {
     expect(await rowsOf(id)).toHaveLength(1)
   })
 
+  test('know recurrence and reminders, each by one name', async () => {
+    const { ask, call } = await newAgent()
+    const { body } = await ask('tools/list')
+    const told = JSON.stringify(body.result)
+    expect(told).toContain('"recurrence"')
+    expect(told).toContain('"reminders"')
+    expect(told).not.toMatch(/recurrence_rule|recurrence_pattern|reminder_at/)
+    const { structuredContent: task } = await call('add_task', {
+      title: 'Water the plants',
+      due_date: '2030-01-31',
+      due_time: '09:00',
+      due_timezone: 'UTC',
+      recurrence: 'daily',
+      reminders: [{ minutes_before: 10 }],
+    })
+    expect(task).toMatchObject({ recurrence: 'FREQ=DAILY', reminders: [{ minutes_before: 10 }] })
+    const done = await call('complete_task', { id: task['id'] })
+    const next = await call('get_task', { id: done.structuredContent['next_task_id'] })
+    expect(next.structuredContent).toMatchObject({ due_date: '2030-02-01', completed: false })
+    const { structuredContent: ended } = await call('update_task', {
+      id: next.structuredContent['id'],
+      recurrence: null,
+    })
+    expect(ended).toMatchObject({ recurrence: null })
+    expect(await call('add_task', { title: 'x', recurrence: 'daily' })).toMatchObject({
+      isError: true,
+      structuredContent: { code: 'validation_failed' },
+    })
+  })
+
   test('update_task of another version changes nothing, and gives the task as it is', async () => {
     const { call } = await newAgent()
     const { structuredContent: task } = await call('add_task', { title: 'One' })
