@@ -153,10 +153,9 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
     isAmong,
     hasItsDate,
     growth,
-    numbering,
+    weighedNumbering,
     list,
-    numberedWithMore,
-    more,
+    weighedNumbered,
     created,
     changed,
     jsonOf,
@@ -210,10 +209,10 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         from judged, room
         where obstacle is not null or ${growth(fragment`weight`)} > 0 and not is_enough
       ), allowed as (
-        select judged.*, ${growth(fragment`weight`)} as growth, ${numbering} from judged, room
+        select judged.*, ${growth(fragment`weight`)} as growth, ${weighedNumbering} from judged, room
         where place not in (select place from refused)
           and not (${atomic}::boolean and exists (select from refused))
-      ), ${list(maxTasksPerUser, more)}, ${numberedWithMore}, ${created}, ${changed},
+      ), ${list(maxTasksPerUser)}, ${weighedNumbered}, ${created(true)}, ${changed(true)},
       done as (
         select numbered.place, 201 as status, ${jsonOf(fragment`created`)} as task
         from created

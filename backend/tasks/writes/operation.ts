@@ -15,6 +15,17 @@ export type Write = {
   operation: Operation
   precondition?: Precondition | undefined
   idempotency?: Idempotency | undefined
+  /** Whether it may make another task, or take one away: most writes need not pay for a statement that can. */
+  ofSeries?: boolean
+}
+
+/** Whether an operation says by itself that it is about a task that comes again. */
+export function namesSeries(operation: Operation): boolean {
+  if (operation.op === 'skip') return true
+  return (
+    'fields' in operation &&
+    (operation.fields.recurrence !== undefined || operation.fields.recurrence_from !== undefined)
+  )
 }
 
 /** The writes as rows of the statement's input. */

@@ -12,6 +12,8 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
   const isDone = fragment`
     case when op = 'toggle' then not tasks.completed else coalesce(new.completed, tasks.completed) end`
 
+  const dueDate = fragment`case when sets_due_date then new.due_date else tasks.due_date end`
+
   return {
     series,
 
@@ -75,6 +77,11 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
       row_number() over (partition by user_id order by place) as number,
       count(*) over (partition by user_id) as numbers`,
 
+    /** The same of tasks that come again, some of which write another: a number for each task. */
+    weighedNumbering: fragment`
+      sum(1 + coalesce(abs(weight), 0)) over (partition by user_id order by place) as number,
+      sum(1 + coalesce(abs(weight), 0)) over (partition by user_id) as numbers`,
+
     /**
      * By how much the list is longer afterwards.
      *
@@ -89,18 +96,14 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         else ${weight}
       end`,
 
-    /**
-     * The lists, counted up. An update locks its rows in no order; this does.
-     *
-     * @param more numbers than there are writes
-     */
-    list: (maxTasksPerUser: number, more: Fragment) => fragment`
+    // An update locks its rows in no order; this does.
+    list: (maxTasksPerUser: number) => fragment`
       list as (
         insert into todo_api.task_lists as list (user_id, counter, task_count)
         select demand.*
         from
           (
-            select user_id, max(numbers) + ${more} as numbers, sum(growth) as growth
+            select user_id, max(numbers) as numbers, sum(growth) as growth
             from allowed group by user_id
           ) as demand,
           -- A list, or somebody who has nothing yet and gets theirs here. Whose list is missing gets it
@@ -134,46 +137,31 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         from allowed join list using (user_id)
       )`,
 
-    /** How many tasks are written besides those that the writes name. */
-    more: fragment`coalesce(sum(abs(weight)), 0)`,
-
-    /**
-     * The same if some of them write a second task: that has the number which the write would have, and the
-     * first one of those before, in whose order it does not matter. Sums in the place of the counts above
-     * would make every write dearer.
-     */
-    numberedWithMore: fragment`
+    weighedNumbered: fragment`
       numbered as materialized (
         select *, ${series.next}
         from (
-          select
-            allowed.*, list.counter - numbers + number as last_change,
-            list.counter - numbers + case
-              when weight <> 0 then 1 - (
-                select count(*) from allowed as other
-                where other.user_id = allowed.user_id and other.weight <> 0 and other.place <= allowed.place
-              )
-              else number
-            end as change
+          select allowed.*, list.counter - numbers + number - coalesce(abs(weight), 0) as change
           from allowed join list using (user_id)
         ) as counted
       )`,
 
-    created: fragment`
+    created: (ofSeries: boolean) => fragment`
       created as (
         insert into todo_api.tasks (
           user_id, change, created_change, title, description, completed, completed_at, priority,
-          tags, due_date, due_time, due_timezone, reminders, ${series.columns}
+          tags, due_date, due_time, due_timezone, reminders ${ofSeries ? fragment`, ${series.columns}` : fragment``}
         )
         select
           user_id, change, change, title, description, completed,
           case when completed then now() end, todo_api.priority_of(priority), tags, due_date, due_time, due_timezone,
-          reminders, ${series.values}
+          reminders
+          ${ofSeries ? fragment`, ${series.values}` : fragment``}
         from numbered where kind = 'create' order by place
         returning *
       )`,
 
-    changed: fragment`
+    changed: (ofSeries: boolean) => fragment`
       changed as (
         update todo_api.tasks set
           title = coalesce(new.title, tasks.title),
@@ -182,7 +170,8 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           completed_at = case when ${isDone} then coalesce(tasks.completed_at, clock_timestamp()) end,
           priority = coalesce(todo_api.priority_of(new.priority), tasks.priority),
           tags = coalesce(new.tags, tasks.tags),
-          ${series.assignments},
+          due_date = ${ofSeries ? series.dueDate : dueDate},
+          ${ofSeries ? fragment`${series.assignments},` : fragment``}
           due_time = case when sets_due_time then new.due_time else tasks.due_time end,
           due_timezone = case when sets_due_timezone then new.due_timezone else tasks.due_timezone end,
           reminders = coalesce(new.reminders, tasks.reminders),

@@ -2,21 +2,23 @@ import type { Database, Fragment } from '../../db/pool.ts'
 
 /**
  * What a write does to the series of a task that comes again: the pieces of SQL that the statements of
- * writes share. What happens is in functions of the schema (0009_recurrence), since parts of a statement
- * start with every write. A task that does not come again costs a look at its columns.
+ * writes share. What happens is in functions of the schema (0009_recurrence), which look anew at the task
+ * that comes next: a statement that has waited for a lock sees other rows as they were before it waited.
  */
 export function createSeriesParts({ fragment }: Pick<Database, 'fragment'>) {
-  const comesAgain = fragment`
-    (tasks.recurrence is not null or tasks.next_task_id is not null or input.series is not null or op = 'skip')`
+  const isOne = fragment`(tasks.recurrence is not null or tasks.next_task_id is not null)`
 
   return {
+    /** Whether a write to a task must be made by a statement for tasks that come again. */
+    isOne: fragment`((op = 'update' or op = 'toggle') and ${isOne})`,
+
     /**
      * Of a task that is locked: what the write does to its series, if it is of one.
      *
      * @param isSound whether to ask at all: a rule without a date is refused by an error
      */
     step: (isSound: Fragment) => fragment`
-      case when ${comesAgain} and ${isSound} then todo_api.step_of(tasks, to_jsonb(input)) end as step`,
+      case when (${isOne} or input.series is not null or op = 'skip') and ${isSound} then todo_api.step_of(tasks, to_jsonb(input)) end as step`,
 
     /**
      * By how much the list grows through that; null if the write cannot be made now. A task that is written
@@ -34,7 +36,7 @@ export function createSeriesParts({ fragment }: Pick<Database, 'fragment'>) {
 
     /** The task that comes, or goes: its number is after that of the task that is written. */
     next: fragment`
-      case when weight <> 0 then todo_api.take_step(user_id, id, step, weight, last_change) end as next_id`,
+      case when weight <> 0 then todo_api.take_step(user_id, id, step, weight, change + 1) end as next_id`,
 
     /** Columns of a new task, and their values. */
     columns: fragment`recurrence, recurrence_from, recurrence_start, occurrence_date`,
@@ -45,12 +47,13 @@ export function createSeriesParts({ fragment }: Pick<Database, 'fragment'>) {
       case when series ->> 'recurrence' is not null then due_date end`,
 
     /** What is set of a task that is changed. */
-    assignments: fragment`
-      due_date = case
+    dueDate: fragment`
+      case
         when op = 'skip' then (step).due_date
         when sets_due_date then new.due_date
         else tasks.due_date
-      end,
+      end`,
+    assignments: fragment`
       recurrence = case when (step).rule_from is null then tasks.recurrence else (step).rule end,
       recurrence_from = coalesce((step).rule_from, tasks.recurrence_from),
       recurrence_start = case when (step).rule_from is null then tasks.recurrence_start else (step).rule_start end,

@@ -121,6 +121,7 @@ function rowsRead(node: Node): number {
 }
 
 const changes = { title: 'Changed', description: 'new', completed: true }
+const again = { due_date: '2030-05-17', recurrence: 'FREQ=DAILY', completed: true }
 const changed = await sync.since(owner, undefined, 50)
 const next = page.state === 'changed' ? page.next! : ''
 const anyKey = { name: 'x', scope: 'write' } as const
@@ -189,6 +190,17 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
   ['listing keys', [], async () => keys.list(owner)],
   ['a newcomer’s key', [], async () => keys.create(crypto.randomUUID(), anyKey)],
   ['toggling', [1, 1], async () => store.toggle(owner, mine[0]!, {})],
+  // Twice: it is noticed that it comes again, and then it is done.
+  [
+    'completing what comes again',
+    [1, 1, 1, 1],
+    async (round) => store.update(owner, mine[round + 8]!, again, {}),
+  ],
+  [
+    'taking that back',
+    [1, 1, 1, 1, 1],
+    async (round) => store.update(owner, mine[round + 8]!, { completed: false }, {}),
+  ],
   ['removing', [1, 1], async (round) => store.remove(owner, mine[round]!, {})],
   ['restoring', [1, 1], async (round) => store.restore(owner, mine[round]!, {})],
   ['deleting for good', [1, 1], async (round) => store.destroy(owner, mine[round + 9]!, {})],
