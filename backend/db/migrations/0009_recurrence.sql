@@ -200,7 +200,7 @@ create type step as (
 
 -- The same rule sent again starts anew if the task has been moved off it. But most who send a rule that is
 -- there already send back the whole task as they read it, its date included: to them nothing happens.
-create function step_of(task tasks, given jsonb) returns step
+create function step_of(task record, given jsonb) returns step
 language plpgsql stable
 as $$
 declare

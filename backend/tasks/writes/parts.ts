@@ -154,7 +154,8 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         )
         select
           user_id, change, change, title, description, completed,
-          case when completed then now() end, todo_api.priority_of(priority), tags, due_date, due_time, due_timezone, reminders
+          case when completed then now() end, todo_api.priority_of(priority), tags, due_date, due_time, due_timezone,
+          reminders
           ${ofSeries ? fragment`, ${series.values}` : fragment``}
         from numbered where kind = 'create' order by place
         returning *
