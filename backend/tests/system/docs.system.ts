@@ -42,9 +42,10 @@ test('the docs work from our own origin alone: authorize, create a task, see it 
 
   const { token } = await newUser()
   await page.getByRole('button', { name: 'Authorize' }).first().click()
+  // The token's part comes first, and then that of a ticket.
   const dialog = page.locator('.modal-ux')
-  await dialog.locator('input').fill(token)
-  await dialog.getByRole('button', { name: 'Apply credentials' }).click()
+  await dialog.locator('input').first().fill(token)
+  await dialog.getByRole('button', { name: 'Apply credentials' }).first().click()
   await dialog.getByRole('button', { name: 'Close' }).first().click()
 
   // It is there after a reload, too.
