@@ -1,3 +1,6 @@
+// For whoever imports the type of the app: what their own configuration need not name.
+/// <reference types="bun-types" />
+/// <reference path="./docs/assets.d.ts" />
 import { Elysia } from 'elysia'
 import { currentUser } from './auth/current-user.ts'
 import { compat } from './compat/compat.ts'
@@ -13,10 +16,16 @@ import { properHost } from './http/host.ts'
 import { requestLog } from './http/logging.ts'
 import { noMetrics } from './http/metrics.ts'
 import { refusedOrigins } from './http/origins.ts'
+import { ownOrigins } from './http/own-origin.ts'
 import { addressLimit } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
 import { security } from './http/security-headers.ts'
 import { explainUnknownRoute, neverIds } from './http/unknown-route.ts'
+import * as keys from './keys/contracts.ts'
+import { createKey, listKeys, revokeKey } from './keys/routes.ts'
+import * as mcp from './mcp/contracts.ts'
+import { answerMessage } from './mcp/endpoint.ts'
+import { describeResource } from './mcp/resource.ts'
 import { createParts, type AppParts } from './parts.ts'
 import * as sync from './sync/contracts.ts'
 import { issueTicket, listChanges, streamEvents } from './sync/routes.ts'
@@ -38,7 +47,7 @@ import {
 /** The whole HTTP surface. A request goes through it from the top to the bottom. */
 export function createApp(given: AppParts) {
   const { database, corsOrigins, proxies, rateLimits, draining, environment, log } = given
-  const { withDocs = true, metrics = noMetrics } = given
+  const { withDocs = true, metrics = noMetrics, publicUrl } = given
   const parts = createParts(given)
   const { authenticate, tellFailure, tickets } = parts
   const { limitUser } = rateLimits
@@ -46,8 +55,15 @@ export function createApp(given: AppParts) {
   // An EventSource cannot send a token: this route takes a ticket, too.
   const events = new Elysia({ prefix: '/tasks' })
     .decorate(parts.ofUser)
-    .use(currentUser(authenticate, limitUser, tickets))
+    .use(currentUser(authenticate, limitUser, { tickets }))
     .get('/events', streamEvents, sync.streamEvents)
+
+  // It opens no more than the stream, which a key that only reads may follow.
+  const ticket = new Elysia({ prefix: '/tasks' })
+    .decorate(parts.ofUser)
+    .use(currentUser(authenticate, limitUser, { needs: 'tasks:read' }))
+    .use(jsonBody())
+    .post('/events/ticket', issueTicket, sync.issueTicket)
 
   const bulk = new Elysia({ prefix: '/tasks' })
     .decorate(parts.ofUser)
@@ -64,7 +80,6 @@ export function createApp(given: AppParts) {
     .post('', createTask, tasks.createTask)
     .get('/trash', listTrash, tasks.listTrash)
     .get('/changes', listChanges, sync.listChanges)
-    .post('/events/ticket', issueTicket, sync.issueTicket)
     .get('/:id', findTask, tasks.findTask)
     .put('/:id', updateTask, tasks.updateTask)
     .patch('/:id', updateTask, tasks.patchTask)
@@ -72,6 +87,20 @@ export function createApp(given: AppParts) {
     .patch('/:id/complete', completeTask, tasks.completeTask)
     .post('/:id/restore', restoreTask, tasks.restoreTask)
     .post('/:id/skip', skipTask, tasks.skipTask)
+
+  const keysOfUser = new Elysia({ prefix: '/keys' })
+    .decorate({ keys: parts.keys })
+    .use(currentUser(authenticate, limitUser, { needs: 'the user' }))
+    .use(jsonBody())
+    .get('', listKeys, keys.listKeys)
+    .post('', createKey, keys.createKey)
+    .delete('/:id', revokeKey, keys.revokeKey)
+
+  const agents = new Elysia()
+    .decorate({ mcp: parts.mcp, answers: parts.ofUser.answers })
+    .use(ownOrigins([...corsOrigins, ...(publicUrl === undefined ? [] : [publicUrl])]))
+    .use(currentUser(parts.authenticateAgent, limitUser, { needs: 'see route' }))
+    .post('/mcp', answerMessage, mcp.answerMessage)
 
   const app = new Elysia(frameworkOptions(answerUncaught))
     .use(security(proxies))
@@ -86,9 +115,12 @@ export function createApp(given: AppParts) {
     .get('/health', answerAlive, aliveContract)
     .get('/ready', createReadiness(database.query, draining), readyContract)
     .use(withDocs ? docs() : new Elysia()) // GET /docs, its files, and /docs/json
-    .group('/api', (api) => api.use(events).use(bulk).use(ofUser))
+    .decorate({ resource: parts.resource })
+    .get('/.well-known/oauth-protected-resource/mcp', describeResource, mcp.describeResource)
+    .use(agents)
+    .group('/api', (api) => api.use(events).use(ticket).use(bulk).use(ofUser).use(keysOfUser))
     // The same routes under the user's id, as some front ends call them.
-    .group('/api/:user_id', (api) => api.use(events).use(bulk).use(ofUser))
+    .group('/api/:user_id', (api) => api.use(events).use(ticket).use(bulk).use(ofUser))
     // And all of it under another prefix, for front ends of another shape.
     .wrap(compat({ authenticate, tasks: parts.ofUser.tasks }))
 
@@ -100,7 +132,12 @@ export function createApp(given: AppParts) {
 
   async function whyUnknown({ headers }: Request, path: string): Promise<Error> {
     if (path.startsWith('/api/')) await authenticate(headers.get('authorization'))
-    return explainUnknownRoute(app.routes, path, explainPath)
+    return explainUnknownRoute(app.routes, path, whatIsKnown)
+  }
+
+  /** Without documentation nobody is sent there. */
+  function whatIsKnown(path: string): string | undefined {
+    return explainPath(path) ?? (withDocs ? undefined : 'There is nothing at this path')
   }
 
   return app

@@ -1,6 +1,6 @@
 import type { BlockList } from 'node:net'
 import type { SessionTable } from './auth/sessions.ts'
-import type { AuthServer } from './auth/tokens.ts'
+import type { AuthServer, Resource } from './auth/tokens.ts'
 import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.ts'
 import { parseProxies } from './http/proxies.ts'
 import type { Quotas } from './http/rate-limit.ts'
@@ -14,33 +14,37 @@ export type Config = {
   port: number
   logLevel: (typeof logLevels)[number]
   corsOrigins: string[]
+  /** The origin at which clients reach this server. */
+  publicUrl?: string
   /** Whether the documentation is served. */
   docs: boolean
-  /** Where the metrics are given. Absent: nowhere. */
+  /** Where metrics are served. Absent: nowhere. */
   metrics?: { host: string; port: number }
   maxTasksPerUser: number
-  /** How long a server that is told to stop serves on while it is unready, in seconds. */
+  /** How many seconds a server that was told to stop keeps serving while `/ready` says that it is not. */
   drainSeconds: number
   maxStreamsPerUser: number
   quotas: Quotas
-  /** Those whose X-Forwarded-For and X-Forwarded-Proto are believed. Absent: nobody's. */
+  /** The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed. Absent: none. */
   trustedProxies?: BlockList
   /** Absent: the embedded database. */
   database?: DatabaseAddress
-  /** The way to it past a pooler, which notifications need. Absent: there is none. */
+  /** Its address without a pooler, which notifications need. Absent: there is none. */
   directDatabase?: DatabaseAddress
   /** The HS256 secret, at least 32 characters. Absent: HS256 tokens are refused. */
   secret?: string
   /** Absent: only HS256 tokens are accepted. */
   authServer?: AuthServer
+  /** What OAuth access tokens are for. Absent: they are refused. */
+  resource?: Resource
   /** Better Auth's table of sessions in the same database. Absent: its session tokens are refused. */
   sessions?: SessionTable
 }
 
-/** Every problem with the settings, each a sentence that names the setting and never its value. */
+/** All problems with the settings: each is a sentence that names the setting and never its value. */
 export class ConfigError extends Error {
   readonly problems: readonly string[]
-  /** Who reads the message: a program that takes lines of JSON, or a person. */
+  /** Whether a program that expects lines of JSON reads the message, or a person. */
   readonly environment: Config['environment']
 
   constructor(problems: readonly string[], environment: Config['environment']) {
@@ -71,13 +75,13 @@ export function readConfig(env: Environment): Config {
   const authUrl = read('BETTER_AUTH_URL', parseAuthUrl)
   const issuer = read('BETTER_AUTH_ISSUER', String)
   const audience = read('BETTER_AUTH_AUDIENCE', String)
+  const publicUrl = read('PUBLIC_URL', parseOrigin)
+  const authPath = authUrl && `${authUrl.href.replace(/\/$/, '')}/api/auth`
   const port = read('PORT', parsePort) ?? 8000
   const metricsPort = read('METRICS_PORT', parsePort)
   const metricsHost = read('METRICS_HOST', String) ?? '127.0.0.1'
   if (metricsPort !== undefined && metricsPort !== 0 && metricsPort === port)
-    problems.push(
-      'METRICS_PORT must be another port than PORT: the metrics are not for its clients',
-    )
+    problems.push('METRICS_PORT must differ from PORT: the metrics are not for its clients')
   const trustedProxies = read('TRUSTED_PROXIES', parseProxies)
   const table = read('BETTER_AUTH_SESSION_TABLE', parseTable) ?? { table: 'session' }
   const columns = read('BETTER_AUTH_SESSION_COLUMNS', parseColumns) ?? sessionColumns
@@ -95,6 +99,7 @@ export function readConfig(env: Environment): Config {
     port,
     logLevel: read('LOG_LEVEL', (text) => parseOneOf(text, logLevels)) ?? 'info',
     corsOrigins: read('CORS_ORIGINS', parseOrigins) ?? ['http://localhost:3000'],
+    ...(publicUrl !== undefined && { publicUrl }),
     drainSeconds: read('DRAIN_SECONDS', parseDrain) ?? (environment === 'production' ? 5 : 0),
     docs: (read('DOCS', (text) => parseOneOf(text, ['on', 'off'])) ?? 'on') === 'on',
     ...(metricsPort !== undefined && { metrics: { host: metricsHost, port: metricsPort } }),
@@ -111,13 +116,19 @@ export function readConfig(env: Environment): Config {
     ...(sessionsIn && { sessions: { ...table, ...columns } }),
     ...(authUrl && {
       authServer: {
-        keySetUrl: new URL(`${authUrl.href.replace(/\/$/, '')}/api/auth/jwks`),
+        keySetUrl: new URL(`${authPath}/jwks`),
         issuer: issuer ?? authUrl.origin,
         audience: audience ?? authUrl.origin,
       },
     }),
   }
 
+  if (publicUrl !== undefined && authPath !== undefined)
+    config.resource = {
+      url: `${publicUrl}/mcp`,
+      authorizationServer: authPath,
+      metadataUrl: `${publicUrl}/.well-known/oauth-protected-resource/mcp`,
+    }
   if (sessionsIn && !env['DATABASE_URL']?.trim())
     problems.push(
       'BETTER_AUTH_SESSIONS needs DATABASE_URL: the database in which Better Auth keeps its sessions',
@@ -125,14 +136,14 @@ export function readConfig(env: Environment): Config {
   if (environment === 'production')
     if (!['SECRET', 'URL', 'SESSIONS'].some((name) => env[`BETTER_AUTH_${name}`]?.trim()))
       problems.push(
-        'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified',
+        'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without one of them, no token can be verified',
       )
   if (problems.length > 0) throw new ConfigError(problems, environment)
   return config
 }
 
 /**
- * Reads what a command needs that works on the database alone.
+ * Reads the settings of a command that needs only the database.
  *
  * @throws ConfigError with all problems at once
  */
@@ -142,6 +153,17 @@ export function readDatabaseConfig(env: Environment): Pick<Config, 'database'> {
   const { problems, environment } = settings
   if (problems.length > 0) throw new ConfigError(problems, environment)
   return database ? { database } : {}
+}
+
+/**
+ * What `NODE_ENV` says, and nothing else.
+ *
+ * @throws ConfigError if it is none of its words
+ */
+export function readEnvironment(env: Environment): Config['environment'] {
+  const { environment, problems } = openSettings(env)
+  if (problems.length > 0) throw new ConfigError(problems, environment)
+  return environment
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -185,7 +207,7 @@ function parseOneOf<const Choice extends string>(text: string, choices: readonly
   return choice
 }
 
-/** As Better Auth names them by itself. */
+/** Better Auth's own names for them. */
 const sessionColumns = { token: 'token', expires: 'expiresAt', user: 'userId' }
 const sqlName = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/
 
@@ -231,7 +253,7 @@ function parseQuota(text: string): number | 'off' {
   return Number(text)
 }
 
-/** Some name the address of the front end, others that of Better Auth in it. */
+/** Some people set the address of the front end, others that of Better Auth within it. */
 function parseAuthUrl(text: string): URL {
   return parseHttpUrl(text.replace(/\/api\/auth\/*$/, ''))
 }
@@ -255,6 +277,13 @@ function parseOrigins(text: string): string[] {
         )
       return origin
     })
+}
+
+function parseOrigin(text: string): string {
+  const origin = text.replace(/\/$/, '')
+  if (URL.parse(origin)?.origin !== origin || !/^https?:/.test(origin))
+    throw new Error('must be an origin such as https://todo.example.com, without a path')
+  return origin
 }
 
 function parseSecret(text: string): string {

@@ -84,7 +84,8 @@ export function answerLastResort(tell: TellFailure) {
   }
 }
 
-function translate(error: unknown): ApiError {
+/** What a client is told of whatever was thrown. */
+export function translate(error: unknown): ApiError {
   if (error instanceof ApiError) return error
   if (error instanceof DatabaseUnavailable || error instanceof WaitedTooLong)
     return new ApiError('database_unavailable')

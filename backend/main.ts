@@ -21,21 +21,21 @@ import { purgeRegularly } from './tasks/purge.ts'
 import { taskChannel } from './tasks/columns.ts'
 
 const dataDirectory = resolve('.data')
-const outputPatience = 500 // ms, for a log that nobody takes
+const outputPatience = 500 // ms, for a log that nobody reads
 
 let log: Logger | undefined
 const standardError = createOutput(2)
 const standardOutput = createOutput(1, (dropped) =>
-  log?.error({ dropped }, 'lines of this log were dropped: nobody took them from standard output'),
+  log?.error({ dropped }, 'lines of this log were dropped: nobody was reading standard output'),
 )
 
-/** Ends the process once its last lines are written, or cannot be. */
+/** Ends the process once its last lines have been written or cannot be. */
 async function exit(code: number): Promise<never> {
   await Promise.all([standardOutput.flush(outputPatience), standardError.flush(outputPatience)])
   process.exit(code)
 }
 
-/** Tells why the server cannot start: a line for a person, in production one of the log. */
+/** Says why the server cannot start: on a line for a person, or in production as a line of the log. */
 let sayWhy = (reason: string): void => standardError.write(`${reason}\n`)
 
 async function start(): Promise<void> {
@@ -47,7 +47,7 @@ async function start(): Promise<void> {
     logger.info(`${signal}: stopping before it serves`)
     void exit(0)
   })
-  // Loaded if it is asked for: it takes 30 ms and 18 MB.
+  // Loaded only when metrics are on: it takes 30 ms and 18 MB.
   const exposition = config.metrics && (await import('./http/prometheus.ts')).createMetrics()
   const metrics = exposition ?? noMetrics
   const database = await openDatabase(
@@ -64,6 +64,8 @@ async function start(): Promise<void> {
     database,
     verifyToken: withSessions(createTokenVerifier(config), database, config),
     corsOrigins: config.corsOrigins,
+    publicUrl: config.publicUrl,
+    resource: config.resource,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),
@@ -106,24 +108,24 @@ async function start(): Promise<void> {
 }
 
 /**
- * When a database goes down, postgres.js can leave errors that are nobody's: it takes its listeners
- * off a socket while TLS is set up. The connection is lost, and whoever needs one makes another
- * (db/connections.ts, db/listen.ts), so the server stays. Whatever else was not caught is a fault, and
+ * When a database goes down, postgres.js can leave errors that nothing catches: it removes its listeners
+ * from a socket while TLS is being set up. The connection is lost, and whoever needs one makes another
+ * (db/connections.ts, db/listen.ts), so the server carries on. Any other uncaught error is a fault and
  * ends the process.
  */
 function outliveLostConnections(logger: Logger): void {
   function judge(error: unknown): void {
-    // Its message alone: the rest of a driver's error may hold a row.
+    // Only its message: the rest of a driver's error may contain a row.
     if (isUnavailable(error))
       return logger.warn(`a connection to the database was lost: ${error.message}`)
-    logger.fatal({ err: error }, 'a fault in this program: it ends, and is to be started again')
+    logger.fatal({ err: error }, 'a fault in this program: it exits and must be started again')
     void exit(1)
   }
   process.on('uncaughtException', judge)
   process.on('unhandledRejection', judge)
 }
 
-/** How this process hears of what others write. */
+/** How this process learns of what other processes write. */
 function newsOf(
   { database, directDatabase }: Config,
   { query }: Database,
@@ -136,7 +138,7 @@ function newsOf(
           ...listener,
         }),
     }
-  // Nobody else can write to the embedded database; there, looking is for what cannot happen.
+  // No other process can write to the embedded database, so there is no need to look.
   return database ? {} : { lookEvery: 15_000 }
 }
 
@@ -148,7 +150,7 @@ async function withSecret(config: Config): Promise<ConfigWithSecret> {
   return { ...config, secret: await developmentSecret(dataDirectory), secretIsMade: true }
 }
 
-/** What somebody who starts it by hand needs to know first: most 401s and CORS errors are told here. */
+/** What somebody who starts it by hand needs to know first: it explains most 401s and CORS errors. */
 function welcome(
   { database, host, docs, authServer, secretIsMade, corsOrigins }: ConfigWithSecret,
   { port }: URL,
@@ -183,6 +185,6 @@ try {
       `The settings have problems: ${error.problems.join('; ')}`,
     )
   else if (isExpected(error)) sayWhy(error.message)
-  else standardError.write(`A fault in this program, it could not start: ${Bun.inspect(error)}\n`)
+  else standardError.write(`A fault in this program kept it from starting: ${Bun.inspect(error)}\n`)
   await exit(1)
 }

@@ -1,15 +1,19 @@
 import type { Logger } from 'pino'
 import { createAuthenticate } from './auth/current-user.ts'
-import type { VerifyToken } from './auth/tokens.ts'
+import type { Resource, VerifyToken } from './auth/tokens.ts'
 import type { Config } from './config.ts'
 import type { Database } from './db/pool.ts'
 import { createAnswers } from './http/answers.ts'
+import { translate } from './errors.ts'
 import { createFailureLog, createTroubleLog } from './http/failure-log.ts'
 import { idleTimeout } from './http/framework.ts'
 import type { Metrics } from './http/metrics.ts'
 import type { Proxies } from './http/proxies.ts'
 import type { RateLimits } from './http/rate-limit.ts'
 import { createFireReminders } from './reminders/reminders.ts'
+import { createKeyStore } from './keys/store.ts'
+import { withKeys } from './keys/verifier.ts'
+import { createMcp } from './mcp/endpoint.ts'
 import { createChangeFeed } from './sync/changes.ts'
 import { createLive } from './sync/live.ts'
 import { createTickets } from './sync/tickets.ts'
@@ -22,6 +26,10 @@ export type AppParts = {
   database: Database
   verifyToken: VerifyToken
   corsOrigins: string[]
+  /** The origin at which clients reach this server. */
+  publicUrl?: string | undefined
+  /** What OAuth access tokens are for. */
+  resource?: Resource | undefined
   maxTasksPerUser: number
   maxStreamsPerUser: number
   proxies: Proxies
@@ -55,14 +63,22 @@ export function createParts(given: AppParts) {
   given.metrics?.watchStreams(live.count)
   given.onStop?.(async () => live.close())
   const tickets = createTickets(database)
+  const tasks = createTaskStore(database, { maxTasksPerUser, onChange: live.announce })
+  const list = createTaskList(database)
+  const tellFailure = createFailureLog(log)
+  const verifyToken = withKeys(given.verifyToken, database)
   return {
-    authenticate: createAuthenticate(given.verifyToken),
-    tellFailure: createFailureLog(log),
+    authenticate: createAuthenticate(verifyToken),
+    authenticateAgent: createAuthenticate(verifyToken, given.resource),
+    resource: given.resource,
+    tellFailure,
     tickets,
+    keys: createKeyStore(database),
+    mcp: createMcp({ tasks, list, translate, tellFailure }),
     /** What the handlers of a user's routes find in their contexts. */
     ofUser: {
-      tasks: createTaskStore(database, { maxTasksPerUser, onChange: live.announce }),
-      list: createTaskList(database),
+      tasks,
+      list,
       answers: createAnswers({ idleTimeout }),
       limitUser: given.rateLimits.limitUser,
       changes,

@@ -1,7 +1,8 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { createLine } from '../db/line.ts'
 import { Fragment, StatementFailed, type Database } from '../db/pool.ts'
-import { isUserId, stranger, TokenError, type Bearer, type VerifyToken } from './tokens.ts'
+import { isUserId, TokenError, type Bearer, type VerifyToken } from './tokens.ts'
 
 /** Better Auth's table of sessions, and its columns, as its adapter names them. */
 export type SessionTable = {
@@ -22,49 +23,96 @@ const opaqueToken = /^([A-Za-z0-9_-]{20,128})(?:\.([A-Za-z0-9+/_=%-]{20,200}))?$
 
 const lookAgainAfter = 30_000 // ms; with the time between two looks at streams, within a minute
 const rememberedSessions = 10_000
+const together = { width: 1, most: 64, longest: 500 }
 
 type Remembered = { userId: string; expires: number; seenAt: number }
+type Row = { token: string; user_id: string; expires: number }
+
+/** What it takes to look sessions up. */
+type SessionsIn = Pick<Database, 'queryWithin' | 'fragment' | 'deadline'>
 
 /**
  * Makes the verifier of Better Auth's session tokens, and of its signed cookies' `token.signature`.
- * They are looked up in the table that Better Auth writes them to. One that was found is believed for
- * half a minute; one that was not found is looked up each time.
+ * They are looked up in the table that Better Auth writes them to, those that wait at the same moment
+ * by one statement. One that was found is believed for half a minute; one that was not found is looked
+ * up each time. What was good before waits in a line of its own, which no flood of made-up tokens can
+ * lengthen.
  *
  * @param secret Better Auth's, for signatures; without it signed ones are refused
  * @param now the time in milliseconds since 1970
  */
 function createSessionVerifier(
-  { queryFor }: Pick<Database, 'queryFor'>,
+  database: SessionsIn,
   names: SessionTable,
   secret: string | undefined,
   now: () => number = Date.now,
 ): VerifyToken {
   const remembered = new LRUCache<string, Remembered>({ max: rememberedSessions })
+  const underWay = new Map<string, Promise<Remembered>>()
   const sql = sqlNames(names)
+  const find = createFind(database, names)
+  const { deadline } = database
+  const findKnown = createLine({ send: find, deadline, ...together })
+  const findUnknown = createLine({ send: find, deadline, ...together })
 
-  async function find(token: string): Promise<Remembered> {
-    const [session] = await queryFor(stranger)<{ user_id: string; expires: number }>`
-      select ${sql.user}::text as user_id, extract(epoch from ${sql.expires})::float8 as expires
-      from ${sql.table} where ${sql.token} = ${token}`
-    if (session === undefined)
+  async function lookUp(token: string): Promise<Remembered> {
+    const known = remembered.get(token)
+    const row = known ? await findKnown(known.userId, token) : await findUnknown(token, token)
+    remembered.delete(token) // and put back once it has proved good
+    if (row === undefined)
       throw new TokenError('invalid', `no session in ${sql.table.sql} has this token`)
-    if (!isUserId(session.user_id))
+    const { user_id: userId, expires } = row
+    if (!isUserId(userId))
       throw new TokenError(
         'invalid',
         'the session is of a user whose id is not text of usual length',
       )
-    return { userId: session.user_id, expires: session.expires, seenAt: now() }
+    const session = { userId, expires, seenAt: now() }
+    remembered.set(token, session)
+    return session
+  }
+
+  /** A page that loads asks for several things at once. */
+  async function lookUpOnce(token: string): Promise<Remembered> {
+    let session = underWay.get(token)
+    if (session === undefined) {
+      session = lookUp(token).finally(() => underWay.delete(token))
+      underWay.set(token, session)
+    }
+    return session
   }
 
   return async function verifySession(given): Promise<Bearer> {
     const token = tokenOf(given, secret)
     const known = remembered.get(token)
-    remembered.delete(token) // and put back once it has proved good
-    const session = known && now() - known.seenAt < lookAgainAfter ? known : await find(token)
-    if (now() / 1000 >= session.expires) throw new TokenError('expired', 'expired')
-    remembered.set(token, session)
-    const { userId, expires } = session
+    const isFresh = known !== undefined && now() - known.seenAt < lookAgainAfter
+    const { userId, expires } = isFresh ? known : await lookUpOnce(token)
+    if (now() / 1000 >= expires) {
+      remembered.delete(token)
+      throw new TokenError('expired', 'expired')
+    }
     return { userId, expires, recheck: async () => verifySession(given) }
+  }
+}
+
+/** @returns what finds the sessions with these tokens, in the same order */
+function createFind({ queryWithin, fragment }: SessionsIn, names: SessionTable) {
+  const sql = sqlNames(names)
+  const statement = fragment`
+    select
+      ${sql.token} as token, ${sql.user}::text as user_id,
+      extract(epoch from ${sql.expires})::float8 as expires
+    from ${sql.table}
+    where ${sql.token} = any (array(select json_array_elements_text(${''}::text::json)))`
+
+  return async function find(
+    tokens: readonly string[],
+    left: number,
+  ): Promise<(Row | undefined)[]> {
+    const given = statement.with([JSON.stringify(tokens)])
+    const rows = await queryWithin(left, tokens.length)<Row>`${given}`
+    const found = new Map(rows.map((row) => [row.token, row]))
+    return tokens.map((token) => found.get(token))
   }
 }
 
@@ -74,14 +122,14 @@ function createSessionVerifier(
  */
 export function withSessions(
   verifyJwt: VerifyToken,
-  database: Pick<Database, 'queryFor'>,
+  database: SessionsIn,
   { sessions, secret }: { sessions?: SessionTable; secret?: string },
   now?: () => number,
 ): VerifyToken {
   if (sessions === undefined) return verifyJwt
   const verifySession = createSessionVerifier(database, sessions, secret, now)
-  return async function verifyEither(token) {
-    return opaqueToken.test(token) ? verifySession(token) : verifyJwt(token)
+  return async function verifyEither(token, resource) {
+    return opaqueToken.test(token) ? verifySession(token) : verifyJwt(token, resource)
   }
 }
 
@@ -90,15 +138,11 @@ export function withSessions(
  *
  * @throws SessionsMissing, DatabaseUnavailable
  */
-export async function checkSessions(
-  { query }: Pick<Database, 'query'>,
-  names: SessionTable,
-): Promise<void> {
-  const { table, token, expires, user } = sqlNames(names)
+export async function checkSessions(database: SessionsIn, names: SessionTable): Promise<void> {
   try {
-    await query`
-      select ${token}, extract(epoch from ${expires}), ${user}::text from ${table} limit 0`
+    await createFind(database, names)([], database.deadline)
   } catch (error) {
+    const { table, token, expires, user } = sqlNames(names)
     if (!(error instanceof StatementFailed)) throw error
     throw new SessionsMissing(
       `BETTER_AUTH_SESSIONS=database: the table ${table.sql} with the columns ${token.sql}, ${expires.sql} and ${user.sql} cannot be read in the database of DATABASE_URL (SQLSTATE ${error.sqlState}). Run Better Auth's migration there first; if its names are others, set BETTER_AUTH_SESSION_TABLE and BETTER_AUTH_SESSION_COLUMNS`,

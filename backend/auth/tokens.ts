@@ -8,9 +8,11 @@ import {
   type FetchImplementation,
   type JWTPayload,
   type JWTVerifyGetKey,
+  type ProtectedHeaderParameters,
 } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { isStorable, printable } from '../http/values.ts'
+import { readScope, type Scope } from './scopes.ts'
 
 /**
  * The token's fault: it is not valid, or no longer. The message is for whoever runs the server; of
@@ -19,10 +21,13 @@ import { isStorable, printable } from '../http/values.ts'
 export class TokenError extends Error {
   override readonly name = 'TokenError'
   readonly reason: 'invalid' | 'expired'
+  /** What its bearer is told to do, if that is not to sign in again. */
+  readonly detail: string | undefined
 
-  constructor(reason: 'invalid' | 'expired', message: string) {
+  constructor(reason: 'invalid' | 'expired', message: string, detail?: string) {
     super(message)
     this.reason = reason
+    this.detail = detail
   }
 }
 
@@ -41,10 +46,22 @@ export type AuthServer = {
   audience: string
 }
 
+/** What OAuth access tokens are for (RFC 9728), and who issues them. */
+export type Resource = {
+  /** What a token's `aud` must be or contain. */
+  url: string
+  /** What a token's `iss` must be. */
+  authorizationServer: string
+  /** Where clients read the two lines above. */
+  metadataUrl: string
+}
+
 /** Who bears a token (`sub`), and until when it is good, in seconds since 1970 (`exp`). */
 export type Bearer = {
   userId: string
   expires: number
+  /** What it may do, if not all that its user may: it was given to a program. */
+  scopes?: readonly Scope[] | undefined
   /**
    * Asks whether it is still good, if it can be taken back before it expires.
    *
@@ -56,12 +73,19 @@ export type Bearer = {
 /**
  * Verifies a JWT.
  *
+ * @param resource whose OAuth access tokens are taken, too; without it, none are
  * @throws TokenError, AuthUnavailable
  */
-export type VerifyToken = (token: string) => Promise<Bearer>
+export type VerifyToken = (token: string, resource?: Resource) => Promise<Bearer>
 
-type Claims = Bearer & { notBefore: number }
-type CheckSignature = (token: string) => Promise<JWTPayload>
+type Claims = Bearer & {
+  notBefore: number
+  /** The URL of the one resource that it is for. */
+  resource?: string | undefined
+}
+/** What `iss` and `aud` must be. */
+type Expected = Pick<AuthServer, 'issuer' | 'audience'>
+type CheckSignature = (token: string, expected?: Expected) => Promise<JWTPayload>
 
 const keySetAlgorithms = ['EdDSA', 'Ed25519', 'ES256', 'RS256', 'PS256']
 const clockTolerance = 5 // s
@@ -69,7 +93,8 @@ const longestToken = 16 * 1024 // characters
 const longestUserId = 255 // characters
 const rememberedTokens = 10_000
 const longestRememberedToken = 2 * 1024 // characters; with the line above, 20 MB at most
-const endOfTime = 253_402_300_799 // s; the last second that RFC 3339 can write
+/** In seconds since 1970. */
+export const endOfTime = 253_402_300_799 // s; the last second that RFC 3339 can write
 const keySetMaxAge = 10 * 60_000 // ms
 const keySetCooldown = 1_000 // ms
 const keySetTimeout = 5_000 // ms
@@ -80,6 +105,9 @@ const longestKeySet = 1024 * 1024 // bytes: hundreds of keys; to parse 28 MB tak
  * those that the auth server signs with its own keys. The header's `alg` chooses the family from a
  * fixed list, so that a public key never serves as an HMAC secret (RFC 8725, 3.1), and nothing else
  * of the header is believed: `jku`, `jwk` and `x5u` are never followed.
+ *
+ * Either may be an OAuth access token (RFC 9068), by its `typ`. That is for one resource, and no other
+ * takes it; it may do what its `scope` says and no more.
  *
  * A verified token is remembered until it expires, or its key set changes: verifying one costs
  * 16–54 µs, remembering under 0.1 µs.
@@ -98,22 +126,29 @@ export function createTokenVerifier(
       ? { check: refuseWithout('BETTER_AUTH_URL'), refreshWhenOld() {} }
       : openKeySet(authServer, () => remembered.clear(), now)
 
-  async function check(token: string): Promise<Claims> {
+  async function check(token: string, resource: Resource | undefined): Promise<Claims> {
     if (token.length > longestToken)
       throw new TokenError('invalid', `longer than ${longestToken} characters`)
-    const algorithm = algorithmOf(token)
-    if (algorithm === 'HS256') return claimsOf(await checkSecret(token))
-    if (keySetAlgorithms.includes(algorithm)) return claimsOf(await keySet.check(token))
+    const { alg: algorithm = 'none', typ } = headerOf(token)
+    const isAccess = isAccessToken(typ)
+    if (isAccess && resource === undefined) throw new TokenError('invalid', notForHere)
+    const only = isAccess ? resource : undefined
+    const expected = only && { issuer: only.authorizationServer, audience: only.url }
+    if (algorithm === 'HS256') return claimsOf(await checkSecret(token, expected), only)
+    if (keySetAlgorithms.includes(algorithm))
+      return claimsOf(await keySet.check(token, expected), only)
     throw new TokenError(
       'invalid',
       `alg ${shown(algorithm)} is not one of HS256, ${keySetAlgorithms.join(', ')}`,
     )
   }
 
-  return async function verifyToken(token) {
+  return async function verifyToken(token, resource) {
     keySet.refreshWhenOld()
     const known = remembered.get(token)
-    const claims = known ?? (await check(token))
+    const claims = known ?? (await check(token, resource))
+    if (claims.resource !== undefined && claims.resource !== resource?.url)
+      throw new TokenError('invalid', notForHere)
     const seconds = now() / 1000
     if (seconds >= claims.expires + clockTolerance) {
       remembered.delete(token)
@@ -128,20 +163,17 @@ export function createTokenVerifier(
 
 function refuseWithout(setting: string): CheckSignature {
   return async function refuseToken(token) {
-    throw new TokenError('invalid', `${algorithmOf(token)} token, but ${setting} is not set`)
+    throw new TokenError('invalid', `${headerOf(token).alg} token, but ${setting} is not set`)
   }
 }
 
-function algorithmOf(token: string): string {
+function headerOf(token: string): ProtectedHeaderParameters {
   try {
-    return decodeProtectedHeader(token).alg ?? 'none'
+    return decodeProtectedHeader(token)
   } catch {
     throw new TokenError('invalid', "not a JWT: is it Better Auth's session token?")
   }
 }
-
-/** Whoever asks before it is known who that is. No user's id is empty. */
-export const stranger = ''
 
 /** Whether a value is text by which this API can tell a user. */
 export function isUserId(value: unknown): value is string {
@@ -153,10 +185,26 @@ export function isUserId(value: unknown): value is string {
   )
 }
 
-function claimsOf({ sub, exp, nbf }: JWTPayload): Claims {
+const notForHere =
+  'an OAuth access token, which is for /mcp alone, if PUBLIC_URL and BETTER_AUTH_URL are set'
+
+/** An OAuth access token (RFC 9068, 2.1). Its audience is a single resource. */
+function isAccessToken(typ: unknown): boolean {
+  return typeof typ === 'string' && /^(application\/)?at\+jwt$/i.test(typ)
+}
+
+function claimsOf({ sub, exp, nbf, scope, cnf }: JWTPayload, only?: Resource): Claims {
   if (!isUserId(sub) || exp === undefined)
     throw new TokenError('invalid', `sub is not text of 1 to ${longestUserId} characters`)
-  return { userId: sub, notBefore: nbf ?? -Infinity, expires: Math.min(exp, endOfTime) }
+  // Whoever bears it would have to prove that they hold a key (RFC 9449, 7.1), and nobody asks them to.
+  if (cnf !== undefined) throw new TokenError('invalid', 'bound to a key (cnf): not a bearer token')
+  return {
+    userId: sub,
+    notBefore: nbf ?? -Infinity,
+    expires: Math.min(exp, endOfTime),
+    scopes: readScope(only ? (scope ?? '') : scope),
+    resource: only?.url,
+  }
 }
 
 /** What both families ask of a token, besides its signature; its times are checked on every use. */
@@ -165,21 +213,21 @@ const claimOptions = { requiredClaims: ['sub', 'exp'], clockTolerance: Number.MA
 function secretChecker(secret: string): CheckSignature {
   const { hs256 } = jwt({ name: 'hs256', secret }).decorator
   const key = new TextEncoder().encode(secret)
-  return async function checkSecret(token) {
+  return async function checkSecret(token, expected) {
     // By itself the plugin takes HS512 too, and tokens that never end; these options close that.
-    const options = { ...claimOptions, algorithms: ['HS256'] }
+    const options = { ...claimOptions, algorithms: ['HS256'], ...expected }
     const payload = await hs256.verify(token, options)
     if (payload !== false) return payload
     // The plugin keeps to itself why.
     const error = await jwtVerify(token, key, options).catch((thrown: unknown) => thrown)
-    throw new TokenError('invalid', explain(error, token, 'BETTER_AUTH_SECRET'))
+    throw new TokenError('invalid', explain(error, token, 'BETTER_AUTH_SECRET', expected))
   }
 }
 
 /** Why a token is refused, for whoever runs the server. */
-function explain(error: unknown, token: string, keys: string, expected?: AuthServer): string {
+function explain(error: unknown, token: string, keys: string, expected?: Expected): string {
   if (error instanceof errors.JWSSignatureVerificationFailed)
-    return `${algorithmOf(token)} signature does not match ${keys}`
+    return `${headerOf(token).alg} signature does not match ${keys}`
   if (error instanceof errors.JWKSNoMatchingKey) return `the kid is not among ${keys}`
   if (error instanceof errors.JWTClaimValidationFailed && expected) {
     const { iss, aud } = error.payload
@@ -220,7 +268,7 @@ function openKeySet(
   onRefresh: () => void,
   now: () => number,
 ): { check: CheckSignature; refreshWhenOld: () => void } {
-  const { keySetUrl, issuer, audience } = authServer
+  const { keySetUrl } = authServer
   const keys = `the keys at ${keySetUrl.origin}${keySetUrl.pathname}`
   let failure: { error: AuthUnavailable; at: number } | undefined
 
@@ -277,7 +325,8 @@ function openKeySet(
       // Failing is no news: the last good keys stay, and the next refresh is ten minutes away.
       keySet.reload().then(onRefresh, failed)
     },
-    async check(token) {
+    async check(token, expected = authServer) {
+      const { issuer, audience } = expected
       try {
         const { payload } = await jwtVerify(token, findKey, {
           ...claimOptions,
@@ -288,7 +337,7 @@ function openKeySet(
         return payload
       } catch (error) {
         if (error instanceof AuthUnavailable) throw error
-        throw new TokenError('invalid', explain(error, token, keys, authServer))
+        throw new TokenError('invalid', explain(error, token, keys, expected))
       }
     },
   }

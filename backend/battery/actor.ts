@@ -20,17 +20,19 @@ type Cast = {
   next: Random
   /** Whether every write is sent under a key until it is answered; otherwise half of them are. */
   keyed: boolean
+  /** Whether the API is asked for in another shape, in which no priority is read as medium. */
+  isDialect: boolean
   /** Whether a server may say that a Sync-Token is too old. */
   mayForget: boolean
 }
 
 const recentTasks = 6 // of a user, which all clients work on
-const priorities = ['none', 'low', 'medium', 'high']
 
 /** A client of a user that does at random what the API offers, and notes all that it learns. */
 export function createActor(cast: Cast) {
-  const { client, report, notebook, others, origin, next, keyed, mayForget } = cast
+  const { client, report, notebook, others, origin, next, keyed, mayForget, isDialect } = cast
   const { id: userId, token } = notebook.user
+  const priorities = isDialect ? ['low', 'high'] : ['none', 'low', 'medium', 'high']
   const versions = new Map<number, number>()
   const person = { client, notebook, token, origin, versions }
   const reader = createReader(person)
@@ -46,15 +48,20 @@ export function createActor(cast: Cast) {
     }
   }
 
-  async function send(write: Write, id: number | undefined, request: [string, string, object?]) {
+  async function send(
+    write: Write,
+    id: number | undefined,
+    [method, path, body]: [string, string, Fields?],
+  ): Promise<void> {
     const version = id === undefined ? undefined : versions.get(id)
     const onlyAt = next(3) === 0 ? version : undefined
-    return writer.send(write, id, request, { keyed: keyed || next(2) === 0, onlyAt })
+    const json = isDialect ? inDialect(body) : body
+    return writer.send(write, id, [method, path, json], { keyed: keyed || next(2) === 0, onlyAt })
   }
 
   async function create(): Promise<void> {
     const title = crypto.randomUUID()
-    const fields = { ...randomFields(), title }
+    const fields = { priority: oneOf(priorities), ...randomFields(), title }
     const json = { ...fields, tags: [creationTag(title)] }
     return send({ does: 'create', fields }, undefined, ['POST', '/api/tasks', json])
   }
@@ -102,4 +109,10 @@ export function createActor(cast: Cast) {
       return trespass()
     },
   }
+}
+
+function inDialect(body: Fields | undefined): object | undefined {
+  if (body?.completed === undefined) return body
+  const { completed, ...fields } = body
+  return { ...fields, is_completed: completed }
 }

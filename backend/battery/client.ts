@@ -15,6 +15,8 @@ export const never: Span = { from: Infinity, until: -Infinity }
  */
 export type Excuses = { unavailable: (origin: string) => Span; cut: Span }
 
+type Failure = { code?: string; detail?: string; request_id?: string }
+
 export type Client = ReturnType<typeof createClient>
 
 const longestAnswer = 15_000 // ms; longer is a hang
@@ -22,20 +24,81 @@ const longestWrite = 60_000 // ms, with all its repetitions
 const betweenAttempts = 100 // ms, if no Retry-After says otherwise
 
 /**
- * Sends requests as a good client does, and judges every answer.
+ * Judges what is answered, by what must be put up with at that time.
  *
  * @param whyFailed tells the cause of a failure from its request's id, if it can be known
  */
+function createJudge(report: Report, whyFailed: (requestId: string) => string | undefined) {
+  let excuses: Excuses = { unavailable: () => never, cut: never }
+  const past: Excuses[] = []
+  const lastUnavailable = new Map<string, number>()
+  const isIn = (time: number, { from, until }: Span) => time >= from && time <= until
+
+  async function causeOf({ request_id = '' }: Failure): Promise<string> {
+    await Bun.sleep(100) // the log may come after the answer
+    return whyFailed(request_id) ?? 'the log does not say why'
+  }
+
+  return {
+    excuse(next: Excuses): void {
+      excuses = next
+    },
+    /** That a server was killed excuses that there is no answer, to what is sent until it is over. */
+    excuseCuts(until = Infinity): void {
+      excuses = { unavailable: () => never, cut: { from: -Infinity, until } }
+    },
+    /** Lets the excuse hold for what began under it and is answered under the next one. */
+    keepExcuse(): void {
+      past.push(excuses)
+    },
+    /** When the last request to a server began that was answered with 503. */
+    lastUnavailable: (origin: string) => lastUnavailable.get(origin) ?? -Infinity,
+
+    silence(what: string, began: number, { name, message }: Error): void {
+      if (name === 'TimeoutError') report.violation(`${what}: no answer in ${longestAnswer} ms`)
+      else if (!isIn(began, excuses.cut)) report.violation(`${what} was cut off: ${message}`)
+    },
+    inProgress(what: string, { headers }: Response, { code }: Failure): void {
+      if (code !== 'idempotency_in_progress' || !headers.get('retry-after'))
+        report.violation(`${what}: 409 ${code}`)
+    },
+    async unavailable(
+      what: string,
+      { origin, began }: { origin: string; began: number },
+      { headers }: Response,
+      body: Failure,
+    ): Promise<void> {
+      lastUnavailable.set(origin, Math.max(lastUnavailable.get(origin) ?? 0, began))
+      const excuse = excuses.unavailable(origin)
+      const wasExcused = past.some(({ unavailable }) => isIn(began, unavailable(origin)))
+      const { code = '', detail, request_id } = body
+      if (!wasExcused && !isIn(began, excuse)) {
+        const since = Math.round(began - excuse.until)
+        const cause = await causeOf(body)
+        report.violation(`${what}: 503 ${code}, ${since} ms after the last excuse: ${cause}`)
+      }
+      if (
+        !/^(database|auth)_unavailable$/.test(code) ||
+        !detail ||
+        request_id !== headers.get('x-request-id') ||
+        !/^[1-9]\d*$/.test(headers.get('retry-after') ?? '')
+      )
+        report.violation(`${what}: 503 ${JSON.stringify(body)}, not as the contract says`)
+    },
+    async wrong(what: string, { status }: Response, text: string, body: Failure): Promise<void> {
+      report.count('wrong answers')
+      report.violation(`${what}: ${status} ${text.slice(0, 300)}: ${await causeOf(body)}`)
+    },
+  }
+}
+
+/** Sends requests as a good client does, and judges every answer. */
 export function createClient(
   report: Report,
   whyFailed: (requestId: string) => string | undefined = () => undefined,
 ) {
-  let excuses: Excuses = { unavailable: () => never, cut: never }
-  const past: Excuses[] = []
-  const lastUnavailable = new Map<string, number>()
+  const judge = createJudge(report, whyFailed)
   report.count('requests answered', 0)
-
-  const isIn = (time: number, { from, until }: Span) => time >= from && time <= until
 
   /**
    * Sends one request. An answer that no rule allows is a violation.
@@ -54,70 +117,27 @@ export function createClient(
     let response: Response
     let text: string
     try {
+      const authorization = `Bearer ${token}`
       response = await fetch(origin + path, {
         method,
-        headers: {
-          authorization: `Bearer ${token}`,
-          'content-type': 'application/json',
-          ...headers,
-        },
+        headers: { authorization, 'content-type': 'application/json', ...headers },
         ...(json !== undefined && { body: JSON.stringify(json) }),
         signal: AbortSignal.timeout(longestAnswer),
       })
       text = await response.text()
     } catch (error) {
-      const { name, message } = error as Error
-      if (name === 'TimeoutError') report.violation(`${what}: no answer in ${longestAnswer} ms`)
-      else if (!isIn(began, excuses.cut)) report.violation(`${what} was cut off: ${message}`)
+      judge.silence(what, began, error as Error)
       return 'lost'
     }
     report.count('requests answered')
     const { status } = response
     const body = parse(text) as Body
-    if (status === 503) await judgeUnavailable(what, origin, response, body, began)
-    else if (status === 409 && !expected.includes(409)) judgeInProgress(what, response, body)
-    else if (!response.ok && !expected.includes(status)) {
-      report.count('wrong answers')
-      report.violation(`${what}: ${status} ${text.slice(0, 300)}: ${await causeOf(body)}`)
-    }
+    const failure = (body ?? {}) as Failure
+    if (status === 503) await judge.unavailable(what, { origin, began }, response, failure)
+    else if (status === 409 && !expected.includes(409)) judge.inProgress(what, response, failure)
+    else if (!response.ok && !expected.includes(status))
+      await judge.wrong(what, response, text, failure)
     return { status, headers: response.headers, body }
-  }
-
-  async function causeOf(body: unknown): Promise<string> {
-    await Bun.sleep(100) // the log may come behind the answer
-    const { request_id = '' } = (body ?? {}) as Record<string, string>
-    return whyFailed(request_id) ?? 'the log does not say why'
-  }
-
-  async function judgeUnavailable(
-    what: string,
-    origin: string,
-    { headers }: Response,
-    body: unknown,
-    began: number,
-  ) {
-    lastUnavailable.set(origin, Math.max(lastUnavailable.get(origin) ?? 0, began))
-    const excuse = excuses.unavailable(origin)
-    const wasExcused = past.some(({ unavailable }) => isIn(began, unavailable(origin)))
-    const { code, detail, request_id } = (body ?? {}) as Record<string, string>
-    if (!wasExcused && !isIn(began, excuse)) {
-      const since = Math.round(began - excuse.until)
-      const cause = await causeOf(body)
-      report.violation(`${what}: 503 ${code}, ${since} ms after the last excuse: ${cause}`)
-    }
-    if (
-      !/^(database|auth)_unavailable$/.test(code ?? '') ||
-      !detail ||
-      request_id !== headers.get('x-request-id') ||
-      !/^[1-9]\d*$/.test(headers.get('retry-after') ?? '')
-    )
-      report.violation(`${what}: 503 ${JSON.stringify(body)}, not as the contract says`)
-  }
-
-  function judgeInProgress(what: string, { headers }: Response, body: unknown) {
-    const { code } = (body ?? {}) as Record<string, string>
-    if (code !== 'idempotency_in_progress' || !headers.get('retry-after'))
-      report.violation(`${what}: 409 ${code}`)
   }
 
   /**
@@ -144,23 +164,7 @@ export function createClient(
     return 'lost'
   }
 
-  return {
-    ask,
-    write,
-    excuse(next: Excuses): void {
-      excuses = next
-    },
-    /** That a server was killed excuses that there is no answer, to what is sent until it is over. */
-    excuseCuts(until = Infinity): void {
-      excuses = { unavailable: () => never, cut: { from: -Infinity, until } }
-    },
-    /** Lets the excuse hold for what began under it and is answered under the next one. */
-    keepExcuse(): void {
-      past.push(excuses)
-    },
-    /** When the last request to a server began that was answered with 503. */
-    lastUnavailable: (origin: string) => lastUnavailable.get(origin) ?? -Infinity,
-  }
+  return { ...judge, ask, write }
 }
 
 function parse(text: string): unknown {

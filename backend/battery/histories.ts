@@ -7,15 +7,21 @@ import { startSeries } from './series.ts'
 import { buildStand, type Stand } from './stand.ts'
 
 const operations = { short: 2_000, long: 100_000 }
-const pace = { writers: 3, keyed: false, betweenActs: 0, betweenReads: 50 } // ms
+const pace = {
+  writers: 3,
+  keyed: false,
+  betweenActs: 0, // ms
+  betweenReads: 50, // ms
+  prefixes: ['', '/compat/array'],
+}
 const usersAtOnce = 6
 const betweenFaults = 1_500 // ms
 
 const ever: Span = { from: -Infinity, until: Infinity }
 
 /**
- * Several users, each with several clients, do as fast as they can what the API offers, half of the
- * writes without a key, under faults that come at random.
+ * Several users, each with several clients, do as fast as they can what the API offers, at two servers, half
+ * of the writes without a key and half of the users under a dialect, under faults that come at random.
  */
 export async function histories({ postgres, report, seed, short }: Battery): Promise<void> {
   const stand = await buildStand(postgres)
@@ -23,10 +29,11 @@ export async function histories({ postgres, report, seed, short }: Battery): Pro
   client.excuse({ unavailable: () => ever, cut: ever })
   const users = await Promise.all(Array.from({ length: usersAtOnce }, newUser))
   const { admin } = stand
-  const servers = stand.places.map(({ origin }) => origin)
-  const load = startLoad({ client, report, users, servers, seed, admin, pace })
-  const series = startSeries({ client, report, servers, seed, admin })
-  const next = createRandom(seed)
+  const [next, draw] = [createRandom(seed), createRandom(seed - 1)]
+  // What one server was told, the other may be asked for.
+  const either = () => stand.places[draw(stand.places.length)]!.origin()
+  const load = startLoad({ client, report, users, servers: [either], seed, admin, pace })
+  const series = startSeries({ client, report, servers: [either], seed, admin })
   const faults = faultsOf(stand, next, short)
   while (load.acts() < operations[short ? 'short' : 'long']) {
     await Bun.sleep(betweenFaults)

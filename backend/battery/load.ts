@@ -27,7 +27,14 @@ export type LoadOptions = {
  * Two writers, and a reader who does not wait for Retry-After and so sees when service is back. Every
  * write has an Idempotency-Key and is sent until it is answered: what became of it is known.
  */
-const steady = { writers: 2, keyed: true, betweenActs: 80, betweenReads: 50 } // ms
+const steady = {
+  writers: 2,
+  keyed: true,
+  betweenActs: 80, // ms
+  betweenReads: 50, // ms
+  /** What the users' paths begin with, in turn. */
+  prefixes: [''],
+}
 const patience = 20_000 // ms
 
 /**
@@ -50,12 +57,21 @@ export function startLoad(options: LoadOptions) {
 
   const notebooks = users.map(createNotebook)
   const workplaces = notebooks.map((notebook, index) => {
-    const originOf = (number: number) => servers[(index + number) % servers.length]!
+    const prefix = pace.prefixes[index % pace.prefixes.length]!
+    const originOf = (number: number) => () =>
+      servers[(index + number) % servers.length]!() + prefix
     function hire(number: number): Actor {
       const next = createRandom(seed + index * 100 + number)
       const others = notebooks.filter((other) => other !== notebook)
       const who = { notebook, others, origin: originOf(number), next }
-      return createActor({ client, report, keyed: pace.keyed, mayForget: isMigrated, ...who })
+      return createActor({
+        client,
+        report,
+        keyed: pace.keyed,
+        isDialect: prefix !== '',
+        mayForget: isMigrated,
+        ...who,
+      })
     }
     const reader = hire(0)
     const writers = Array.from({ length: pace.writers }, (_, number) => hire(number + 1))

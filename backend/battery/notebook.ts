@@ -43,20 +43,21 @@ export function createNotebook(user: User) {
     lostCreations.delete(tag)
   }
 
+  function know(id: number, since: number): void {
+    if (!knownSince.has(id)) knownSince.set(id, since)
+  }
+
   return {
     user,
     lists,
     historyOf,
+    know,
     ids: () => [...histories.keys()],
     miss(id: number, { began, ended }: Timed, from: State['place'][]): void {
       historyOf(id).absences.push({ began, ended, from })
     },
-    /** A task is there at a time, whether or not it was shown. */
-    know(id: number, since: number): void {
-      if (!knownSince.has(id)) knownSince.set(id, since)
-    },
     see(task: TaskBody, place: State['place'], { began, ended }: Timed): void {
-      if (!knownSince.has(task.id)) knownSince.set(task.id, ended)
+      know(task.id, ended)
       const shown = stateOf(task, place)
       historyOf(task.id).sights.push({ version: task.version, shown, began, ended })
       adopt(task.id, task.tags)

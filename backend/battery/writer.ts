@@ -45,7 +45,7 @@ export function createWriter(
   async function send(
     write: Write,
     id: number | undefined,
-    [method, path, json]: [string, string, object?],
+    [method, path, json]: [string, string, (object | undefined)?],
     { keyed, onlyAt }: Manner,
   ): Promise<void> {
     const headers = onlyAt === undefined ? {} : { 'if-match': `"${onlyAt}"` }
@@ -60,7 +60,9 @@ export function createWriter(
     if (!isAnswered || (answer.status >= 400 && answer.isRepeated)) notebook.lose(asked, id)
     if (!isAnswered) return
     answered += 1
-    if (answer.status < 300) noteDone(answer.body, event, id)
+    // A dialect answers a deletion with a body, which is no task.
+    const isGone = write.does === 'remove' || write.does === 'destroy'
+    if (answer.status < 300) noteDone(isGone ? undefined : answer.body, event, id)
     else noteRefusal(answer, event, id)
   }
 

@@ -8,7 +8,14 @@ type Body = Record<string, unknown>
 /** Whether the task with this id has no priority. */
 export type HasNoPriority = (id: string) => Promise<boolean>
 
-const words = /"(?:is_completed|priority|due_date)"/
+const words = /"(?:is_completed|status|priority|due_date)"/
+const statuses = new Map<unknown, boolean>([
+  ['completed', true],
+  ['pending', false],
+  ['in_progress', false],
+])
+/** As a form has it: a date and a time of day, and no zone. */
+const localTime = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?$/
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /**
@@ -123,32 +130,47 @@ function parse(bytes: Uint8Array): Body | undefined {
   try {
     const text = utf8.decode(bytes)
     const value: unknown = words.test(text) ? JSON.parse(text) : undefined
-    // Throws if it is nested so deep that it could not be written again.
-    JSON.stringify(value)
+    // Throws if it could not be written again: nested too deep, or with a number like 1e999.
+    JSON.stringify(value, expectFinite)
     return isObject(value) ? value : undefined
   } catch {
     return undefined
   }
 }
 
+function expectFinite(_name: string, value: unknown): unknown {
+  if (typeof value === 'number' && !Number.isFinite(value)) throw new RangeError('Not finite')
+  return value
+}
+
 /** A `medium` that comes alone was chosen; one among other fields may be what was read. */
 function hasOthers(body: Body): boolean {
-  return Object.keys(body).some((name) => name !== 'priority' && name in TaskChanges.properties)
+  return Object.keys(body).some(
+    (name) => name !== 'priority' && Object.hasOwn(TaskChanges.properties, name),
+  )
 }
 
 /** The fields in the API's own words. Front ends send back whole tasks with one field changed. */
 export function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
-  if (isCompleted !== undefined) {
-    const { completed, completed_at: completedAt } = body
-    const wasCompleted = completedAt === undefined ? completed : completedAt !== null
-    // Of the two spellings, the one that is no longer what was read.
-    if (completed === undefined || completed === wasCompleted) body['completed'] = isCompleted
+  const { status, priority, completed, completed_at: completedAt } = body
+  const spellings = [isCompleted, completed, statuses.get(status)].filter((is) => is !== undefined)
+  if (spellings.length > 0) {
+    // Of several spellings, the one that is no longer what was read.
+    const changed = spellings.find((is) => is !== (completedAt !== null))
+    body['completed'] = (completedAt === undefined ? undefined : changed) ?? spellings[0]
   }
-  if (typeof body['due_date'] === 'string' && body['due_date'] === body['due_at'])
-    delete body['due_date']
-  if (body['due_date'] === null) {
+  if (typeof priority === 'string') body['priority'] = priority.toLowerCase()
+  return withDue(body)
+}
+
+function withDue(body: Body): Body {
+  const { due_date: due, due_at: wasDue } = body
+  if (due === null) {
     delete body['due_time']
     delete body['due_timezone']
   }
-  return body
+  if (typeof due !== 'string') return body
+  if (due === wasDue) delete body['due_date']
+  const [, date, time] = localTime.exec(due) ?? []
+  return time === undefined ? body : { ...body, due_date: date, due_time: time, due_timezone: null }
 }

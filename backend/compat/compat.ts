@@ -3,6 +3,7 @@ import { ApiError } from '../http/failures.ts'
 import type { TaskStore } from '../tasks/store.ts'
 import { translateAnswer } from './answers.ts'
 import { translateBody, type HasNoPriority } from './bodies.ts'
+import { renameParameters } from './parameters.ts'
 import { placeOf, type Place } from './paths.ts'
 import { askForSlice, type Asked } from './slices.ts'
 
@@ -36,8 +37,7 @@ async function translate(
   if (tasks?.isList && query !== '') {
     const parameters = new URLSearchParams(query)
     asked = askForSlice(parameters)
-    const isCompleted = parameters.get('is_completed')
-    if (isCompleted !== null) parameters.set('completed', isCompleted)
+    renameParameters(parameters)
     query = parameters.toString()
   }
   // The same request, not another one: by it the runtime knows who is at the other end.
@@ -47,7 +47,7 @@ async function translate(
     translateBody(request, tasks, priorityAsker(parts, headers.get('authorization')))
   const answer = await handle(request)
   if (!(answer instanceof Response)) throw new TypeError('The app gave no Response')
-  return translateAnswer(answer, method, place, asked)
+  return translateAnswer(answer, request, place, asked)
 }
 
 /** Asks once the request itself is known to be its user's, and only if that matters. */

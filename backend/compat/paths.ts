@@ -35,8 +35,8 @@ const aboutTasks =
 
 /** @returns undefined if the request is not one under `/compat` */
 export function placeOf(url: string): Place | undefined {
-  const start = url.indexOf('/compat/')
-  if (start === -1 || start !== pathStart(url)) return undefined
+  const start = pathStart(url)
+  if (!url.startsWith('/compat/', start)) return undefined
   const [, named, path, query = ''] = underPrefix.exec(url.slice(start)) ?? []
   const dialect = dialects.find((name) => name === named)
   if (dialect === undefined || path === undefined) return undefined

@@ -44,8 +44,3 @@ export function askForSlice(query: URLSearchParams): Asked {
   else query.delete('limit')
   return asked
 }
-
-/** The tasks in a JSON array, each as it is written. A quote in a text has a backslash before it. */
-export function tasksIn(json: string): string[] {
-  return json === '[]' ? [] : json.slice(1, -1).split(/,(?=\{"id":)/)
-}

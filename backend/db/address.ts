@@ -2,14 +2,14 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls'
 
-/** Where a PostgreSQL server is and how to speak to it: what a connection URL says. */
+/** What a connection URL says: where a PostgreSQL server is and how to speak to it. */
 export type DatabaseAddress = {
   host: string
   port: number
   database: string
   username: string
   password: string
-  /** `prefer`: encrypted where the server can, as libpq does when a URL says nothing. */
+  /** `prefer`: encrypted if the server can, as libpq does when a URL says nothing. */
   tls: false | 'prefer' | ConnectionOptions
   /** Named prepared statements. Poolers older than PgBouncer 1.21 need `?prepare=false`. */
   prepare: boolean
@@ -19,7 +19,7 @@ export type DatabaseAddress = {
   startup: { application_name: string; options?: string }
 }
 
-/** What to do with a password that is not made for a URL. */
+/** How to write a password that is not suited to a URL. */
 export const escapes =
   'in a user name or password, write @ as %40, # as %23, / as %2F, ? as %3F and % as %25'
 const defaultMaxConnections = 10
@@ -30,14 +30,14 @@ const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-
  *
  * postgres.js would send every parameter it does not know to the server, which refuses them
  * (`42704 unrecognized configuration parameter "channel_binding"`), and reads `?max=5` as text.
- * So the URL is taken apart here and parameters without a meaning for this server are left out.
+ * So the URL is taken apart here, and parameters that mean nothing to this server are left out.
  *
- * `sslmode` is libpq's: `require` encrypts without looking at the certificate, `verify-ca` and
- * `verify-full` verify it, against the system's authorities or the file that `sslrootcert` names.
- * postgres.js cannot do channel binding. What `channel_binding=require` asks for, that nobody
- * stands in the middle, is given by verifying the certificate: it makes `require` `verify-full`.
+ * `sslmode` is libpq's: `require` encrypts without looking at the certificate; `verify-ca` and
+ * `verify-full` verify it against the system's authorities or the file that `sslrootcert` names.
+ * postgres.js cannot do channel binding. Its purpose, that nobody stands in the middle, is served by
+ * verifying the certificate instead: `channel_binding=require` turns `require` into `verify-full`.
  *
- * @throws Error whose message continues the name of the setting and repeats nothing of the URL
+ * @throws Error with a message that continues the name of the setting and repeats nothing of the URL
  */
 export function parseDatabaseUrl(text: string): DatabaseAddress {
   const url = URL.parse(text)
@@ -75,9 +75,9 @@ export function parseDatabaseUrl(text: string): DatabaseAddress {
 }
 
 /**
- * Whether a character of the password has ended the part of the URL that names the host (RFC 3986,
- * 3.2): what is taken for the host is then a piece of the password. A connection string has no
- * fragment, and an `@` in a parameter comes after the name of a database.
+ * Whether a character of the password has cut the host short (RFC 3986, 3.2): then part of the password
+ * is taken for the host. A connection string has no fragment, and an `@` in a parameter comes after the
+ * name of a database.
  */
 function isCutShort({ hash, pathname, search }: URL): boolean {
   return hash !== '' || (pathname.length > 1 ? pathname : search).includes('@')
@@ -106,8 +106,8 @@ function tlsFor(
   if (asked === undefined) throw new Error(`has an sslmode that is none of ${sslModes.join(', ')}`)
   const mode = channelBinding ? 'verify-full' : asked
   const ca = readAuthorities(rootCertificate)
-  // A name that TLS can send (RFC 6066 has no IP addresses), and the check done against the host
-  // of the URL: over a socket that is already connected, the TLS library knows no host of its own.
+  // TLS can send a name but no IP address (RFC 6066). The certificate is checked against the host of the
+  // URL, because the TLS library does not know the host of a socket that is already connected.
   const servername = isIP(host) ? {} : { servername: host }
   switch (mode) {
     case 'disable':

@@ -1,7 +1,7 @@
 /**
  * The codes with which the driver, the socket, the resolver and TLS say that the database cannot be
- * reached. A list, since whatever is not in it is a fault of this program, which must not be taken for
- * the database's.
+ * reached. It is a list because any other code is a fault of this program, which must not be blamed on the
+ * database.
  */
 const codes = new Set([
   // postgres.js 3.4.9
@@ -54,9 +54,9 @@ const codes = new Set([
 
 /** Whether an error that is not PostgreSQL's own comes from a connection to it. */
 export function isOfConnection(error: Error, code: string): boolean {
-  // The same codes come from a server of ours that cannot listen.
+  // A server of ours that cannot listen fails with the same codes.
   if ('syscall' in error && (error.syscall === 'listen' || error.syscall === 'bind')) return false
-  // A socket that is not there, and not any other file.
+  // Only for a socket that is not there, not for any other file.
   if (code === 'ENOENT') return 'syscall' in error && error.syscall === 'connect'
   return codes.has(code) || code.startsWith('ERR_SSL_')
 }

@@ -3,7 +3,7 @@ import { LineLost, openSocket, type Place } from './socket.ts'
 
 const saysGoodbyeWithin = 1_000 // ms
 
-/** In which a server that is asked to stop a statement does so, in milliseconds. */
+/** How long a server may take to stop a statement that it was asked to stop, in milliseconds. */
 export const cancelledWithin = 1_000
 
 const bool = 16
@@ -14,19 +14,19 @@ export type Connection = ReturnType<typeof openConnection>
 export type ConnectionOptions = {
   /** How long signing in may take, in milliseconds. */
   within: number
-  /** Is given what others notify, on the channels that the connection listens to. */
+  /** Called with each notification on the channels that the connection listens to. */
   onPayload?: (payload: string) => void
 }
 
 /**
- * One connection, from signing in to its end. It is never made again: the driver does that by itself,
- * at once where signing in was refused, and may take what it then hears for the end of a statement
- * that it wrote on the line before.
+ * One connection, from signing in to its end. It never reconnects. The driver would: at once, even if
+ * signing in was refused, and it may take what it hears then for the end of a statement that it sent on
+ * the previous line.
  */
 export function openConnection(place: Place, { within, onPayload = () => {} }: ConnectionOptions) {
   const ending = new AbortController()
   const { promise: lost, reject: lose } = Promise.withResolvers<never>()
-  lost.catch(() => {}) // there may be nobody who waits for it
+  lost.catch(() => {}) // nobody may be waiting for it
   let isTried = false
 
   /** Ends it at once, in whatever state it is. */
@@ -50,7 +50,7 @@ export function openConnection(place: Place, { within, onPayload = () => {} }: C
   async function signIn(): Promise<void> {
     const timer = setTimeout(() => drop(`No answer within ${within} ms`), within)
     try {
-      // The driver connects for a statement only, and this one may be lost.
+      // The driver connects only for a statement, and losing this one does no harm.
       const { state } = await Promise.race([sql.unsafe('select'), lost])
       backend = state
     } catch (error) {
@@ -61,10 +61,10 @@ export function openConnection(place: Place, { within, onPayload = () => {} }: C
     }
   }
   const opened = signIn()
-  opened.catch(() => {}) // whoever closes it before does not ask
+  opened.catch(() => {}) // nobody asks if it is closed first
 
   return {
-    /** @throws what the network, TLS or PostgreSQL says against it */
+    /** @throws what the network, TLS or PostgreSQL objects to */
     opened,
     /** Ends with the connection, by an error. */
     lost,
@@ -73,11 +73,11 @@ export function openConnection(place: Place, { within, onPayload = () => {} }: C
     drop,
     /**
      * Asks the server to stop the statement that runs (PostgreSQL, "Canceling Requests in Progress").
-     * It may come late, and stop the next one: there must be none on this connection. That the server
-     * cannot be asked shows in the statement, which does not end.
+     * The request may arrive late and stop the next one, so there must be none on this connection. If the
+     * server cannot be asked, the statement does not end.
      */
     cancel: () => void sendCancel(place, backend).catch(() => {}),
-    /** Waits until it is signed in, so that the server keeps no half of a session, and ends it. */
+    /** Waits until it is signed in, so that no half-made session stays on the server, and ends it. */
     async close(): Promise<void> {
       await opened.catch(() => {})
       await sql.end({ timeout: saysGoodbyeWithin / 1000 })
@@ -97,7 +97,7 @@ async function sendCancel(
   message.writeUInt32BE(backend.pid, 8)
   message.writeUInt32BE(backend.secret, 12)
   const socket = await openSocket(place, AbortSignal.timeout(cancelledWithin))
-  // Not ended here: PgBouncer forgets a request whose client has gone.
+  // Not ended here: PgBouncer drops a request if its client has gone.
   socket.write(message)
 }
 
@@ -112,10 +112,10 @@ function driverSettings(place: Place) {
     fetch_types: false,
     onnotice: () => {},
     types: {
-      // Ids and counts stay below 2^53, where a number is exact.
+      // Ids and counts stay below 2^53, and so are exact as numbers.
       bigint: { to: int8, from: [int8], serialize: String, parse: Number },
-      // Where PostgreSQL has forgotten a prepared statement, postgres.js sends it again with values
-      // that it has already made into text, and its own serializer makes `false` of every text.
+      // If PostgreSQL has forgotten a prepared statement, postgres.js sends it again with values that it has
+      // already turned into text, and its own serializer turns every text into `false`.
       boolean: {
         to: bool,
         from: [bool],

@@ -2,11 +2,11 @@ import { createAttempts } from './attempts.ts'
 import type { Connection } from './connection.ts'
 import { LineLost, type Place } from './socket.ts'
 
-/** Somebody who needs a connection for one statement. */
+/** Somebody who needs a connection for a statement. */
 export type Asking = {
-  /** The connection is theirs until they give it back. */
+  /** Lends them a connection until they give it back. */
   use: (lent: Lent) => void
-  /** There is no connection, and none can be made. */
+  /** Tells them that there is no connection and none can be made. */
   refuse: (error: unknown) => void
 }
 
@@ -15,7 +15,7 @@ export type Lent = {
   readonly connection: Connection
   /** It is closed when it is given back. */
   isSpent: boolean
-  /** When it was begun, on `performance.now()`. */
+  /** When it was started, on `performance.now()`. */
   readonly since: number
   /** Closes it when it has been idle for long. */
   readonly idling: Timer
@@ -30,8 +30,7 @@ const longestLife = 30 * 60_000 // ms
 /**
  * Lends connections, each for one statement at a time, and makes them when they are needed.
  *
- * If a new one is refused, all who ask wait for those that there are. If there are none, they are told at
- * once.
+ * If a new one is refused, everybody waits for the existing ones. If there are none, they are told at once.
  *
  * @param most how many there are at a time, at most
  * @param within how long signing in may take, in milliseconds
@@ -114,12 +113,13 @@ export function createConnections(
       waiting.add(asking)
       serve()
     },
-    /** Whoever waits waits no longer. */
+    /** They no longer wait. */
     withdraw: (asking: Asking) => void waiting.delete(asking),
     giveBack,
     /**
-     * Replaces all that there are, those at work once their statements have ended. Once a second at
-     * most: says whether it did.
+     * Replaces all connections, those in use once their statements have ended, at most once a second.
+     *
+     * @returns whether it did
      */
     replace(): boolean {
       if (performance.now() - replacedAt < betweenReplacements) return false
@@ -128,7 +128,7 @@ export function createConnections(
       closeIdle()
       return true
     },
-    /** Waits for the statements that there are, for so many milliseconds at most. */
+    /** Waits for the running statements, for so many milliseconds at most. */
     async close(patience: number): Promise<void> {
       isClosing = true
       closeIdle()

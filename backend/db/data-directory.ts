@@ -1,4 +1,4 @@
-/** What is kept beside the program cannot be read or written. The message is for whoever started it. */
+/** The data next to the program cannot be read or written. The message is for whoever started it. */
 export class DirectoryUnusable extends Error {
   override readonly name: string = 'DirectoryUnusable'
 }
@@ -19,13 +19,13 @@ const reasons: Record<string, string> = {
   EISDIR: 'it is a directory where a file should be',
 }
 
-/** An error of the file system as one sentence with the path; any other error as it is. */
+/** An error of the file system as one sentence with the path. Any other error is returned as it is. */
 export function explainDirectory(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || !('code' in error)) return error
   const reason = reasons[String(error.code)]
   if (reason === undefined) return error
   const place = 'path' in error && typeof error.path === 'string' ? error.path : path
   return new DirectoryUnusable(
-    `${place} cannot be used: ${reason}. Mend that, or set DATABASE_URL to a PostgreSQL of your own.`,
+    `${place} cannot be used: ${reason}. Fix that, or set DATABASE_URL to a PostgreSQL of your own.`,
   )
 }

@@ -6,22 +6,21 @@ import { join } from 'node:path'
 import { DirectoryInUse, DirectoryUnusable, explainDirectory } from './data-directory.ts'
 
 export type EmbeddedDatabase = {
-  /** The unix socket on which it speaks PostgreSQL's protocol. */
+  /** The Unix socket on which it speaks PostgreSQL's protocol. */
   socket: string
   close: () => Promise<void>
 }
 
-/** The major version of PostgreSQL that PGlite is made of. It reads the files of no other. */
+/** The major version of PostgreSQL in PGlite, which cannot read the files of any other. */
 export const embeddedVersion = '18'
 
 /**
- * Starts PostgreSQL inside this process (PGlite) with its data under a directory, or in
- * memory where that is `memory://`.
- * It speaks the wire protocol on a unix socket that only this user can reach, so that the code
+ * Starts PostgreSQL inside this process (PGlite) with its data in a directory, or in memory if that is
+ * `memory://`. It speaks the wire protocol on a Unix socket that only this user can reach, so the code
  * above it is the same as for any other PostgreSQL.
  *
  * @throws DirectoryInUse when another process has the directory open
- * @throws DirectoryUnusable when it cannot be written, is damaged or of another version
+ * @throws DirectoryUnusable when it cannot be written, is damaged, or belongs to another version
  */
 export async function startEmbedded(directory: string): Promise<EmbeddedDatabase> {
   if (directory === 'memory://') return serve(await openEngine(directory, true), () => {})
@@ -37,12 +36,20 @@ export async function startEmbedded(directory: string): Promise<EmbeddedDatabase
   }
 }
 
+/** Whether a directory has the files of an embedded database, whole or not. */
+export async function isEmbeddedIn(directory: string): Promise<boolean> {
+  const { files, unpacking } = placesIn(directory)
+  if (existsSync(unpacking)) return false
+  const found = await readdir(files).catch(() => undefined)
+  return found === undefined ? existsSync(files) : found.length > 0
+}
+
 const socketName = '.s.PGSQL.5432'
 
 /**
- * Makes the directory of the socket, and removes the one of a server before that was killed, or
- * replaced by `--watch`, which runs nothing of ours at its end. Not in the data directory: a socket's
- * path may have no more than about 100 characters, and not every file system can hold one.
+ * Makes the socket's directory, and removes that of an earlier server which was killed, or replaced by
+ * `--watch`, which lets us run nothing at its end. It is not in the data directory, because a socket's path
+ * may have no more than about 100 characters, and not every file system can hold one.
  *
  * @param directory the data directory, which this process has locked
  */
@@ -60,13 +67,12 @@ async function makeSocketDirectory(directory: string | undefined): Promise<strin
 }
 
 /**
- * Opens the files of the database, which a first start unpacks. While it does, a mark stands beside
- * them: if it is cut off, the next start begins anew, and files that lack a part without that mark
- * are damaged, never to be written over.
+ * Opens the files of the database, which a first start unpacks. Meanwhile there is a mark next to them: if
+ * unpacking is interrupted, the next start begins again. Incomplete files without that mark are damaged,
+ * and are never overwritten.
  */
 async function openFiles(directory: string) {
-  const files = join(directory, 'postgres')
-  const unpacking = join(directory, 'postgres.unpacking')
+  const { files, unpacking } = placesIn(directory)
   try {
     if (existsSync(unpacking)) await rm(files, { recursive: true, force: true })
     await mkdir(files, { recursive: true, mode: 0o700 })
@@ -81,6 +87,13 @@ async function openFiles(directory: string) {
     return engine
   } catch (error) {
     throw explainDirectory(error, files)
+  }
+}
+
+function placesIn(directory: string) {
+  return {
+    files: join(directory, 'postgres'),
+    unpacking: join(directory, 'postgres.unpacking'),
   }
 }
 
@@ -110,7 +123,7 @@ async function openEngine(dataDir: string, isNew: boolean) {
   ])
   return PGlite.create({
     dataDir,
-    // A copy of what initdb makes: it spares the first start seconds and half a gigabyte.
+    // A copy of what initdb makes. It saves the first start seconds and half a gigabyte.
     ...(isNew && { loadDataDir: await prepopulated.dataDir() }),
   })
 }
@@ -137,8 +150,8 @@ async function serve(
 }
 
 /**
- * Holds the directory for this process. The lock is SQLite's on a file: the operating system lets
- * go of it when the process ends, however it ends, so that nothing stale can be left behind.
+ * Reserves the directory for this process, by SQLite's lock on a file: the operating system releases it
+ * however the process ends, so no stale lock can be left behind.
  */
 function lock(path: string, directory: string): () => void {
   let file: LockFile | undefined

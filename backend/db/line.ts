@@ -8,7 +8,7 @@ export type LineOptions<Request, Answer> = {
    */
   send: (requests: readonly Request[], deadline: number) => Promise<readonly Answer[]>
   /**
-   * What only one request in a statement may name: the row that it changes. If given, a user's
+   * The row that a request changes, which only one request in a statement may name. If given, a user's
    * requests are in one statement at a time, because a second one would wait for the first.
    */
   rowOf?: (request: Request) => string | number | undefined
@@ -16,7 +16,7 @@ export type LineOptions<Request, Answer> = {
   width: number
   /** The most requests in a statement. */
   most: number
-  /** From its arrival until a request is given up, in milliseconds. */
+  /** How long a request may take from its arrival, in milliseconds; then it is given up. */
   deadline: number
   /** The most requests of one user that wait. */
   longest: number
@@ -43,10 +43,9 @@ type Waiting<Request, Answer> = {
 const betweenSweeps = 100 // ms
 
 /**
- * Requests that wait at the same moment go to the database together. One that finds the line free is
- * sent at once; what arrives while statements are under way is collected and goes in the next. No
- * request waits for company, and a statement that is under way takes nobody in, so that no answer is
- * older than its request.
+ * Requests that wait at the same moment go to the database together. One that need not wait is sent at
+ * once; those that arrive while statements are running are collected and go in the next. No request waits
+ * for company, and none joins a statement that is already running, so no answer is older than its request.
  *
  * Users take turns: nobody has two requests in a statement before everybody who waits has one.
  */
@@ -62,7 +61,7 @@ export function createLine<Request, Answer>({
   /** What waits, by user, in the order of their turns. */
   const waiting = new Map<string, Entry[]>()
   const ownersUnderWay = new Set<string>()
-  /** When those who have more waiting were last answered. */
+  /** When users who have more waiting were last answered. */
   const answered = new Map<string, number>()
   let statements = 0
   let sweeping: Timer | undefined
@@ -71,7 +70,7 @@ export function createLine<Request, Answer>({
     giveUpLate()
     const set: Entry[] = []
     const rows = new Set<string | number>()
-    // A user who had a turn and has more to send goes to the end of the map, and so is met again.
+    // A user who has had a turn and has more to send moves to the end of the map, and so comes up again.
     for (const [owner, queue] of waiting) {
       if (set.length === most) break
       if (ownersUnderWay.has(owner)) continue
@@ -114,7 +113,7 @@ export function createLine<Request, Answer>({
     }
   }
 
-  /** Those who have waited for as long as they may, so that what they ask for would be cut off. */
+  /** Gives up requests that have waited so long that they would only be cut off. */
   function giveUpLate(): void {
     const tooEarly = performance.now() - deadline + leastToBegin(deadline)
     for (const [owner, queue] of waiting) {

@@ -3,12 +3,12 @@ import { openConnection } from './connection.ts'
 import { DatabaseUnavailable } from './pool.ts'
 
 export type Listener = {
-  /** Sends a notification on that channel, on another connection. */
+  /** Sends a notification on that channel, over another connection. */
   notify: (payload: string) => Promise<unknown>
   onPayload: (payload: string) => void
-  /** Notifications arrive from now on, or no longer. What was sent before may have been missed. */
+  /** Called when notifications begin or cease to arrive. What was sent before may have been missed. */
   onHearing: (isHearing: boolean) => void
-  /** Is told why notifications do not arrive, once until they do again. */
+  /** Called once with the reason why notifications do not arrive, until they do again. */
   report: (error: unknown) => void
 }
 
@@ -19,7 +19,7 @@ const longestWait = 1_000 // ms
 const waitAtPooler = 60_000 // ms
 const nobody = ' ' // no user's id
 
-/** A `LISTEN` was taken and nothing is delivered, as by a pooler in transaction mode. */
+/** `LISTEN` was accepted but nothing is delivered, as happens with a pooler in transaction mode. */
 class NothingArrives extends Error {
   override readonly name = 'NothingArrives'
 
@@ -29,12 +29,12 @@ class NothingArrives extends Error {
 }
 
 /**
- * Listens to a channel on a connection of its own, and makes that again whenever it is lost. Whether
- * notifications arrive is proven by one of its own, at first and then regularly: a pooler in
- * transaction mode takes a `LISTEN` and delivers nothing, and a line can go dead without a word. It is
- * sent on another connection, since a pooler may deliver what a session tells itself.
+ * Listens to a channel on a connection of its own, and reconnects whenever it is lost. It proves that
+ * notifications arrive by sending one itself, at first and then regularly: a pooler in transaction mode
+ * accepts `LISTEN` and delivers nothing, and a line can go dead without a word. The proof is sent over
+ * another connection, because a pooler may deliver what a session sends to itself.
  *
- * The driver's own `listen` waits up to 20 s between attempts, and for ever on a line that is dead.
+ * The driver's own `listen` waits up to 20 s between attempts, and for ever on a dead line.
  *
  * @returns how to stop listening
  */
@@ -49,9 +49,9 @@ export function listen(
   signal.addEventListener('abort', () => resolve())
   let failures = 0
 
-  /** @throws where the connection cannot be made, is lost, or delivers nothing */
+  /** @throws if the connection cannot be made, is lost, or delivers nothing */
   async function listenOnce(): Promise<void> {
-    // While others cannot sign in there is no use in trying, and the database would refuse one more.
+    // While nobody can sign in it is no use trying: the database would only have one more to refuse.
     if (failures > 0) await Promise.race([notify(nobody), stopped])
     if (signal.aborted) return
     const session = openSession(address, channel, { notify, onPayload })
@@ -95,7 +95,7 @@ function openSession(
   channel: string,
   { notify, onPayload }: Pick<Listener, 'notify' | 'onPayload'>,
 ) {
-  const proof = ` ${crypto.randomUUID()}` // begins as no user's id is likely to
+  const proof = ` ${crypto.randomUUID()}` // no user's id is likely to begin with a space
   let arrived: (() => void) | undefined
   const connection = openConnection(address, {
     within: answersWithin,
@@ -109,7 +109,7 @@ function openSession(
     /** Ends with the connection, by an error. */
     lost,
     close: async () => connection.close(),
-    /** @throws where a notification does not come back in time */
+    /** @throws if a notification does not come back in time */
     async prove(): Promise<void> {
       const arrival = Promise.withResolvers<void>()
       arrived = arrival.resolve

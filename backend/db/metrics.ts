@@ -1,4 +1,4 @@
-/** Is told what becomes of statements. */
+/** What is recorded about statements. */
 export type DatabaseMetrics = {
   /**
    * A statement has ended, well or not.
@@ -11,7 +11,7 @@ export type DatabaseMetrics = {
   countUnavailable: (requests: number) => void
 }
 
-/** Where nobody asks for metrics. */
+/** For when nobody asks for metrics. */
 export const noDatabaseMetrics: DatabaseMetrics = {
   observeStatement() {},
   countUnavailable() {},

@@ -10,6 +10,7 @@ import zonesWithSummerTime from './migrations/0006_zones_with_summer_time.sql' w
 import keysByUser from './migrations/0007_keys_by_user.sql' with { type: 'text' }
 import priorityOf from './migrations/0008_priority_of.sql' with { type: 'text' }
 import recurrence from './migrations/0009_recurrence.sql' with { type: 'text' }
+import personalKeys from './migrations/0010_personal_keys.sql' with { type: 'text' }
 import reminders from './migrations/0011_reminders.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
@@ -25,6 +26,7 @@ export const migrations: readonly Migration[] = [
   { name: '0007_keys_by_user', sql: keysByUser },
   { name: '0008_priority_of', sql: priorityOf },
   { name: '0009_recurrence', sql: recurrence },
+  { name: '0010_personal_keys', sql: personalKeys },
   { name: '0011_reminders', sql: reminders },
 ]
 
@@ -38,12 +40,12 @@ const uniqueViolation = '23505'
 const insufficientPrivilege = '42501'
 
 /**
- * Brings the database's schema up to date and gives the names of the migrations that it ran. Where
- * nothing is missing it only reads, so that a role which may create nothing is enough.
+ * Brings the database's schema up to date and gives the names of the migrations that it ran. If nothing is
+ * missing it only reads, so a role that may create nothing is enough.
  *
  * Several servers may do so at once, through a transaction pooler too. A migration's transaction
- * begins by writing its own name down: a second server waits there for the first, finds the name
- * taken and knows that it has been done.
+ * begins by writing its own name down: a second server waits there for the first, finds the name taken
+ * and so knows that it has been done.
  *
  * @throws MigrationFailed with the name of the migration; nothing of it is applied
  * @throws DatabaseUnusable if the role lacks rights on what is there
@@ -71,19 +73,19 @@ export async function migrate(
 }
 
 /**
- * A migration is not subject to the limits that the role or the database sets for every day: they
- * would end it, or forbid it to write. In force until the end of its transaction; the first of them
- * must come before anything else in it.
+ * A migration is not subject to the everyday limits of the role or the database, which would end it or
+ * forbid it to write. These hold until the end of its transaction; the first must come before anything
+ * else in it.
  */
 const ownSettings = `
   set transaction isolation level read committed, read write;
   select set_config(name, case name when 'statement_timeout' then '${deadline}' else '0' end, true)
   from pg_settings where name in ('statement_timeout', 'lock_timeout', 'transaction_timeout')`
 
-/** Where a migration's names mean ours: until the end of its transaction, so through poolers, too. */
+/** Makes a migration's names mean ours, until the end of its transaction, and so through poolers too. */
 const ownNames = `select set_config('search_path', 'todo_api, pg_temp', true)`
 
-/** By the catalog, which everybody may read: a role may lack the right to use the schema. */
+/** Asks the catalog, which everybody may read: a role may lack the right to use the schema. */
 async function isRecordThere(query: Database['query']): Promise<boolean> {
   const rows = await query`
     select from pg_class
@@ -93,7 +95,7 @@ async function isRecordThere(query: Database['query']): Promise<boolean> {
 
 async function createRecord({ query, script }: Pick<Database, 'query' | 'script'>): Promise<void> {
   try {
-    // `create table if not exists` is not safe by itself when two sessions run it at once.
+    // `create table if not exists` alone is not safe when two sessions run it at once.
     await script(
       `${ownSettings};
        select pg_advisory_xact_lock(${lockKey});
@@ -118,7 +120,7 @@ async function readRecord(query: Database['query']): Promise<string[]> {
   }
 }
 
-/** An error of a migration, with the role that lacks a right. Another attempt may follow as it is. */
+/** The error of a migration, naming the role if it lacks a right; as it is if trying again may help. */
 async function explain(query: Database['query'], error: unknown, what: string): Promise<unknown> {
   if (error instanceof DatabaseUnavailable) return error
   const problem = `${what}: ${error instanceof Error ? error.message : String(error)}`

@@ -8,10 +8,10 @@ import { DatabaseUnusable, explainRefusal, explainSilence, explainWait } from '.
 /**
  * Opens the database that an address names, or else the embedded one in a directory, and brings its
  * schema up to date. A server that does not answer yet is asked again for half a minute: it may be
- * starting just as this one is. Where asking again cannot help, that is told at once.
+ * starting, too. If asking again cannot help, that is told at once.
  *
- * @param onRetry is told what went wrong before a new attempt, unless that has been told before
- * @param onWarning is told what makes every write fail, at first and then once a second at most
+ * @param onRetry is called with what went wrong before a new attempt, once for each problem
+ * @param onWarning is called with what makes every write fail, at first and then at most once a second
  * @throws DatabaseUnusable, DatabaseUnavailable, MigrationFailed, DirectoryUnusable
  */
 export async function openDatabase(
@@ -80,8 +80,8 @@ async function prepareWhenReady(
 }
 
 /**
- * A database of another encoding refuses what users write, or, as SQL_ASCII, counts bytes where the
- * limits of fields and searches count characters.
+ * A database with another encoding refuses what users write or, if it is SQL_ASCII, counts bytes, whereas
+ * the limits of fields and searches count characters.
  *
  * @throws DatabaseUnusable
  */
@@ -95,7 +95,7 @@ async function expectUtf8({ query }: Database): Promise<void> {
   )
 }
 
-/** A setting of somebody's makes it only read, and not a failover, which would pass by itself. */
+/** Warns if a setting makes the database read-only. A failover would pass, a setting does not. */
 async function warnIfReadOnly(
   { query }: Database,
   onWarning: (problem: string) => void,
@@ -107,9 +107,9 @@ async function warnIfReadOnly(
   const { role, name, is_set } = found!
   if (is_set)
     onWarning(
-      `default_transaction_read_only is on, so that every write is 503. See where it is set: alter role ${role} or alter database ${name}, reset default_transaction_read_only; the options of DATABASE_URL; postgresql.conf`,
+      `default_transaction_read_only is on, so every write is answered with 503. See where it is set: alter role ${role} or alter database ${name}, reset default_transaction_read_only; the options of DATABASE_URL; postgresql.conf`,
     )
 }
 
-/** What keeps it from being asked is told by the requests that meet it. */
+/** If the database cannot be asked, the requests that fail for the same reason say so. */
 function ignore(): void {}

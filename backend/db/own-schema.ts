@@ -1,11 +1,11 @@
 /**
- * SQL that makes the schema of ours, todo_api, and moves our tables into it from wherever the version
- * before, which named no schema, has made them: the search path finds the place. Somebody else's tables
- * of the same names stay as they are. To be run in a transaction, under the lock of those that migrate.
+ * SQL that makes our schema, todo_api, and moves our tables into it from wherever the previous version,
+ * which named no schema, made them: the search path leads there. Other people's tables of the same names
+ * stay as they are. It must run in a transaction, under the lock of those that migrate.
  *
- * Servers of the version before go on. Under the old names there are views through which they write; the
- * columns `ctid` are there because their purge goes by them. The type `task_priority` stays where it is:
- * a type has one name only. No statement names it any more, so that a later version can move it.
+ * Servers of the previous version go on: under the old names there are views through which they write, with
+ * the column `ctid`, which their purge uses. The type `task_priority` stays where it is, because a type has
+ * only one name. No statement names it any more, so a later version can move it.
  */
 export const ownSchema = `
 do $$

@@ -15,12 +15,12 @@ export type Query = <Row extends object>(
 ) => Promise<Row[]>
 
 /**
- * A piece of SQL with the values of its placeholders. The driver's own are not used: each of them is
- * a promise, which runs where it is awaited or returned by mistake, and putting a statement together
- * out of them cost more than all else that a write asks of this process.
+ * A piece of SQL with the values of its placeholders. The driver's own fragments are not used: each is a
+ * promise, which runs if it is awaited or returned by mistake, and composing a statement from them cost
+ * more than everything else that a write asks of this process.
  */
 export class Fragment {
-  /** What stands around the values: one more than those. */
+  /** The texts around the values: one more than there are values. */
   readonly texts: readonly string[]
   readonly values: readonly postgres.SerializableParameter[]
   private text: string | undefined
@@ -50,20 +50,20 @@ export class Fragment {
     this.values = values
   }
 
-  /** The statement, with `$1` and so on in the places of the values. */
+  /** The statement, with `$1` and so on in place of the values. */
   get sql(): string {
     this.text ??= this.texts.reduce((sql, text, index) => `${sql}$${index}${text}`)
     return this.text
   }
 
-  /** The same SQL with other values: what is sent often is put together once. */
+  /** The same SQL with other values: a statement that is sent often is composed once. */
   with(values: readonly postgres.SerializableParameter[]): Fragment {
     const same = new Fragment(this.texts, values)
     same.text = this.sql
     return same
   }
 
-  /** A template as a statement. One that is nothing but a fragment is that fragment. */
+  /** A template as a statement. A template that is only a fragment is that fragment. */
   static of(strings: readonly string[], parameters: readonly Parameter[]): Fragment {
     const [whole] = parameters
     const isWhole = whole instanceof Fragment && parameters.length === 1 && !strings.some(Boolean)
@@ -76,20 +76,20 @@ export type Parameter = postgres.SerializableParameter | Fragment
 
 export type Database = {
   /**
-   * For what no user asked for. Past the deadline the statement is cancelled and the caller gets
-   * `DatabaseUnavailable`.
+   * For statements that no user asked for. Past the deadline, the statement is cancelled and the caller
+   * gets `DatabaseUnavailable`.
    *
-   * @throws DatabaseUnavailable where asking again may help, StatementFailed where it will not
+   * @throws DatabaseUnavailable if asking again may help, StatementFailed if it will not
    */
   query: Query
   /**
-   * For what a user asked for. Where the connections are in use, users take turns; the deadline is the
-   * same and counts the wait.
+   * For what a user asked for. If all connections are in use, users take turns; the deadline is the same
+   * and includes the wait.
    *
    * @throws QueueFull, WaitedTooLong, WaitedForOneself, and what `query` throws
    */
   queryFor: (user: string) => Query
-  /** For a statement that serves so many requests: as `query`, for so many milliseconds at most. */
+  /** For a statement that serves several requests: like `query`, but with its own deadline. */
   queryWithin: (milliseconds: number, requests: number) => Query
   /** How long a request may take, its waiting included, in milliseconds. */
   deadline: number
@@ -98,15 +98,15 @@ export type Database = {
   fragment: (strings: TemplateStringsArray, ...parameters: Parameter[]) => Fragment
   /**
    * Runs a script of several statements as the one transaction that PostgreSQL makes of a simple
-   * query. It is one message, so that it works through a transaction pooler and cannot be applied
-   * by half when the connection is lost.
+   * query. It is one message, so it works through a transaction pooler and cannot be half applied when
+   * the connection is lost.
    */
   script: (sql: string, deadline: number) => Promise<void>
-  /** Waits for running statements, at most as long as the deadline for one, and disconnects. */
+  /** Waits for running statements, at most for the deadline of one, and disconnects. */
   close: () => Promise<void>
 }
 
-/** The database cannot be reached, or not in time, or it is going down. */
+/** The database cannot be reached, did not answer in time, or is going down. */
 export class DatabaseUnavailable extends Error {
   override readonly name = 'DatabaseUnavailable'
   /** The SQLSTATE, or what the network or TLS calls the error. */
@@ -118,10 +118,10 @@ export class DatabaseUnavailable extends Error {
   }
 }
 
-/** A row or a table was locked for longer than the statement was to wait. Nothing was changed. */
+/** A row or a table was locked for longer than the statement may wait. Nothing was changed. */
 export class Locked extends DatabaseUnavailable {}
 
-/** PostgreSQL refused a statement. Says where and why, and nothing of the values in it. */
+/** PostgreSQL refused a statement. Says where and why, and nothing about its values. */
 export class StatementFailed extends Error {
   override readonly name = 'StatementFailed'
   readonly sqlState: string
@@ -139,14 +139,14 @@ export type ConnectOptions = {
   /** How long a statement may take, waiting for a connection included, in milliseconds. */
   deadline?: number
   metrics?: DatabaseMetrics
-  /** The database has refused to write (25006), and its connections are replaced. */
+  /** Called when the database has refused a write (25006) and its connections are being replaced. */
   onReadsOnly?: () => void
 }
 
 export const defaultDeadline = 5_000
 const longestQueue = 500 // statements of one user
 
-/** Opens a pool of connections. None is made before the first statement. */
+/** Opens a pool of connections. The first is made for the first statement. */
 export function connect(
   place: Place,
   {
@@ -173,7 +173,7 @@ export function connect(
     try {
       return await run<Row>(connections, statement)
     } catch (error) {
-      // A set that found a row locked is asked for again, one by one.
+      // A set of requests that met a locked row is sent again, one by one.
       if (error instanceof DatabaseUnavailable && !(error instanceof Locked))
         metrics.countUnavailable(requests)
       throw error
@@ -220,7 +220,7 @@ export function connect(
 
 type Statement = {
   text: string
-  /** Without any it is a simple query, of which there may be several in one text. */
+  /** Without values it is a simple query, and its text may have several statements. */
   values: readonly postgres.SerializableParameter[]
   prepare: boolean
   milliseconds: number
@@ -245,7 +245,7 @@ async function run<Row extends object>(
       resolve(rows)
     } catch (error) {
       reject(translate(error, describe))
-      // After whatever PostgreSQL does not say itself, nothing is known of the connection.
+      // After an error that PostgreSQL did not report itself, the state of the connection is unknown.
       if (!(error instanceof postgres.PostgresError)) abandon(lent)
       else if (error.code === readsOnly && connections.replace()) onReadsOnly()
     } finally {
@@ -264,7 +264,7 @@ async function run<Row extends object>(
     silence = setTimeout(abandonAll, cancelledWithin, used)
   }
 
-  /** A line can go dead without a word, and then the others have, too. */
+  /** If one line has gone dead without a word, the others probably have too. */
   function abandonAll(lent: Lent): void {
     abandon(lent)
     connections.replace()
@@ -275,7 +275,7 @@ async function run<Row extends object>(
     use: (lent) => void use(lent),
     refuse(error) {
       clearTimeout(timer)
-      // Signing in was refused, for whatever reason, and not the statement.
+      // It was signing in that was refused, for whatever reason, not the statement.
       const { message, code } = causeOf(error)
       reject(new DatabaseUnavailable(message, code))
     },
@@ -290,20 +290,20 @@ function abandon(lent: Lent): void {
 }
 
 /**
- * A result that PostgreSQL has finished names its command; of a script there is an array of them. One
- * that does not must not be taken for one without rows.
+ * A finished result names its command; a script gives an array of them. A result that names none must
+ * not be taken for one without rows.
  */
 function expectEnd(result: unknown): void {
   const results: unknown[] = Array.isArray(result) && !('command' in result) ? result : [result]
   if (!results.every(namesCommand))
-    throw new DatabaseUnavailable('The connection was lost under the statement')
+    throw new DatabaseUnavailable('The connection was lost during the statement')
 }
 
 function namesCommand(result: unknown): boolean {
   return Array.isArray(result) && 'command' in result && typeof result.command === 'string'
 }
 
-/** What a server says to a write that a failover has left behind. */
+/** What a server that a failover has left behind says to a write. */
 const readsOnly = '25006'
 
 /**
@@ -318,33 +318,33 @@ const lockNotAvailable = '55P03'
 
 type Describe = (error: postgres.PostgresError) => string
 
-/** PostgreSQL's own message may repeat a user's text, so of a query only the place is told. */
+/** PostgreSQL's own message may repeat a user's text, so only the place of a query's error is told. */
 function sayPlace({ code, routine, constraint_name: constraint }: postgres.PostgresError): string {
   return [`SQLSTATE ${code}`, routine && `in ${routine}`, constraint && `on ${constraint}`]
     .filter(Boolean)
     .join(' ')
 }
 
-/** A script is this program's own text: its message may be told whole. */
+/** A script is this program's own text, so the whole message may be told. */
 function sayAll({ code, message }: postgres.PostgresError): string {
   return `${message} (SQLSTATE ${code})`
 }
 
 /**
- * Whether it ends the session, or kept it from beginning. Its message is about roles, databases and
- * settings, never about the values of a statement, so that it may be told whole. PgBouncer sends the
- * severity in one of the two fields only.
+ * Whether it ended the session or kept it from beginning. Its message is about roles, databases and
+ * settings, never about the values of a statement, so it may be told in full. PgBouncer sends the severity
+ * in only one of the two fields.
  */
 function isOfSession({ severity, severity_local: local }: postgres.PostgresError): boolean {
   return severity === 'FATAL' || local === 'FATAL'
 }
 
-/** Whether an error of the driver's says that the database cannot be reached. */
+/** Whether an error of the driver means that the database cannot be reached. */
 export function isUnavailable(error: unknown): error is Error {
   return error instanceof Error && translate(error, sayPlace) instanceof DatabaseUnavailable
 }
 
-/** What is told of an error at signing in, and its code. */
+/** What is told about an error while signing in, and its code. */
 function causeOf(error: unknown): { message: string; code: string | undefined } {
   const cause = translate(error, sayPlace)
   const { message } = cause

@@ -1,10 +1,10 @@
-/** As many as the statements of this program that do not depend on what a request names, and more. */
+/** More than this program has statements that do not depend on the request. */
 const mostPrepared = 200
 
 /**
- * Says of a statement whether to prepare it under a name. The driver and PostgreSQL keep each text
- * that is, on every connection, for as long as the connection lasts; so only the first texts are.
- * The others cost PostgreSQL their planning each time.
+ * Says whether to prepare a statement under a name. The driver and PostgreSQL keep every prepared text, on
+ * every connection, for as long as the connection lasts; so only the first texts are prepared. The others
+ * are planned anew each time.
  */
 export function createPrepared(most = mostPrepared): (sql: string) => boolean {
   const texts = new Set<string>()

@@ -58,7 +58,7 @@ export function createQueue({ places, perUser, longestQueue, deadline }: QueueOp
       const waiter = firstOf(next.waiting)
       if (waiter.size > free) {
         if (free === 0) return
-        continue // what is small goes past what is large
+        continue // a small one may overtake a large one
       }
       line.delete(next)
       next.waiting.delete(waiter)
@@ -71,7 +71,7 @@ export function createQueue({ places, perUser, longestQueue, deadline }: QueueOp
     }
   }
 
-  /** At the end; whoever is in line stays where they are. */
+  /** At the end of the line, unless they are in it already. */
   function takePlaceInLine(share: Share): void {
     const isNext = share.waiting.size > 0 && isWithin(share, firstOf(share.waiting).size)
     if (isNext) line.add(share)

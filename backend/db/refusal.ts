@@ -2,7 +2,7 @@ import { escapes, type DatabaseAddress } from './address.ts'
 import type { DatabaseUnavailable } from './pool.ts'
 import { noTls } from './socket.ts'
 
-/** The database that DATABASE_URL names cannot be worked with. The message is for whoever set it. */
+/** The database that DATABASE_URL names cannot be used. The message is for whoever set it. */
 export class DatabaseUnusable extends Error {
   override readonly name = 'DatabaseUnusable'
 
@@ -11,9 +11,9 @@ export class DatabaseUnusable extends Error {
   }
 }
 
-/** What waiting does not change, by SQLSTATE (PostgreSQL, appendix A) or code of TLS, and what does. */
+/** What to do if waiting does not help, by SQLSTATE (PostgreSQL, appendix A) or the code of TLS. */
 const remedies: Record<string, string> = {
-  '28P01': `Copy the connection string anew; ${escapes}`,
+  '28P01': `Copy the connection string again; ${escapes}`,
   '28000': 'Check its user and sslmode, and whether pg_hba.conf lets that user in from here',
   '3D000': 'Create the database, or correct its name: it stands after the last /',
   '42704': 'Take that parameter out of its options',
@@ -33,10 +33,10 @@ for (const code of [
 ])
   remedies[code] = unknownAuthority
 
-/** At signing in it is the right to connect that is missing. */
+/** While signing in, the missing right is the one to connect. */
 const noRight = '42501'
 
-/** PgBouncer has one SQLSTATE, 08P01, for all that it refuses; these are its words, or the server's. */
+/** PgBouncer has one SQLSTATE, 08P01, for everything it refuses; these are its words, or the server's. */
 const saidByPooler: [RegExp, string][] = [
   [/authentication failed|no such user/i, '28P01'],
   [/SSL required|not permitted to log in|no pg_hba.conf entry/i, '28000'],
@@ -50,17 +50,17 @@ const limits: Record<string, string> = {
   '55P03': 'Is lock_timeout too short, for this role or this database?',
 }
 
-/** What may be mended while a server waits, and what to look at if it is not. */
+/** What may change while a server waits, and what to check if it does not. */
 const questions: Record<string, string> = {
   ...limits,
   ENOTFOUND: 'Is the name of its host right?',
   ECONNREFUSED: 'Is PostgreSQL running there, and is the port right?',
-  '53300': 'Its connections are all taken: are there too many servers, or is max too high?',
+  '53300': 'All of its connections are taken: are there too many servers, or is max too high?',
   '25006':
     'It takes no writes: is it a standby, or is default_transaction_read_only set for this role or this database?',
 }
 
-/** Why asking again will not help, as a sentence with what will; nothing if it may. */
+/** Why asking again will not help, and what will. Nothing if it may help. */
 export function explainRefusal(
   { message, code = '' }: DatabaseUnavailable,
   { username, database }: Pick<DatabaseAddress, 'username' | 'database'>,
@@ -81,18 +81,19 @@ function identifier(name: string): string {
   return /^[a-z_][a-z\d_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`
 }
 
-/** What to say while waiting: a limit that somebody has set may be in the way. */
+/** What to say while waiting: somebody's limit may be in the way. */
 export function explainWait({ message, code = '' }: DatabaseUnavailable): string {
   const limit = limits[code]
   return limit === undefined ? message : `${message}. ${limit}`
 }
 
-/** What to say once waiting was in vain. */
+/** What to say when waiting did not help. */
 export function explainSilence(
   { message, code = '' }: DatabaseUnavailable,
   seconds: number,
 ): DatabaseUnusable {
   const question =
-    questions[code] ?? 'Is it up, and is there a firewall or a list of allowed addresses before it?'
+    questions[code] ??
+    'Is it up, and is there a firewall or a list of allowed addresses in front of it?'
   return new DatabaseUnusable(`no database answered for ${seconds} s: ${message}. ${question}`)
 }

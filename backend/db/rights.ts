@@ -2,11 +2,10 @@ import type { Query } from './pool.ts'
 import { DatabaseUnusable } from './refusal.ts'
 
 /**
- * A role that does not own our tables must have been given rights on each of them. PostgreSQL names
- * neither the role nor the right when one is missing, so they are looked up, by the catalog, which
- * everybody may read.
+ * A role that does not own our tables needs rights on each of them. If one is missing, PostgreSQL names
+ * neither the role nor the right, so they are looked up in the catalog, which everybody may read.
  *
- * @throws DatabaseUnusable with the statements that give what is missing
+ * @throws DatabaseUnusable with the statements that grant what is missing
  */
 export async function expectRights(query: Query): Promise<void> {
   const missing = await query<{ role: string; rights: string; objects: string }>`

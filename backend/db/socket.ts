@@ -2,16 +2,16 @@ import { connect as connectSocket, isIP, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions } from 'node:tls'
 import type { DatabaseAddress } from './address.ts'
 
-/** Where a database answers: over the network, or at a socket on this machine. */
+/** How a database is reached: over the network, or by a socket on this machine. */
 export type Place = DatabaseAddress | { socket: string }
 
 /** PostgreSQL, "Message Formats": SSLRequest, to which a server says `S` or `N`. */
 const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 
-/** The code of a line that is not made, because it was to be encrypted and the server does not. */
+/** The code if no connection is made because it must be encrypted and the server cannot. */
 export const noTls = 'NO_TLS'
 
-/** A line to the database broke, or was never made. */
+/** A connection to the database broke or was never made. */
 export class LineLost extends Error {
   override readonly name = 'LineLost'
   readonly code: string | undefined
@@ -23,8 +23,8 @@ export class LineLost extends Error {
 }
 
 /**
- * Makes a line to PostgreSQL, encrypted as the address says. The driver can do that, too, but it has
- * no way to end a line while TLS is set up: the server then keeps a session that is nobody's.
+ * Connects to PostgreSQL, encrypted as the address says. The driver can do that too, but it has no way to
+ * end a connection while TLS is being set up: the server would keep a session that nobody uses.
  *
  * @param ending ends the line, whatever state it is in
  * @throws LineLost, or what the network or TLS says
@@ -44,8 +44,8 @@ export async function openSocket(place: Place, ending: AbortSignal): Promise<Soc
     if (answer === 'N' && place.tls === 'prefer') return line
     if (answer === 'N')
       throw new LineLost('The server does not encrypt, and sslmode asks for it', noTls)
-    // More than that letter would be from somebody who wrote into the line before it was encrypted
-    // (CVE-2021-23222).
+    // Anything after that letter would be from somebody who wrote into the connection before it was
+    // encrypted (CVE-2021-23222).
     throw new LineLost('The server does not say whether it encrypts')
   } catch (error) {
     line.destroy()
@@ -70,10 +70,10 @@ async function encrypt(
   return encrypted
 }
 
-/** An error that nobody listens to ends the process; the close that follows it is heard. */
+/** An error without a listener would end the process. The close that follows it is enough to know. */
 function ignore(): void {}
 
-/** @throws what ends the socket before that event */
+/** @throws what ended the socket before that event */
 async function next(socket: Socket, event: string): Promise<unknown> {
   const { promise, resolve, reject } = Promise.withResolvers<unknown>()
   const onClose = () => reject(new LineLost('The line was closed while it was made'))

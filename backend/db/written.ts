@@ -1,7 +1,7 @@
 /** JSON that PostgreSQL has written, and how many bytes it has in UTF-8. */
 export type Written = { json: string; bytes: number }
 
-/** The JSON has more bytes than there was room for, and so has not been fetched. */
+/** The JSON was not fetched, because there was no room for so many bytes. */
 export class NeedsRoom extends Error {
   override readonly name = 'NeedsRoom'
   readonly bytes: number
@@ -12,10 +12,10 @@ export class NeedsRoom extends Error {
   }
 }
 
-/** What PostgreSQL gives of JSON that may have too many bytes: then only how many. */
+/** What PostgreSQL answers about JSON that may be too large: if it is, only its size. */
 export type Unsent<Answer extends Written> = Omit<Answer, 'json'> & { json: string | null }
 
-/** @throws NeedsRoom if it has not been fetched */
+/** @throws NeedsRoom if it was not fetched */
 export function unlessTooLarge<Found extends { json: string | null; bytes: number }>(
   found: Found,
 ): Found & { json: string } {

@@ -33,7 +33,12 @@ type RouteFacts = {
   /** What some answers have besides what is made of their schemas. */
   'x-answers'?: Record<
     string,
-    { headers?: Record<string, RouteHeader>; content?: Answer['content'] }
+    {
+      headers?: Record<string, RouteHeader>
+      content?: Answer['content']
+      /** What a failure says there, if it is not what it says elsewhere. */
+      detail?: string
+    }
   >
   'x-optional-body'?: boolean
   /** It never counts against a quota. */
@@ -60,8 +65,12 @@ export function isDocument(response: unknown): response is Document {
 const meanings: Record<string, string> = {
   '200': 'Done',
   '201': 'Created',
+  '202': 'Taken; no body',
   '204': 'Deleted; no body',
   '304': 'Not changed; no body',
+  '400': 'No message, or one of another revision',
+  '404': 'There is no such method',
+  '415': 'No JSON in UTF-8',
 }
 
 /** Answers that belong to no operation. `401`: under `/api`, before anything else. */
@@ -83,6 +92,9 @@ const answersToNoRoute: Record<string, [FailureCode, ...FailureCode[]]> = {
  */
 export function complete(document: Document): Document {
   const components = createComponents()
+  document.paths = Object.fromEntries(
+    Object.entries(document.paths).toSorted(([one], [other]) => rank(one) - rank(other)),
+  )
   for (const operations of Object.values(document.paths))
     for (const operation of Object.values(operations)) completeOperation(operation, components)
   document['x-unrouted-answers'] = Object.fromEntries(
@@ -97,13 +109,20 @@ export function complete(document: Document): Document {
   return document
 }
 
+/** Swagger UI shows a list first, then what is done with one of its items, then the rest. */
+function rank(path: string): number {
+  return 2 * path.split('/').length - (path.endsWith('}') ? 1 : 0)
+}
+
 function completeOperation(operation: Operation, components: Components): void {
   const { 'x-answers': own = {}, 'x-optional-body': isOptional = false } = operation
   const isCounted = operation['x-uncounted'] !== true
   delete operation['x-answers']
   delete operation['x-optional-body']
   delete operation['x-uncounted']
-  operation.security = '401' in operation.responses ? [{ bearer: [] }] : []
+  operation.security ??= '401' in operation.responses ? [{ bearer: [] }] : []
+  const { parameters = [] } = operation
+  const isWrite = parameters.some((one) => 'name' in one && one.name === 'idempotency-key')
   if (operation.parameters)
     operation.parameters = operation.parameters.map((parameter) =>
       completeParameter(parameter, components),
@@ -112,16 +131,16 @@ function completeOperation(operation: Operation, components: Components): void {
     operation.requestBody = completeBody(operation.requestBody.content, isOptional, components)
   for (const [status, { content }] of Object.entries(own))
     if (content) operation.responses[status] = { content }
-  const isWrite = '409' in operation.responses
   operation.responses = Object.fromEntries(
     Object.entries(operation.responses).map(([status, answer]) => {
-      const { headers = {} } = own[status] ?? {}
-      return [status, completeAnswer({ status, isWrite, isCounted, headers }, answer, components)]
+      const { headers = {}, detail } = own[status] ?? {}
+      const place = { status, isWrite, isCounted, headers }
+      return [status, completeAnswer(place, answer, components, detail)]
     }),
   )
 }
 
-/** Headers and ids are the same wherever they are; parameters of a query may share no more than a name. */
+/** Headers are the same wherever they are; other parameters may share no more than a name. */
 function completeParameter(
   parameter: Parameter | Reference,
   components: Components,
@@ -131,9 +150,9 @@ function completeParameter(
   // would send it with every request: an If-Match, and an Idempotency-Key that was used before.
   const completed = { ...parameter }
   delete completed.examples
-  return parameter.in === 'query'
-    ? completed
-    : components.refer('parameters', parameter.name, completed)
+  return parameter.in === 'header'
+    ? components.refer('parameters', parameter.name, completed)
+    : completed
 }
 
 function completeBody(given: Record<string, Media>, isOptional: boolean, components: Components) {
@@ -147,6 +166,7 @@ function completeAnswer(
   given: Omit<Place, 'schema' | 'codes'>,
   answer: Answer | Reference,
   components: Components,
+  detail?: string,
 ): Answer | Reference {
   if ('$ref' in answer) return answer
   const { content, title, examples } = answer
@@ -157,14 +177,14 @@ function completeAnswer(
   }
   const codes = schema?.properties?.code?.enum ?? []
   const completed = {
-    description: meanings[given.status] ?? codes.join(', '),
+    description: codes.join(', ') || meanings[given.status]!,
     headers: headersOf({ ...given, schema, codes }, components),
     ...(content &&
-      !['204', '304'].includes(given.status) && {
-        content: mediaTypes(content, schema, components, codes),
+      !['202', '204', '304'].includes(given.status) && {
+        content: mediaTypes(content, schema, components, codes, detail),
       }),
   }
-  return codes.length > 0
+  return codes.length > 0 && detail === undefined
     ? components.refer('responses', codes.map(inPascalCase).join('Or'), completed)
     : completed
 }
@@ -178,17 +198,19 @@ function mediaTypes(
   schema: Schema,
   components: Components,
   codes: FailureCode[],
+  detail: string | undefined,
 ): Record<string, Media> {
-  return 'text/event-stream' in content ? content : onlyJson(schema, components, codes)
+  return 'text/event-stream' in content ? content : onlyJson(schema, components, codes, detail)
 }
 
 function onlyJson(
   schema: Schema,
   components: Components,
   codes: FailureCode[] = [],
+  detail?: string,
 ): Record<string, Media> {
   const examples = Object.fromEntries(
-    codes.map((code) => [code, { value: exampleOf(code, schema) }]),
+    codes.map((code) => [code, { value: exampleOf(code, schema, detail) }]),
   )
   return {
     'application/json': {
@@ -214,9 +236,9 @@ const besides: Partial<Record<FailureCode, string>> = {
   bulk_refused: 'results',
 }
 
-function exampleOf(code: FailureCode, { properties = {} }: Schema) {
+function exampleOf(code: FailureCode, { properties = {} }: Schema, ownDetail?: string) {
   const { status, detail } = failures[code]
-  const example = { detail, code, request_id: sampleRequestId }
+  const example = { detail: ownDetail ?? detail, code, request_id: sampleRequestId }
   if (status === 422) {
     const error = sampleErrors[code] ?? { field: 'title', detail: 'is required' }
     return { ...example, detail: sentenceOf(error), errors: [error] }

@@ -88,7 +88,8 @@ const answerHeaders: Record<string, AnswerHeader> = {
   'WWW-Authenticate': {
     description: 'RFC 6750',
     example: 'Bearer error="invalid_token"',
-    on: ({ status }) => status === '401',
+    on: ({ status, codes }) =>
+      status === '401' || (codes.includes('insufficient_scope') && 'maybe'),
   },
   Allow: {
     description: 'The methods that the path takes',

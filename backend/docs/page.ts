@@ -44,6 +44,8 @@ export function docs() {
           specPath: '/docs/json',
           provider: 'swagger-ui',
           exclude: [/^\/docs/, /\{user_id\}/],
+          // It takes every path with a dot in it for a file.
+          excludeStaticFile: false,
           documentation: {
             openapi: '3.1.0',
             info: {
@@ -57,11 +59,19 @@ export function docs() {
             tags: [
               { name: 'Tasks', description: 'What a user has to do' },
               { name: 'Sync and live', description: 'What changed, for every device of a user' },
+              { name: 'Keys', description: 'With which scripts and agents act for a user' },
+              { name: 'Agents', description: 'The tasks for programs that speak MCP' },
               { name: 'Health', description: 'For whoever runs the server' },
             ],
             components: {
               securitySchemes: {
                 bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+                ticket: {
+                  type: 'apiKey',
+                  in: 'query',
+                  name: 'ticket',
+                  description: 'From POST /api/tasks/events/ticket, in place of a token',
+                },
               },
             },
           } as object,

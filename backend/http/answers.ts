@@ -20,6 +20,8 @@ type Asked = {
   set: Context['set']
   request: Request
   server: Server<unknown> | null
+  /** What is asked for, if its URL does not say so. */
+  name?: string
 }
 
 type Make<Answer> = (most: number) => Promise<Answer>
@@ -79,15 +81,16 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
     make: Make<Written | undefined>,
   ): Promise<Body | undefined>
   async function send<Body>(
-    { userId, set, request, server }: Asked,
+    { userId, set, request, server, name = request.url }: Asked,
     make: Make<Written | undefined>,
   ): Promise<Body | undefined> {
-    const { written, release } = await makeWithRoom(userId, `${userId} ${request.url}`, make)
+    const { written, release } = await makeWithRoom(userId, `${userId} ${name}`, make)
     if (written === undefined) return undefined
     if (release === undefined || written.bytes <= smallAnswer) {
       release?.()
       return jsonResponse<Body>(set, written.json)
     }
+    sentInParts.add(request)
     server?.timeout(request, patienceWithReader)
     const chunks = inChunks(written.json, function endSending() {
       release()
@@ -107,6 +110,13 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
      */
     send,
   }
+}
+
+const sentInParts = new WeakSet<Request>()
+
+/** Whether the answer to a request is a large one: whoever wants all of it at once holds all of it. */
+export function isSentInParts(request: Request): boolean {
+  return sentInParts.has(request)
 }
 
 const encoder = new TextEncoder()

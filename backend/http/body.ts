@@ -4,6 +4,12 @@ import { Elysia, getSchemaValidator } from 'elysia'
 import { ApiError, fieldErrors, type FieldError } from './failures.ts'
 
 export const usualBody = 64 * 1024 // bytes
+
+/** What somebody is told whose body is larger. */
+export function tooLarge(mostBytes: number): string {
+  return `The body is larger than ${mostBytes / 1024} KiB`
+}
+
 const deepestNesting = 32 // levels; what the routes take has 2
 
 /**
@@ -33,17 +39,31 @@ export function jsonBody(mostBytes = usualBody) {
  * it is left a body that is not there, or empty.
  */
 export function takes<Body extends TSchema>(schema: Body) {
-  const check = createCheck(schema)
+  const read = createReader(schema)
   return {
     body: schema,
     /** @throws ApiError 422 */
     async transform(context: { body: unknown }): Promise<void> {
       const given = context.body
       if (typeof given !== 'object' || given === null || Object.keys(given).length === 0) return
-      const { known, errors } = check(given, 'body')
-      if (errors) throw new ApiError('validation_failed', { errors })
-      context.body = known
+      context.body = read(given)
     },
+  }
+}
+
+/**
+ * Makes what reads an object by a schema: it leaves out what the schema does not name, and checks the
+ * rest. What the schema transforms is left as it came.
+ *
+ * @param whole what to call the object if it is wrong as a whole
+ * @throws ApiError 422, when reading
+ */
+export function createReader(schema: TSchema, whole = 'body'): (given: object) => unknown {
+  const check = createCheck(schema)
+  return function read(given) {
+    const { known, errors } = check(given, whole)
+    if (errors) throw new ApiError('validation_failed', { errors })
+    return known
   }
 }
 
@@ -75,14 +95,9 @@ export function createCheck<Schema extends TSchema>(schema: Schema) {
 
 /** @throws ApiError 413, 415 or 422, or 499 if the client left before the end of the body */
 async function readJsonObject(request: Request, mostBytes: number): Promise<object | undefined> {
-  const bytes = await readBytes(request, mostBytes).catch(explainAbort)
+  const bytes = await readBytes(request, mostBytes)
   if (bytes.byteLength === 0) return undefined
-  if (!isJson(request)) throw new ApiError('unsupported_media_type')
-  if (isNestedTooDeep(bytes))
-    throw new ApiError('validation_failed', {
-      errors: [{ field: 'body', detail: `must be nested ${deepestNesting} levels deep at most` }],
-    })
-  const value = parse(bytes)
+  const value = parseBody(request, bytes)
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new ApiError('validation_failed', {
       errors: [{ field: 'body', detail: 'must be a JSON object' }],
@@ -90,10 +105,26 @@ async function readJsonObject(request: Request, mostBytes: number): Promise<obje
   return value
 }
 
-async function readBytes(request: Request, mostBytes: number): Promise<Uint8Array> {
+/** @throws ApiError 415 or 422 */
+export function parseBody(request: Request, bytes: Uint8Array): unknown {
+  if (!isJson(request)) throw new ApiError('unsupported_media_type')
+  if (isNestedTooDeep(bytes))
+    throw new ApiError('validation_failed', {
+      errors: [{ field: 'body', detail: `must be nested ${deepestNesting} levels deep at most` }],
+    })
+  return parse(bytes)
+}
+
+/** @throws ApiError 413, or 499 if the client left before the end of the body */
+export async function readBytes(request: Request, mostBytes = usualBody): Promise<Uint8Array> {
+  return readAll(request, mostBytes).catch(explainAbort)
+}
+
+async function readAll(request: Request, mostBytes: number): Promise<Uint8Array> {
   const { headers } = request
   const length = headers.get('content-length')
-  if (Number(length) > mostBytes) throw new ApiError('body_too_large')
+  const detail = tooLarge(mostBytes)
+  if (Number(length) > mostBytes) throw new ApiError('body_too_large', { detail })
   // The runtime reads no more than what was announced. A stream costs 25 µs more, and is for bodies
   // whose length is not known.
   if (length !== null && !headers.has('transfer-encoding')) return request.bytes()
@@ -102,7 +133,7 @@ async function readBytes(request: Request, mostBytes: number): Promise<Uint8Arra
   let size = 0
   for await (const chunk of request.body) {
     size += chunk.byteLength
-    if (size > mostBytes) throw new ApiError('body_too_large')
+    if (size > mostBytes) throw new ApiError('body_too_large', { detail })
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)

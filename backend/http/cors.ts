@@ -8,6 +8,9 @@ const allowedHeaders = [
   'Idempotency-Key',
   'Last-Event-ID',
   'X-Request-Id',
+  'MCP-Protocol-Version',
+  'Mcp-Method',
+  'Mcp-Name',
 ]
 
 const exposedHeaders = [

@@ -21,7 +21,21 @@ export const failures = {
     detail:
       'The path names another user than the token: what stands between /api/ and /tasks is read as the id of a user',
   },
+  insufficient_scope: {
+    status: 403,
+    detail: 'This key or token may not do that; use one with the scope that WWW-Authenticate names',
+  },
+  key_not_allowed: {
+    status: 403,
+    detail: 'Keys are made, listed and revoked by their user alone: send the token of a session',
+  },
+  origin_not_allowed: {
+    status: 403,
+    detail:
+      'Pages of this origin may not call this; whoever runs the server adds it to CORS_ORIGINS',
+  },
   task_not_found: { status: 404, detail: 'There is no task with this id' },
+  key_not_found: { status: 404, detail: 'You have no key with this id' },
   route_not_found: {
     status: 404,
     detail: 'There is nothing at this path; the documentation lists every route',
@@ -44,6 +58,10 @@ export const failures = {
     detail: 'No date comes after this one: the rule has ended, or the task is completed',
   },
   not_recurring: { status: 409, detail: 'This task does not come again; give it a recurrence' },
+  key_limit_reached: {
+    status: 409,
+    detail: 'You have as many keys as one user may have; revoke one first',
+  },
   sync_token_expired: {
     status: 410,
     detail: 'Changes since this token have been forgotten; start again without one',

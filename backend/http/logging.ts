@@ -6,6 +6,7 @@ import { codeOf } from './failure-log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Output } from './output.ts'
 import { traceIdOf } from './trace.ts'
+import { pathOf } from './urls.ts'
 
 /** What of the settings the log depends on. */
 export type LogSettings = { environment: string; logLevel: LevelWithSilent }
@@ -22,7 +23,8 @@ export function createLogger({ environment, logLevel }: LogSettings, output: Out
       const entry: object = JSON.parse(line)
       output.write(
         isOfRequest(entry)
-          ? readableRequest({ ...entry, msg: sayRequest(entry) })
+          ? // Without an object to show after it, pino-pretty ends no line.
+            `${readableRequest({ ...entry, msg: sayRequest(entry) }).trimEnd()}\n`
           : readable(entry),
       )
     },
@@ -53,8 +55,8 @@ type Begun = { at: number; id: string | number | undefined }
 /**
  * One line per request: method, route, status, milliseconds and request id, and the code of one that
  * failed. The route is the pattern, not the path, so that nothing a user typed or was given reaches
- * the log. In development a 404 has its path, too: it is the developer who typed it. The same goes to
- * the metrics.
+ * the log. In development a 404 and an OPTIONS have their path, too: it is the developer who typed it.
+ * The same goes to the metrics.
  */
 export function requestLog(
   log: Logger,
@@ -67,7 +69,12 @@ export function requestLog(
       begun.set(request, { at: performance.now(), id })
       // The cors plugin answers these itself, and no later hook sees them.
       if (request.method !== 'OPTIONS') return
-      log.info({ method: 'OPTIONS', status: 204, request_id: id })
+      log.info({
+        method: 'OPTIONS',
+        ...(environment === 'development' && { path: pathOf(request.url) }),
+        status: 204,
+        request_id: id,
+      })
       metrics.observeRequest('OPTIONS', undefined, 204, 0)
     })
     .onAfterResponse({ as: 'global' }, function logRequest(context) {

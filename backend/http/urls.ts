@@ -3,3 +3,8 @@ export function parametersOf(url: string): URLSearchParams {
   const start = url.indexOf('?')
   return new URLSearchParams(start === -1 ? '' : url.slice(start + 1))
 }
+
+/** The path of a request's URL, which lacks scheme and host if the Host header is no host. */
+export function pathOf(url: string): string {
+  return url.replace(/^\w+:\/\/[^/]*/, '').replace(/\?.*$/s, '')
+}

@@ -83,6 +83,7 @@ TypeRegistry.Set('Instant', (_, value) => typeof value === 'string' && isInstant
 TypeRegistry.Set<{ enum: readonly string[] }>('OneOf', (schema, value) =>
   schema.enum.some((choice) => choice === value),
 )
+TypeRegistry.Set('YesOrNo', (_, value) => value === 'true' || value === 'false')
 TypeRegistry.Set('TimeZone', (_, value) => typeof value === 'string' && isTimeZone(value))
 
 /** Text whose length counts code points, as JSON Schema says; TypeBox counts UTF-16 units. */
@@ -142,6 +143,16 @@ export function OneOf<const Choices extends readonly string[]>(
     [Kind]: 'OneOf',
     type: 'string',
     enum: choices,
+  })
+}
+
+/** `true` or `false` in a query: text here, and for JSON Schema the boolean that a client sends. */
+export function YesOrNo(options: { description: string }): TUnsafe<'true' | 'false'> {
+  return Type.Unsafe<'true' | 'false'>({
+    ...options,
+    [Kind]: 'YesOrNo',
+    type: 'boolean',
+    [expectation]: 'one of true, false',
   })
 }
 

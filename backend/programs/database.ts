@@ -1,20 +1,32 @@
 import { resolve } from 'node:path'
 import { readDatabaseConfig } from '../config.ts'
+import { DirectoryUnusable } from '../db/data-directory.ts'
+import { isEmbeddedIn } from '../db/embedded.ts'
 import type { Database } from '../db/pool.ts'
 import { openDatabase } from '../db/open.ts'
 
 /**
- * Does something with the servers' database, whose tables are brought up to date before.
+ * Does something with the servers' database, whose tables are brought up to date before. It says which
+ * one that is, and makes none: what is done to a new one would be taken for done to the servers'.
  *
- * @throws ConfigError, and what `openDatabase` throws
+ * @throws ConfigError, DirectoryUnusable, and what `openDatabase` throws
  */
 export async function withDatabase<Result>(
   work: (database: Database) => Promise<Result>,
 ): Promise<Result> {
   const { database: address } = readDatabaseConfig(process.env)
+  const directory = resolve('.data')
+  if (!address && !(await isEmbeddedIn(directory)))
+    throw new DirectoryUnusable(
+      `There is no database in ${directory}. Set DATABASE_URL to the one that the servers use, or start this in their directory.`,
+    )
+  const name = address
+    ? `${address.database} at ${address.host}:${address.port}`
+    : `the embedded one in ${directory}`
+  process.stderr.write(`Database: ${name}\n`)
   const database = await openDatabase(
     address,
-    resolve('.data'),
+    directory,
     (problem) =>
       process.stderr.write(`The database does not answer yet, trying again: ${problem}\n`),
     (problem) => process.stderr.write(`${problem}\n`),

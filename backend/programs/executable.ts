@@ -59,7 +59,11 @@ ${Object.values(commands)
   .join('')}  todo-api --help         prints this
   todo-api --version      prints ${version}
 
+The id of a user that begins with - comes after --: todo-api forget -- -x
+(bun run keeps a first -- for itself: bun run forget -- -- -x).
+
 Settings are environment variables: DATABASE_URL, BETTER_AUTH_URL, CORS_ORIGINS, PORT and others.
+The executable todo-api reads no .env file; bun run does.
 `
 
 /** What is known to go wrong. Its message is for whoever started the program. */
@@ -77,18 +81,21 @@ const expected = [
 
 /** Ends by an exit code as `sh` and GNU's programs have it: 2 is a command that there is not. */
 async function run(): Promise<void> {
-  const { word, parameters, wantsHelp, wantsVersion } = readWords()
+  const { word, parameters, unknown, wantsHelp, wantsVersion } = readWords(process.argv.slice(2))
+  const command = word !== undefined && Object.hasOwn(commands, word) ? commands[word] : undefined
+  const theCommand = `The command is: todo-api ${command?.usage}`
+  if (unknown !== undefined)
+    return refuse(`There is no option ${unknown}.${command ? ` ${theCommand}` : ''}`)
   if (wantsHelp) return print(help)
   if (wantsVersion) return print(`${version}\n`)
   if (word === undefined) {
     await import('../main.ts')
     return
   }
-  const command = Object.hasOwn(commands, word) ? commands[word] : undefined
   if (command === undefined) return refuse(`There is no command ${word}.`)
-  const { least, most, usage } = command
+  const { least, most } = command
   if (parameters.length < least || parameters.length > most || parameters.includes(''))
-    return refuse(`The command is: todo-api ${usage}`)
+    return refuse(theCommand)
   // Unlike a server, a command that is stopped has not done what it was asked to.
   onStopSignal(() => process.exit(1))
   try {
@@ -101,24 +108,31 @@ async function run(): Promise<void> {
   }
 }
 
-function readWords() {
-  try {
-    const { values, positionals } = parseArgs({
-      allowPositionals: true,
-      options: {
-        help: { type: 'boolean', short: 'h' },
-        version: { type: 'boolean', short: 'v' },
-      },
-    })
-    const [word, ...parameters] = positionals
-    return {
-      word,
-      parameters,
-      wantsHelp: values.help === true || word === 'help',
-      wantsVersion: values.version === true,
-    }
-  } catch {
-    return { word: process.argv[2]!, parameters: [], wantsHelp: false, wantsVersion: false }
+function readWords(args: string[]) {
+  const options = {
+    help: { type: 'boolean', short: 'h' },
+    version: { type: 'boolean', short: 'v' },
+  } as const
+  // Not strict: that throws at an unknown option, and the command it stands with would not be known.
+  const { values, positionals, tokens } = parseArgs({
+    args,
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
+    options,
+  })
+  const unknown = tokens.find(
+    (token) =>
+      token.kind === 'option' && !(Object.hasOwn(options, token.name) && token.value === undefined),
+  )
+  const [word, ...parameters] = positionals
+  return {
+    word,
+    parameters,
+    /** As it was written: `-abc` and not `-a`. */
+    unknown: unknown && args[unknown.index],
+    wantsHelp: values['help'] === true || word === 'help',
+    wantsVersion: values['version'] === true,
   }
 }
 

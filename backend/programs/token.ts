@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { SignJWT } from 'jose'
-import { ConfigError, readConfig } from '../config.ts'
+import { ConfigError, readConfig, readEnvironment } from '../config.ts'
 import { developmentSecret } from '../auth/development-secret.ts'
 
 const lifetime = '12h'
@@ -11,12 +11,13 @@ const lifetime = '12h'
  * @throws ConfigError, DirectoryUnusable
  */
 export async function token(user = 'alice'): Promise<string> {
-  const { environment, secret } = readConfig(process.env)
+  const environment = readEnvironment(process.env)
   if (environment === 'production')
     throw new ConfigError(
       ['NODE_ENV is production: there, tokens come from your auth server only'],
       environment,
     )
+  const { secret } = readConfig(process.env)
   const key = secret ?? (await developmentSecret(resolve('.data')))
   return new SignJWT()
     .setProtectedHeader({ alg: 'HS256' })

@@ -6,6 +6,8 @@ import { Changes, ChangesQuery, EventsHeaders, EventsQuery, Ticket } from './sch
 
 const tags = ['Sync and live']
 
+const tokenOrTicket: Record<string, string[]>[] = [{ bearer: [] }, { ticket: [] }]
+
 export const listChanges = {
   query: ChangesQuery,
   response: { 200: Changes, 410: Failure('sync_token_expired'), ...anyRoute },
@@ -31,6 +33,7 @@ export const streamEvents = {
 each reminder, to all open streams or else to the next. An event's \`id\` is its place in the order of changes; sent back in
 \`Last-Event-ID\`, nothing is lost and nothing comes twice. Where that is too far back there is one
 event \`resync\`: read the list anew. The stream ends when the token expires.`,
+    security: tokenOrTicket,
     'x-answers': {
       // Not made from a schema: the answer has no end.
       200: {

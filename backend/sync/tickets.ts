@@ -1,5 +1,6 @@
-import { stranger, type Bearer } from '../auth/tokens.ts'
-import type { Database } from '../db/pool.ts'
+import type { Bearer } from '../auth/tokens.ts'
+import { createLine } from '../db/line.ts'
+import type { Database, Fragment } from '../db/pool.ts'
 import { ApiError } from '../http/failures.ts'
 
 export const ticketLifetime = 30 // s
@@ -10,8 +11,51 @@ export type Tickets = ReturnType<typeof createTickets>
 /**
  * Admissions to the stream of events for browsers, whose `EventSource` cannot send a header: good
  * once, for half a minute, at any process. The database keeps their digests only.
+ *
+ * Whose a ticket is, is not known before it is looked up, so each has its own turn, and those that wait
+ * at the same moment go together: a flood of made-up ones keeps nobody out.
  */
-export function createTickets({ queryFor }: Pick<Database, 'queryFor'>) {
+export function createTickets({
+  queryFor,
+  queryWithin,
+  fragment,
+  deadline,
+}: Pick<Database, 'queryFor' | 'queryWithin' | 'fragment' | 'deadline'>) {
+  const together = { width: 1, most: 64, deadline, longest: 500 }
+  const columns = fragment`
+    hash, user_id, extract(epoch from token_expires_at)::numeric::text as expires,
+    expires_at > now() as is_good`
+  const given = fragment`hash = any (array(select json_array_elements_text(${''}::text::json)))`
+  const lookUp = createLine({
+    send: createFind(fragment`select ${columns} from todo_api.event_tickets where ${given}`),
+    ...together,
+  })
+  // In an order, so that two processes that use up the same ones do not wait for each other.
+  const useUp = createLine({
+    send: createFind(fragment`
+      with given as (
+        select hash from todo_api.event_tickets where ${given} order by hash for update
+      )
+      delete from todo_api.event_tickets where hash in (select hash from given)
+      returning ${columns}`),
+    rowOf: (ticket) => ticket, // or both of two uses would be told of it
+    ...together,
+  })
+
+  function createFind(statement: Fragment) {
+    return async function find(
+      hashes: readonly string[],
+      left: number,
+    ): Promise<(Found | undefined)[]> {
+      const rows = await queryWithin(
+        left,
+        hashes.length,
+      )<Found>`${statement.with([JSON.stringify(hashes)])}`
+      const found = new Map(rows.map((row) => [row.hash, row]))
+      return hashes.map((one) => found.get(one))
+    }
+  }
+
   const issue = async ({ userId, expires, recheck }: Bearer): Promise<string> => {
     // A ticket does not say of which token it came. If that can be taken back, what the ticket opens
     // ends in time for it.
@@ -29,11 +73,8 @@ export function createTickets({ queryFor }: Pick<Database, 'queryFor'>) {
 
   /** @throws ApiError 401 */
   const redeem = async (ticket: string): Promise<Bearer> => {
-    const [found] = await queryFor(stranger)<Found>`
-      delete from todo_api.event_tickets where hash = ${hash(ticket)}
-      returning
-        user_id, extract(epoch from token_expires_at)::numeric::text as expires, expires_at > now() as is_good`
-    return bearerOf(found)
+    const digest = hash(ticket)
+    return bearerOf(await useUp(digest, digest))
   }
 
   /**
@@ -42,17 +83,14 @@ export function createTickets({ queryFor }: Pick<Database, 'queryFor'>) {
    * @throws ApiError 401
    */
   const look = async (ticket: string): Promise<Bearer> => {
-    const [found] = await queryFor(stranger)<Found>`
-      select
-        user_id, extract(epoch from token_expires_at)::numeric::text as expires, expires_at > now() as is_good
-      from todo_api.event_tickets where hash = ${hash(ticket)}`
-    return bearerOf(found)
+    const digest = hash(ticket)
+    return bearerOf(await lookUp(digest, digest))
   }
 
   return { issue, redeem, look }
 }
 
-type Found = { user_id: string; expires: string; is_good: boolean }
+type Found = { hash: string; user_id: string; expires: string; is_good: boolean }
 
 function bearerOf(found: Found | undefined): Bearer {
   if (!found?.is_good)

@@ -1,7 +1,7 @@
 import { t } from 'elysia'
-import { takes } from '../http/body.ts'
+import { takes, tooLarge } from '../http/body.ts'
 import { Conflict, Failure, Invalid } from '../http/failures.ts'
-import { BulkRefused, BulkRequest, BulkResults } from './bulk.ts'
+import { BulkRefused, BulkRequest, BulkResults, mostBulkBytes } from './bulk.ts'
 import { parametersOf } from '../http/urls.ts'
 import { tidyQuery } from './list/query.ts'
 import {
@@ -28,6 +28,7 @@ const tags = ['Tasks']
 /** How any request with a token can fail. */
 export const anyRoute = {
   401: Failure('token_missing', 'token_invalid', 'token_expired'),
+  403: Failure('insufficient_scope'),
   422: Invalid('validation_failed'),
   429: Failure('rate_limited'),
   500: Failure('internal_error'),
@@ -41,7 +42,7 @@ export const withBody = {
   422: Invalid('malformed_json', 'validation_failed', 'idempotency_key_reused'),
 }
 
-const oneTask = { 403: Failure('not_owner'), 404: Failure('task_not_found') }
+const oneTask = { 403: Failure('not_owner', 'insufficient_scope'), 404: Failure('task_not_found') }
 const changing = {
   ...anyRoute,
   ...oneTask,
@@ -100,6 +101,7 @@ export const bulkTasks = {
     description: `Up to 100 operations on different tasks, as one change: if one is refused, nothing is done (409
 \`bulk_refused\`) and \`results\` says why. With \`"atomic": false\` the others are done. The body has 512 KiB
 at most. Counts as 1 + n/10 requests.`,
+    'x-answers': { 413: { detail: tooLarge(mostBulkBytes) } },
   },
 }
 

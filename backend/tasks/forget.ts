@@ -42,6 +42,7 @@ export async function forget({ query, fragment }: Database, user: string): Promi
 
   // The list is last: a write to a task of a user without one would make it anew.
   const tables: [name: string, table: Fragment, key: Fragment][] = [
+    ['personal_keys', fragment`todo_api.personal_keys`, fragment`id`],
     ['event_tickets', fragment`todo_api.event_tickets`, fragment`hash`],
     ['idempotency_keys', fragment`todo_api.idempotency_keys`, fragment`key`],
     ['reminders', fragment`todo_api.reminders`, fragment`task_id`],

@@ -34,12 +34,14 @@ export type Purged = {
   keys: number
   tickets: number
   reminders: number
+  personal_keys: number
 }
 
 /**
  * Deletes for good what is past its time: tasks that have been in the trash for 30 days, what is left
- * of those deleted for good after as long, idempotency keys and past reminders after 24 hours, and old tickets. Whoever
- * has not seen a change that goes here must start again: their token is 410 from then on.
+ * of those deleted for good after as long, personal keys that expired as long ago, idempotency keys and past
+ * reminders after 24 hours, and old tickets. Whoever has not seen a change that goes here must start again:
+ * their token is 410 from then on.
  *
  * Every process may run it at any time. One statement at a time does anything, it skips what somebody
  * else is at work on, and it locks a task before its list, as every write does.
@@ -113,6 +115,13 @@ export async function purge(database: Database): Promise<Purged> {
         fragment`todo_api.reminders`,
         fragment`task_id, fires_at`,
         fragment`coalesce(fired_at, fires_at) < now() - interval '24 hours'`,
+      ),
+    ),
+    personal_keys: await inTurns(
+      drop(
+        fragment`todo_api.personal_keys`,
+        fragment`id`,
+        fragment`expires_at < now() - interval '30 days'`,
       ),
     ),
   }

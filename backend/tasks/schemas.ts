@@ -12,6 +12,7 @@ import {
   TextOrTexts,
   TimeZone,
   TrimmedText,
+  YesOrNo,
 } from '../http/values.ts'
 import { readRule } from '../recurrence/rule.ts'
 import { RecurrenceRule } from '../recurrence/schema.ts'
@@ -237,7 +238,7 @@ export const TaskParams = t.Object(
 const TaskStatus = OneOf(['all', 'pending', 'completed'])
 export type TaskStatus = typeof TaskStatus.static
 
-const yesOrNo = (what: string) => t.Optional(OneOf(['true', 'false'], { description: what }))
+const yesOrNo = (what: string) => t.Optional(YesOrNo({ description: what }))
 const searched = (what: string) => t.Optional(Text({ maxLength: 200, description: what }))
 
 export const sortKeys = ['created', 'updated', 'title', 'due_date', 'priority'] as const

@@ -89,6 +89,13 @@ export function createTaskStore(
   }
 
   return {
+    /** Whether the task is the owner's, and in the trash. */
+    async isInTrash(owner: string, id: number): Promise<boolean> {
+      const rows = await queryFor(owner)`
+        select from todo_api.tasks where user_id = ${owner} and id = ${id} and deleted_at is not null`
+      return rows.length > 0
+    },
+
     /** @throws ApiError 403, 404 */
     async find(owner: string, id: number): Promise<StoredTask> {
       const { version, json, is_others } = await readTogether(owner, { owner, id })

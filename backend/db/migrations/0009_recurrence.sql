@@ -10,8 +10,7 @@ alter table tasks
   -- The first task of the series; null on that task itself.
   add column series_id bigint,
   add column previous_task_id bigint,
-  add column next_task_id bigint,
-  add constraint recurrence_needs_due_date check (recurrence is null or recurrence_start is not null);
+  add column next_task_id bigint;
 
 -- Whatever happens, one task comes after another.
 create unique index tasks_by_previous on tasks (user_id, previous_task_id) where previous_task_id is not null;
@@ -144,12 +143,6 @@ begin
 end
 $$;
 
--- A rule that has no date at all is refused when it is written.
-alter table tasks add constraint recurrence_falls check (
-  recurrence is null or recurrence_start is null
-  or todo_api.next_occurrence(recurrence, recurrence_start, recurrence_start - 1) is not null
-);
-
 -- The rule of the task that comes next: COUNT says how many are left.
 create function next_rule(rule text) returns text
 language plpgsql immutable strict parallel safe
@@ -174,64 +167,168 @@ begin
 end
 $$;
 
--- These three act on the task that comes next, for a statement that holds the one before it. Each looks
--- anew at what is there by then: the statement itself would see other rows as they were when it began.
-
-create function add_next(
-  owner text, previous bigint, series bigint, new_change bigint, rule text, rule_from text, rule_start date,
-  next_date date, title text, description text, priority text, tags text[], due_time time, due_timezone text
-) returns bigint
-language plpgsql
+-- A rule as it is when it starts. One that never comes is refused here, when it is written: to look for
+-- its next date again and again would take long.
+create function starting_rule(rule text, start date) returns text
+language plpgsql stable
 as $$
-declare
-  next_id bigint;
 begin
-  insert into todo_api.tasks (
-    user_id, previous_task_id, series_id, change, created_change, recurrence, recurrence_from,
-    recurrence_start, occurrence_date, due_date,
-    title, description, priority, tags, due_time, due_timezone
-  ) values (
-    owner, previous, series, new_change, new_change, todo_api.next_rule(rule), rule_from,
-    -- One that counts from completion begins anew each time.
-    case rule_from when 'completion' then next_date else rule_start end, next_date, next_date,
-    title, description, todo_api.priority_of(priority), tags, due_time, due_timezone
-  )
-  returning id into next_id;
-  return next_id;
+  if rule is null then return null; end if;
+  if start is null then
+    raise check_violation using constraint = 'recurrence_needs_due_date', message = 'a rule needs a date on which it starts';
+  end if;
+  if todo_api.next_occurrence(rule, start, start - 1) is null then
+    raise check_violation using constraint = 'recurrence_falls', message = 'a rule has no date on or after its start';
+  end if;
+  return rule;
 end
 $$;
 
--- Whether nobody has touched a task since it was made, so that it can go; null if somebody holds it just
--- now, and is not waited for. If nobody has touched it, nobody will until the end of the transaction.
-create function is_untouched(owner text, task bigint, waits boolean) returns boolean
+-- What a write does to the series of a task. (Reminders have their column from a later migration, before
+-- anybody calls these functions.)
+create type step as (
+  -- Of the task after the write. `rule_from` is never null.
+  rule text, rule_from text, rule_start date, occurrence date, due_date date,
+  -- When the next task comes, if the write makes it, and what it takes over.
+  next_date date, series_id bigint, title text, description text, priority text, tags text[],
+  due_time time, due_timezone text, reminders jsonb,
+  -- The task that came next, if the write takes it back.
+  follower bigint,
+  -- The task was to be moved to its next date, and there is none.
+  has_ended boolean
+);
+
+-- The same rule sent again starts anew if the task has been moved off it. But most who send a rule that is
+-- there already send back the whole task as they read it, its date included: to them nothing happens.
+create function step_of(task tasks, given jsonb) returns step
+language plpgsql stable
+as $$
+declare
+  step todo_api.step;
+  sets_date constant boolean := coalesce((given ->> 'sets_due_date')::boolean, false);
+  sets_time constant boolean := coalesce((given ->> 'sets_due_time')::boolean, false);
+  sets_zone constant boolean := coalesce((given ->> 'sets_due_timezone')::boolean, false);
+  sets_rule constant boolean := coalesce(given -> 'series' ? 'recurrence', false);
+  given_date constant date := given ->> 'due_date';
+  is_done constant boolean := case given ->> 'op'
+    when 'toggle' then not task.completed
+    else coalesce((given ->> 'completed')::boolean, task.completed)
+  end;
+  today date;
+begin
+  step.due_date := case when sets_date then given_date else task.due_date end;
+  step.due_timezone := case when sets_zone then given ->> 'due_timezone' else task.due_timezone end;
+  step.rule_from := coalesce(given -> 'series' ->> 'recurrence_from', task.recurrence_from);
+  step.rule := case
+    when sets_rule then given -> 'series' ->> 'recurrence'
+    when sets_date and given_date is null then null
+    else task.recurrence
+  end;
+  if step.rule is not null then
+    step.rule_start := task.recurrence_start;
+    step.occurrence := task.occurrence_date;
+    if sets_rule and (
+      step.rule is distinct from task.recurrence
+      or step.due_date is distinct from task.occurrence_date and not (sets_date and given_date = task.due_date)
+    ) then
+      step.rule := todo_api.starting_rule(step.rule, step.due_date);
+      step.rule_start := step.due_date;
+      step.occurrence := step.due_date;
+    end if;
+  end if;
+
+  if given ->> 'op' = 'skip' then
+    step.due_date := case when not task.completed then todo_api.next_date(
+      step.rule, step.rule_from, step.rule_start, step.occurrence, step.due_timezone
+    ) end;
+    step.has_ended := step.due_date is null;
+    step.occurrence := step.due_date;
+    step.rule_start := case step.rule_from when 'completion' then step.due_date else step.rule_start end;
+    step.rule := todo_api.next_rule(step.rule);
+  elsif task.completed and not is_done then
+    step.follower := task.next_task_id;
+  elsif is_done and not task.completed and task.next_task_id is null and step.rule is not null then
+    step.next_date := todo_api.next_date(
+      step.rule, step.rule_from, step.rule_start, step.occurrence, step.due_timezone
+    );
+    step.series_id := coalesce(task.series_id, task.id);
+    step.title := coalesce(given ->> 'title', task.title);
+    step.description := case
+      when (given ->> 'sets_description')::boolean then given ->> 'description' else task.description
+    end;
+    step.priority := coalesce(given ->> 'priority', task.priority::text);
+    step.tags := case jsonb_typeof(given -> 'tags')
+      when 'array' then array(select jsonb_array_elements_text(given -> 'tags')) else task.tags
+    end;
+    step.due_time := case when sets_time then (given ->> 'due_time')::time else task.due_time end;
+    -- What counts back from an instant has a new one, and an instant has been.
+    step.reminders := jsonb_path_query_array(
+      case jsonb_typeof(given -> 'reminders') when 'array' then given -> 'reminders' else task.reminders end,
+      '$[*] ? (exists (@.minutes_before))'
+    );
+  end if;
+  return step;
+end
+$$;
+
+-- By how much the list grows through a step: 1 for a task that comes next, -1 for one that is taken back,
+-- which is one that nobody has touched, and nobody will until the end of the transaction. Null: nothing
+-- can be done, because somebody holds that task just now (and is not waited for), or the series has ended.
+--
+-- This and the next function are for statements that hold the task. Each looks anew at what is there by
+-- then: the statement itself would see other rows as they were when it began.
+create function weight_of(owner text, step step, waits boolean) returns int
 language plpgsql
 as $$
 declare
   untouched boolean;
 begin
+  if step.has_ended then return null; end if;
+  if step.next_date is not null then return 1; end if;
+  if step.follower is null then return 0; end if;
   if waits then
-    perform from todo_api.tasks where user_id = owner and id = task for update;
+    perform from todo_api.tasks where user_id = owner and id = step.follower for update;
   else
-    perform from todo_api.tasks where user_id = owner and id = task for update skip locked;
+    perform from todo_api.tasks where user_id = owner and id = step.follower for update skip locked;
   end if;
-  if found then
-    select version = 1 and not completed and deleted_at is null into untouched
-    from todo_api.tasks where user_id = owner and id = task;
-    return untouched;
+  if not found then
+    perform from todo_api.tasks where user_id = owner and id = step.follower;
+    return case when found then null else 0 end;
   end if;
-  perform from todo_api.tasks where user_id = owner and id = task;
-  return case when found then null else false end;
+  select version = 1 and not completed and deleted_at is null into untouched
+  from todo_api.tasks where user_id = owner and id = step.follower;
+  return case when untouched then -1 else 0 end;
 end
 $$;
 
-create function withdraw(owner text, task bigint, new_change bigint) returns void
+-- Makes the task that comes next and gives its id, or takes it away. That counts as a change of the list.
+create function take_step(owner text, previous bigint, step step, weight int, new_change bigint) returns bigint
 language plpgsql
 as $$
+declare
+  next_id bigint;
 begin
-  with gone as (
-    delete from todo_api.tasks where user_id = owner and id = task returning id, user_id
-  )
-  insert into todo_api.deleted_tasks (id, user_id, change, deleted_at)
-  select id, user_id, new_change, clock_timestamp() from gone;
+  if weight = 1 then
+    insert into todo_api.tasks (
+      user_id, previous_task_id, series_id, change, created_change, recurrence, recurrence_from,
+      -- One that counts from completion starts anew each time.
+      recurrence_start, occurrence_date, due_date,
+      title, description, priority, tags, due_time, due_timezone, reminders
+    ) values (
+      owner, previous, step.series_id, new_change, new_change, todo_api.next_rule(step.rule), step.rule_from,
+      case step.rule_from when 'completion' then step.next_date else step.rule_start end,
+      step.next_date, step.next_date,
+      step.title, step.description, todo_api.priority_of(step.priority), step.tags, step.due_time, step.due_timezone,
+      step.reminders
+    )
+    returning id into next_id;
+  else
+    with gone as (
+      delete from todo_api.tasks where user_id = owner and id = step.follower returning id, user_id
+    )
+    insert into todo_api.deleted_tasks (id, user_id, change, deleted_at)
+    select id, user_id, new_change, clock_timestamp() from gone;
+  end if;
+  return next_id;
 end
 $$;

@@ -153,8 +153,9 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
     isAmong,
     hasItsDate,
     growth,
-    numbering,
+    weighedNumbering,
     list,
+    weighedNumbered,
     created,
     changed,
     jsonOf,
@@ -171,7 +172,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
       with ${input(JSON.stringify(rowsOf(writes)), patience)}, ${prior}, ${turn},
       target as (
         select
-          input.place, tasks.deleted_at, ${series.ofTarget},
+          input.place, tasks.id, tasks.deleted_at, ${series.step(hasItsDate)},
           input.versions is null or tasks.version = any (input.versions) as is_met,
           ${hasItsDate} as is_sound,
           case when tasks.version <> all (input.versions) then ${jsonOf(fragment`tasks`)} end as current
@@ -180,7 +181,8 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         order by tasks.user_id, tasks.id
         for update of tasks
       ), judged as (
-        select input.*, target.deleted_at, target.current, ${series.changes(fragment`false`)},
+        select input.*, target.deleted_at, target.current, target.step,
+          ${series.weight(fragment`(select id from target)`, fragment`false`)},
           case
             when kind = 'create' or is_met and is_sound then null
             when is_met then 'validation_failed'
@@ -194,23 +196,23 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         from input left join target using (place)
         where not exists (select from prior) and not exists (select from turn where not is_ours)
       ), grown as (
-        select coalesce(sum(${growth}), 0) as growth from judged where obstacle is null
+        select coalesce(sum(${growth(fragment`weight`)}), 0) as growth from judged where obstacle is null
       ), room as (
         select task_count + (select growth from grown) <= ${maxTasksPerUser} as is_enough
         from todo_api.task_lists
         -- The tasks are locked by now, and not only the list.
         where user_id = ${owner} and (select growth from grown) is not null
-          and not exists (select from judged where withdraws is null)
+          and not exists (select from judged where weight is null)
         for update
       ), refused as (
         select place, coalesce(obstacle, 'task_limit_reached') as code, current
         from judged, room
-        where obstacle is not null or ${growth} > 0 and not is_enough
+        where obstacle is not null or ${growth(fragment`weight`)} > 0 and not is_enough
       ), allowed as (
-        select judged.*, ${growth} as growth, ${numbering} from judged, room
+        select judged.*, ${growth(fragment`weight`)} as growth, ${weighedNumbering} from judged, room
         where place not in (select place from refused)
           and not (${atomic}::boolean and exists (select from refused))
-      ), ${list(maxTasksPerUser)}, ${created}, ${changed},
+      ), ${list(maxTasksPerUser)}, ${weighedNumbered}, ${created(true)}, ${changed(true)},
       done as (
         select numbered.place, 201 as status, ${jsonOf(fragment`created`)} as task
         from created
@@ -252,6 +254,6 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
       union all
       (select 'running', null, null from turn where not is_ours limit 1)
       union all
-      (select 'busy', null, null from judged where withdraws is null limit 1)`
+      (select 'busy', null, null from judged where weight is null limit 1)`
   }
 }

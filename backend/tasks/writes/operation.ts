@@ -15,6 +15,17 @@ export type Write = {
   operation: Operation
   precondition?: Precondition | undefined
   idempotency?: Idempotency | undefined
+  /** Whether it may make another task, or take one away: most writes need not pay for a statement that can. */
+  ofSeries?: boolean
+}
+
+/** Whether an operation says by itself that it is about a task that comes again. */
+export function namesSeries(operation: Operation): boolean {
+  if (operation.op === 'skip') return true
+  return (
+    'fields' in operation &&
+    (operation.fields.recurrence !== undefined || operation.fields.recurrence_from !== undefined)
+  )
 }
 
 /** The writes as rows of the statement's input. */
@@ -40,23 +51,32 @@ function fieldsOf(operation: Extract<Operation, { fields: object }>): object {
       tags: [],
       ...operation.fields,
       reminders: remindersOf(operation.fields) ?? [],
+      ...seriesOf(operation.fields),
     }
   const { description, due_date } = operation.fields
-  // Where the date goes, what needs it goes, too.
+  // Where the date goes, the time and the zone of it go, too.
   const gone = due_date === null ? null : undefined
-  const { due_time = gone, due_timezone = gone, recurrence = gone } = operation.fields
+  const { due_time = gone, due_timezone = gone } = operation.fields
   return {
     ...operation.fields,
     due_time,
     due_timezone,
-    recurrence,
     reminders: remindersOf(operation.fields),
+    ...seriesOf(operation.fields),
     sets_description: description !== undefined,
     sets_due_date: due_date !== undefined,
     sets_due_time: due_time !== undefined,
     sets_due_timezone: due_timezone !== undefined,
-    sets_recurrence: recurrence !== undefined,
   }
+}
+
+/** What is said of the series, by itself: most writes say nothing of it. */
+function seriesOf({
+  recurrence,
+  recurrence_from,
+}: Pick<TaskChanges, 'recurrence' | 'recurrence_from'>): object {
+  const series = { recurrence, recurrence_from }
+  return recurrence === undefined && recurrence_from === undefined ? {} : { series }
 }
 
 export type Kind = 'create' | 'change' | 'destroy'

@@ -9,7 +9,10 @@ import { createSeriesParts } from './series.ts'
 export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
   const columns = taskColumns({ fragment })
   const series = createSeriesParts({ fragment })
-  const isDone = series.isDone(fragment`new`)
+  const isDone = fragment`
+    case when op = 'toggle' then not tasks.completed else coalesce(new.completed, tasks.completed) end`
+
+  const dueDate = fragment`case when sets_due_date then new.due_date else tasks.due_date end`
 
   return {
     series,
@@ -33,7 +36,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           due_date date, due_time time, due_timezone text, reminders jsonb,
           sets_description boolean, sets_due_date boolean, sets_due_time boolean,
           sets_due_timezone boolean,
-          recurrence text, recurrence_from text, sets_recurrence boolean
+          series jsonb
         )
       )`,
 
@@ -66,22 +69,31 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         case when sets_due_date then input.due_date else tasks.due_date end is not null
         or case when sets_due_time then input.due_time else tasks.due_time end is null
         and case when sets_due_timezone then input.due_timezone else tasks.due_timezone end is null
-        and case when sets_recurrence then input.recurrence end is null
+        and series ->> 'recurrence' is null
       )`,
 
-    /** The numbers that the writes of a user need, up to this one and all together: one for each task. */
+    /** The place of a write among those of its user that may happen, and how many those are. */
     numbering: fragment`
-      sum(1 + (adds or withdraws)::int) over (partition by user_id order by place) as number,
-      sum(1 + (adds or withdraws)::int) over (partition by user_id) as numbers`,
+      row_number() over (partition by user_id order by place) as number,
+      count(*) over (partition by user_id) as numbers`,
 
-    /** By how much the list is longer afterwards. */
-    growth: fragment`
+    /** The same of tasks that come again, some of which write another: a number for each task. */
+    weighedNumbering: fragment`
+      sum(1 + coalesce(abs(weight), 0)) over (partition by user_id order by place) as number,
+      sum(1 + coalesce(abs(weight), 0)) over (partition by user_id) as numbers`,
+
+    /**
+     * By how much the list is longer afterwards.
+     *
+     * @param weight by how much through the series of the task
+     */
+    growth: (weight: Fragment) => fragment`
       case op
         when 'create' then 1
         when 'restore' then 1
         when 'delete' then -1
         when 'destroy' then case when deleted_at is null then -1 else 0 end
-        else adds::int - withdraws::int
+        else ${weight}
       end`,
 
     // An update locks its rows in no order; this does.
@@ -116,30 +128,39 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           task_count = list.task_count + excluded.task_count
         where excluded.task_count <= 0 or list.task_count + excluded.task_count <= ${maxTasksPerUser}
         returning user_id, counter
-      ), numbered as materialized (
+      )`,
+
+    numbered: fragment`
+      numbered as materialized (
         -- Of one piece, so that a task is looked up by its user and its id, and not by one of them.
-        select *, ${series.effects}
+        select allowed.*, list.counter - numbers + number as change
+        from allowed join list using (user_id)
+      )`,
+
+    weighedNumbered: fragment`
+      numbered as materialized (
+        select *, ${series.next}
         from (
-          select allowed.*, list.counter - numbers + number - (adds or withdraws)::int as change
+          select allowed.*, list.counter - numbers + number - coalesce(abs(weight), 0) as change
           from allowed join list using (user_id)
         ) as counted
       )`,
 
-    created: fragment`
+    created: (ofSeries: boolean) => fragment`
       created as (
         insert into todo_api.tasks (
           user_id, change, created_change, title, description, completed, completed_at, priority,
-          tags, due_date, due_time, due_timezone, reminders, ${series.columns}
+          tags, due_date, due_time, due_timezone, reminders ${ofSeries ? fragment`, ${series.columns}` : fragment``}
         )
         select
           user_id, change, change, title, description, completed,
-          case when completed then now() end, todo_api.priority_of(priority), tags, due_date, due_time, due_timezone,
-          reminders, ${series.values}
+          case when completed then now() end, todo_api.priority_of(priority), tags, due_date, due_time, due_timezone, reminders
+          ${ofSeries ? fragment`, ${series.values}` : fragment``}
         from numbered where kind = 'create' order by place
         returning *
       )`,
 
-    changed: fragment`
+    changed: (ofSeries: boolean) => fragment`
       changed as (
         update todo_api.tasks set
           title = coalesce(new.title, tasks.title),
@@ -148,7 +169,8 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           completed_at = case when ${isDone} then coalesce(tasks.completed_at, clock_timestamp()) end,
           priority = coalesce(todo_api.priority_of(new.priority), tasks.priority),
           tags = coalesce(new.tags, tasks.tags),
-          ${series.assignments},
+          due_date = ${ofSeries ? series.dueDate : dueDate},
+          ${ofSeries ? fragment`${series.assignments},` : fragment``}
           due_time = case when sets_due_time then new.due_time else tasks.due_time end,
           due_timezone = case when sets_due_timezone then new.due_timezone else tasks.due_timezone end,
           reminders = coalesce(new.reminders, tasks.reminders),

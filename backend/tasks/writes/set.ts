@@ -6,7 +6,8 @@ import { createWriteParts } from './parts.ts'
 export type Outcome = {
   /** Of the write in its set. */
   place: number
-  outcome: 'done' | 'repeated' | 'running'
+  /** `of a series`: nothing was done, because the task comes again; see `ofSeries` of a write. */
+  outcome: 'done' | 'repeated' | 'running' | 'of a series'
   id: number
   version: number
   /** The task; null if the answer has no body. */
@@ -27,7 +28,7 @@ export type SetOptions = {
 const patience = '100' // ms, with a lock that keeps a whole set waiting
 
 /** What is in a set decides what is in its statement. */
-type Shape = { kinds: ReadonlySet<Kind>; keyed: boolean; waits: boolean }
+type Shape = { kinds: ReadonlySet<Kind>; keyed: boolean; waits: boolean; ofSeries: boolean }
 
 /**
  * The statement that makes a set of writes, each as if it were by itself: it locks the tasks, counts
@@ -47,7 +48,10 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     hasItsDate,
     growth,
     numbering,
+    weighedNumbering,
     list,
+    numbered,
+    weighedNumbered,
     created,
     changed,
     destroyed,
@@ -58,31 +62,45 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     key is null
     or place in (select place from turn where is_ours) and place not in (select place from prior)
   )`
-  const target = (waits: boolean, keyed: boolean) => fragment`
-    target as (
-      select input.place, tasks.deleted_at, ${series.ofTarget}
+  const target = ({ waits, keyed, ofSeries }: Shape) => {
+    const locked = fragment`
+      select
+        input.place, tasks.deleted_at,
+        ${ofSeries ? fragment`input.user_id, ${series.step(fragment`true`)}` : fragment`${series.isOne} as is_of_series`}
       from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
       where input.aims_at = 'task' and ${isAmong}
         and (input.versions is null or tasks.version = any (input.versions))
         ${keyed ? fragment`and ${isFirst}` : fragment``}
         ${waits ? fragment`` : fragment`and ${hasItsDate}`}
       order by tasks.user_id, tasks.id
-      for update of tasks ${waits ? fragment`` : fragment`skip locked`}
-    )`
+      for update of tasks ${waits ? fragment`` : fragment`skip locked`}`
+    const weight = series.weight(
+      fragment`(select id from input)`,
+      waits ? fragment`true` : fragment`false`,
+    )
+    return ofSeries
+      ? fragment`target as (select place, deleted_at, step, ${weight} from (${locked}) as locked)`
+      : fragment`target as (${locked})`
+  }
   const noTarget = fragment`
     target as (
-      select null::int as place, null::timestamptz as deleted_at, ${series.ofNoTarget} where false
+      select null::int as place, null::timestamptz as deleted_at, null::boolean as is_of_series,
+        null::todo_api.step as step, null::int as weight
+      where false
     )`
 
-  const allowed = (waits: boolean, keyed: boolean) => fragment`
+  const allowed = ({ keyed, ofSeries }: Shape) => fragment`
     allowed as (
-      select *, ${growth} as growth, ${numbering}
-      from (
-        select input.*, target.deleted_at, ${series.changes(waits ? fragment`true` : fragment`false`)}
-        from input left join target using (place)
-        where target.place is not null or kind = 'create' ${keyed ? fragment`and ${isFirst}` : fragment``}
-      ) as found
-      where withdraws is not null and (op <> 'skip' or next_date is not null)
+      select
+        input.*, target.deleted_at,
+        ${
+          ofSeries
+            ? fragment`target.step, target.weight, ${growth(fragment`weight`)} as growth, ${weighedNumbering}`
+            : fragment`${growth(fragment`0`)} as growth, ${numbering}`
+        }
+      from input left join target using (place)
+      where ${ofSeries ? fragment`target.weight is not null` : fragment`not target.is_of_series`}
+        or kind = 'create' ${keyed ? fragment`and ${isFirst}` : fragment``}
     )`
 
   const ofCreated = fragment`
@@ -110,15 +128,17 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
   ): Fragment {
     const kinds = new Set(writes.map(({ operation }) => kindOf(operation)))
     const keyed = writes.some(({ idempotency }) => idempotency !== undefined)
-    const shape = { kinds, keyed, waits }
-    const name = [...[...kinds].toSorted(), keyed, waits].join(' ')
+    const ofSeries = writes.some((write) => write.ofSeries)
+    const shape = { kinds, keyed, waits, ofSeries }
+    const name = [...[...kinds].toSorted(), keyed, waits, ofSeries].join(' ')
     const statement = statements.get(name) ?? assemble(shape)
     statements.set(name, statement)
     const rows = JSON.stringify(rowsOf(writes))
     return statement.with([waits ? '0' : patience, rows, maxTasksPerUser, maxTasksPerUser])
   }
 
-  function assemble({ kinds, keyed, waits }: Shape): Fragment {
+  function assemble(shape: Shape): Fragment {
+    const { kinds, keyed, ofSeries } = shape
     const [creates, changes, destroys] = [
       kinds.has('create'),
       kinds.has('change'),
@@ -130,11 +150,12 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
         input('', ''),
         keyed && prior,
         keyed && turn,
-        changes || destroys ? target(waits, keyed) : noTarget,
-        allowed(waits, keyed),
+        changes || destroys ? target(shape) : noTarget,
+        allowed(shape),
         list(0),
-        creates && created,
-        changes && changed,
+        ofSeries ? weighedNumbered : numbered,
+        creates && created(ofSeries),
+        changes && changed(ofSeries),
         destroys && destroyed,
         fragment`done as (${listed(fragment` union all `, done)})`,
         keyed && recorded,
@@ -142,6 +163,9 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
       ${listed(fragment` union all `, [
         fragment`select place, 'done' as outcome, id, version, json, null as request from done`,
         keyed && fragment`select place, 'repeated', task_id, version, body, request from prior`,
+        changes &&
+          !ofSeries &&
+          fragment`select place, 'of a series', null, null, null, null from target where is_of_series`,
         keyed &&
           fragment`select place, 'running', null, null, null, null from turn where not is_ours`,
       ])}`

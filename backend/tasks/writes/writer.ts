@@ -10,7 +10,7 @@ import { ApiError } from '../../http/failures.ts'
 import { taskColumns } from '../columns.ts'
 import { addLists } from '../list/missing.ts'
 import type { Precondition } from '../preconditions.ts'
-import type { Operation, Write } from './operation.ts'
+import { namesSeries, type Operation, type Write } from './operation.ts'
 import { forgetOldKey, isKeyTaken, refuseDueDate } from './refusals.ts'
 import { createSetStatement, type Outcome } from './set.ts'
 
@@ -130,9 +130,14 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     // Most rows are free again in a moment. Only what is held for longer takes one of the few places.
     const ways = [writeTogether, writeByItself, writeByItself, writeByItself, writeWhenFree]
     const last = ways.length - 1
+    let write = { ...asked, ofSeries: namesSeries(asked.operation) }
     let way = blocked.has(owner) ? last : 0
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
-      const outcome = await ways[way]!(owner, asked, arrivedAt)
+      const outcome = await ways[way]!(owner, write, arrivedAt)
+      if (outcome?.outcome === 'of a series') {
+        write = { ...write, ofSeries: true }
+        continue
+      }
       const answer = answerOf(outcome, asked)
       if (answer) return answer
       const { prior, ...obstacle } = await findObstacle(asked)

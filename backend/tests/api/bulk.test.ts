@@ -338,7 +338,10 @@ describe('a request', () => {
       return json
     }
     expect((await bulk(token, padded(512 * 1024))).status).toBe(200)
-    expect((await bulk(token, padded(512 * 1024 + 1))).body.code).toBe('body_too_large')
+    expect((await bulk(token, padded(512 * 1024 + 1))).body).toMatchObject({
+      code: 'body_too_large',
+      detail: 'The body is larger than 512 KiB',
+    })
   })
 
   test('counts as one and a tenth for each operation', async () => {

@@ -7,7 +7,7 @@ const api = startApi()
 const { request } = api
 afterAll(async () => api.stop())
 
-type Told = TaskBody & { is_completed: boolean }
+type Told = TaskBody & { is_completed: boolean; status: string }
 type List = { tasks: Told[]; total: number; count: number }
 type Items = { items: Told[]; total: number; limit: number; offset: number }
 
@@ -35,7 +35,12 @@ describe('the list', () => {
     ['/compat/items/api/tasks', (items: unknown[]) => ({ items, total: 2, limit: 2, offset: 0 })],
   ])('of %s is wrapped as its name says', async (path, wrapped) => {
     const { tasks, ...user } = await userWith(...two)
-    const told = tasks.map((task) => ({ ...task, is_completed: false, priority: 'medium' }))
+    const told = tasks.map((task) => ({
+      ...task,
+      is_completed: false,
+      status: 'pending',
+      priority: 'medium',
+    }))
     const { status, headers, body } = await request('GET', path, user)
     expect(status).toBe(200)
     expect(body).toEqual(wrapped(told))
@@ -69,6 +74,17 @@ describe('the list', () => {
     ['status=pending', ['One', 'Two']],
     ['search=wo', ['Two']],
     ['is_completed=false&limit=1', ['One']],
+    ['status=true', ['Done']],
+    ['status=False', ['One', 'Two']],
+    ['status=active&priority=', ['One', 'Two']],
+    ['task_status=pending', ['One', 'Two']],
+    ['status_filter=completed&page=1&limit=20', ['Done']],
+    ['status_filter=in_progress', ['One', 'Two', 'Done']],
+    ['task_status=constructor', ['One', 'Two', 'Done']],
+    ['sort_by=title&sort_order=desc', ['Two', 'One', 'Done']],
+    ['sort_by=createdAt&sort_order=DESC', ['Done', 'Two', 'One']],
+    ['sort_by=title&order=asc&page=1&limit=2', ['Done', 'One']],
+    ['sort_by=manual_order&date_preset=today&category=work', ['One', 'Two', 'Done']],
   ])('takes ?%s', async (query, titles) => {
     const user = await userWith(...two, { title: 'Done', completed: true })
     const { body } = await request<List>('GET', `/compat/tasks/api/todos?${query}`, user)
@@ -144,6 +160,24 @@ describe('completed and is_completed', () => {
     ['a whole done task with completed changed', true, both(false, true, '2026-01-01'), false],
     ['a whole done task with is_completed changed', true, both(true, false, '2026-01-01'), false],
     ['a whole task with nothing changed', true, both(true, true, '2026-01-01'), true],
+    [
+      'a whole task with status changed',
+      false,
+      { ...both(false, false, null), status: 'completed' },
+      true,
+    ],
+    [
+      'a whole task with all but status changed',
+      false,
+      { ...both(true, true, null), status: 'pending' },
+      true,
+    ],
+    [
+      'a whole done task with status changed',
+      true,
+      { ...both(true, true, '2026-01-01'), status: 'pending' },
+      false,
+    ],
   ])('%s', async (_, before, json, after) => {
     const { tasks, ...user } = await userWith({ title: 'x', completed: before })
     const put = async () =>
@@ -155,6 +189,24 @@ describe('completed and is_completed', () => {
         completed: after,
         is_completed: after,
       })
+  })
+
+  test.each([
+    ['completed', true],
+    ['pending', false],
+    ['in_progress', false],
+  ])('a status that comes without either, %s', async (status, completed) => {
+    const { tasks, ...user } = await userWith({ title: 'x', completed: !completed })
+    const path = `/compat/array/api/tasks/${tasks[0]!.id}`
+    const { body } = await request<Told>('PUT', path, { ...user, json: { status } })
+    expect(body).toMatchObject({ completed, status: completed ? 'completed' : 'pending' })
+    const kept = { status: 'pending', completed: true, title: 'y' }
+    expect((await request<Told>('PUT', path, { ...user, json: kept })).body.completed).toBe(true)
+    const unknown = { status: 'archived', title: 'z' }
+    expect((await request<Told>('PUT', path, { ...user, json: unknown })).body).toMatchObject({
+      title: 'z',
+      completed: true,
+    })
   })
 
   test('a new task takes either', async () => {
@@ -181,6 +233,8 @@ describe('a priority that nobody set', () => {
     ['none', { priority: 'medium', id: 1, user_id: 'x' }, 'medium'],
     ['high', { title: 'y', priority: 'medium' }, 'medium'],
     ['low', { title: 'y' }, 'low'],
+    ['low', { title: 'y', priority: 'High' }, 'high'],
+    ['none', { title: 'y', priority: 'Medium' }, 'none'],
   ])('is medium to read, and %s sent %j is %s', async (priority, json, after) => {
     for (const method of ['PUT', 'PATCH']) {
       const { tasks, ...user } = await userWith({ title: 'x', priority })
@@ -241,6 +295,16 @@ describe('due_date', () => {
       ['2026-04-01T10:00:00.000Z', '10:00', 'UTC'],
     ],
     [
+      'a whole task at another time of day, as a form has it',
+      { due_date: '2026-04-01T10:00' },
+      ['2026-04-01', '10:00', null],
+    ],
+    [
+      'a whole task at another time of day with seconds',
+      { due_date: '2026-04-01T10:00:59' },
+      ['2026-04-01', '10:00', null],
+    ],
+    [
       'a whole task on another day',
       { due_date: '2026-03-02' },
       ['2026-03-02T08:30:00.000Z', '09:30', 'Europe/Paris'],
@@ -254,7 +318,7 @@ describe('due_date', () => {
       json: { ...read, ...change },
     })
     expect(status).toBe(200)
-    expect([body.due_date, body.due_time, body.due_timezone]).toEqual([date!, time!, zone!])
+    expect([body.due_date, body.due_time, body.due_timezone] as unknown).toEqual([date, time, zone])
   })
 
   test('an instant sent by itself comes back', async () => {
@@ -383,6 +447,14 @@ describe('what holds everywhere holds here too', () => {
       'validation_failed',
     ],
     [
+      'a number beyond all',
+      'POST',
+      '/tasks',
+      { own: true, body: '{"title":"x","due_time":1e999,"priority":"high"}' },
+      422,
+      'validation_failed',
+    ],
+    [
       'another type',
       'POST',
       '/tasks',
@@ -448,6 +520,29 @@ describe('what holds everywhere holds here too', () => {
       (await request('POST', '/compat/array/tasks', { ...user, headers, body: large })).status,
     ).toBe(413)
     expect(await rowsOf(user.id)).toHaveLength(1)
+  })
+
+  test.each(['a$&b', "$'", 'x|y/ü%', 'compat'])(
+    'links lead to where they should, for the user %s',
+    async (id) => {
+      const user = { token: await tokenFor(id) }
+      const named = encodeURIComponent(id).replaceAll('%24', '$').replaceAll('%26', '&')
+      const list = `/compat/tasks/api/users/${named}/todos`
+      const created = await request<Told>('POST', list, { ...user, json: { title: 'x' } })
+      await request('POST', list, { ...user, json: { title: 'y' } })
+      const location = created.headers.get('location')!
+      expect(location).toBe(`${list}/${created.body.id}`)
+      expect((await request('GET', location, user)).status).toBe(200)
+      const first = await request('GET', `${list}?limit=1`, user)
+      const [, next] = /^<(.+)>; rel="next"$/.exec(first.headers.get('link')!) ?? []
+      expect((await request<List>('GET', next!, user)).body).toMatchObject({ count: 1 })
+    },
+  )
+
+  test('a server may be called compat', async () => {
+    const user = { ...(await newUser()), headers: { host: 'compat' } }
+    expect((await request('GET', '/compat/tasks/tasks', user)).body).toMatchObject({ total: 0 })
+    expect((await request('GET', '/api/tasks', user)).body).toEqual([])
   })
 
   test('versions: another one is 412, whose current speaks the dialect', async () => {
@@ -610,7 +705,7 @@ describe('a bulk request', () => {
         { status: 200, task: { ...told, is_completed: false, completed: false } },
       ],
     })
-    // What was read as `medium` came back beside other fields: nobody chose it.
+    // What was read as `medium` came back with other fields: nobody chose it.
     expect(await stored(user, first!.id)).toMatchObject({ completed: true, priority: 'none' })
     expect(await stored(user, second!.id)).toMatchObject({ completed: false })
   })

@@ -37,6 +37,39 @@ beforeAll(async () => {
 })
 
 describe('the OpenAPI document', () => {
+  test('shows first how to list and create, and then what is done with one task', () => {
+    const ofTasks = Object.keys(paths).filter((path) => path.startsWith('/api/tasks'))
+    expect(ofTasks.slice(0, 2)).toEqual(['/api/tasks', '/api/tasks/{id}'])
+    expect(ofTasks.indexOf('/api/tasks/bulk')).toBeGreaterThan(1)
+  })
+
+  test('says that the stream of events takes a token or a ticket', () => {
+    expect(paths['/api/tasks/events']!['get']!.security).toEqual([{ bearer: [] }, { ticket: [] }])
+    expect(document.components['securitySchemes']).toMatchObject({
+      ticket: { type: 'apiKey', in: 'query', name: 'ticket' },
+    })
+  })
+
+  test('says how large a body may be, of bulk requests too', () => {
+    const example = (path: string) =>
+      paths[path]!['post']!.responses['413']!.content!['application/json']!.examples![
+        'body_too_large'
+      ]!.value
+    expect(example('/api/tasks')).toMatchObject({ detail: 'The body is larger than 64 KiB' })
+    expect(example('/api/tasks/bulk')).toMatchObject({ detail: 'The body is larger than 512 KiB' })
+  })
+
+  test('has yes and no as booleans', () => {
+    const schemaOf = (path: string, method: string, name: string) =>
+      paths[path]![method]!.parameters!.find((parameter) => parameter.name === name)!.schema
+    for (const [path, method, name] of [
+      ['/api/tasks', 'get', 'overdue'],
+      ['/api/tasks', 'get', 'completed'],
+      ['/api/tasks/{id}', 'delete', 'permanent'],
+    ] as const)
+      expect(schemaOf(path, method, name)).toMatchObject({ type: 'boolean' })
+  })
+
   test('has every route with every status, the second mount as a paragraph', async () => {
     const { body, text } = await api.request<{ openapi: string; info: { description: string } }>(
       'GET',
@@ -48,21 +81,26 @@ describe('the OpenAPI document', () => {
       ),
     )
     expect(table.toSorted()).toEqual([
+      'delete /api/keys/{id} 204 401 403 404 422 429 500 503',
       'delete /api/tasks/{id} 204 401 403 404 409 412 422 429 500 503',
-      'get /api/tasks 200 304 401 422 429 500 503',
-      'get /api/tasks/changes 200 401 410 422 429 500 503',
-      'get /api/tasks/events 200 401 422 429 500 503',
-      'get /api/tasks/trash 200 401 422 429 500 503',
+      'get /.well-known/oauth-protected-resource/mcp 200 404 429 500',
+      'get /api/keys 200 401 403 422 429 500 503',
+      'get /api/tasks 200 304 401 403 422 429 500 503',
+      'get /api/tasks/changes 200 401 403 410 422 429 500 503',
+      'get /api/tasks/events 200 401 403 422 429 500 503',
+      'get /api/tasks/trash 200 401 403 422 429 500 503',
       'get /api/tasks/{id} 200 304 401 403 404 422 429 500 503',
       'get /health 200',
       'get /ready 200 503',
       'patch /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
       'patch /api/tasks/{id}/complete 200 401 403 404 409 412 413 415 422 429 500 503',
-      'post /api/tasks 201 401 409 413 415 422 429 500 503',
-      'post /api/tasks/bulk 200 401 409 413 415 422 429 500 503',
-      'post /api/tasks/events/ticket 201 401 413 415 422 429 500 503',
+      'post /api/keys 201 401 403 409 413 415 422 429 500 503',
+      'post /api/tasks 201 401 403 409 413 415 422 429 500 503',
+      'post /api/tasks/bulk 200 401 403 409 413 415 422 429 500 503',
+      'post /api/tasks/events/ticket 201 401 403 413 415 422 429 500 503',
       'post /api/tasks/{id}/restore 200 401 403 404 409 412 413 415 422 429 500 503',
       'post /api/tasks/{id}/skip 200 401 403 404 409 412 413 415 422 429 500 503',
+      'post /mcp 200 202 400 401 403 404 413 415 429 500 503',
       'put /api/tasks/{id} 200 401 403 404 409 412 413 415 422 429 500 503',
     ])
     expect(body.openapi).toBe('3.1.0')
@@ -191,17 +229,24 @@ describe('the OpenAPI document', () => {
       'Completion',
       'Failure',
       'FieldError',
+      'Key',
+      'MadeKey',
+      'McpAnswer',
+      'McpFailure',
+      'NewKey',
       'NewTask',
+      'ResourceMetadata',
       'Task',
       'TaskChanges',
       'Ticket',
       'TrashedTask',
     ])
-    expect(responses).toContainKeys(['NotOwner', 'RateLimited', 'VersionConflict'])
+    expect(responses).toContainKeys(['InsufficientScope', 'RateLimited', 'VersionConflict'])
     const text = JSON.stringify(document)
     for (const name of Object.keys(headers!).filter((key) => !key.startsWith('Optional-')))
       expect(text.split(`"${name}":{"description"`)).toHaveLength(2)
-    expect(text.length).toBeLessThan(100_000)
+    const operations = Object.values(document.paths).flatMap((path) => Object.keys(path))
+    expect(text.length / operations.length).toBeLessThan(6_000)
   })
 
   test('has examples that are what their schemas say', () => {
@@ -234,6 +279,7 @@ describe('the OpenAPI document', () => {
   test('gives every error code with its headers and an example that is one of ours', () => {
     const codes = new Set<string>()
     const events = paths['/api/tasks/events']!['get']!
+    const bulk = paths['/api/tasks/bulk']!['post']!
     const beside: Operation = { responses: unrouted }
     for (const operations of [...Object.values(paths), { beside }])
       for (const operation of Object.values(operations))
@@ -252,7 +298,7 @@ describe('the OpenAPI document', () => {
           if (JSON.stringify(content ?? {}).includes('"version"') && status === '201')
             expect(headers).toHaveProperty('Location')
           expect(Object.keys(content ?? {})).toEqual(
-            ['204', '304'].includes(status)
+            ['202', '204', '304'].includes(status)
               ? []
               : [
                   operation === events && status === '200'
@@ -264,8 +310,10 @@ describe('the OpenAPI document', () => {
             content?.['application/json']?.examples ?? {},
           )) {
             codes.add(code)
-            const { status: expected, detail } = failures[code as keyof typeof failures]
+            const { status: expected, detail: usual } = failures[code as keyof typeof failures]
             expect(String(expected)).toBe(status)
+            const isOfBulk = operation === bulk && status === '413'
+            const detail = isOfBulk ? 'The body is larger than 512 KiB' : usual
             const { errors: [first] = [] } = value as { errors?: FieldError[] }
             // A copy: Bun puts what `any` stands for into the value, and answers are shared.
             expect(structuredClone(value)).toMatchObject({
@@ -306,7 +354,10 @@ describe('the page', () => {
 test('DOCS=off serves everything but the page and the document', async () => {
   const silent = startApi({ settings: { DOCS: 'off' } })
   for (const path of ['/docs', '/docs/json', '/docs/start.js'])
-    expect((await silent.request('GET', path)).body).toMatchObject({ code: 'route_not_found' })
+    expect((await silent.request('GET', path)).body).toMatchObject({
+      code: 'route_not_found',
+      detail: 'There is nothing at this path',
+    })
   expect((await silent.request('GET', '/health')).status).toBe(200)
   expect((await silent.request('GET', '/api/tasks')).status).toBe(401)
   await silent.stop()

@@ -1,11 +1,8 @@
 import { treaty } from '@elysiajs/eden'
 import { afterAll, expect, expectTypeOf, test } from 'bun:test'
-import { symlink } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
 import type { App } from '../../app.ts'
 import type { Task } from '../../tasks/schemas.ts'
 import { newUser, startApi } from '../support/api.ts'
-import { makeDirectory } from '../support/process.ts'
 
 const server = startApi()
 afterAll(server.stop)
@@ -51,39 +48,4 @@ test('an Eden client gets a typed task and typed errors', async () => {
   expect((await api.tasks.post({ title: 1 })).status).toBe(422)
   // @ts-expect-error -- there is no such status
   expect((await api.tasks.get({ query: { status: 'done' } })).status).toBe(422)
-})
-
-test('the Eden client in docs/api.md compiles under strict in a project next to this one', async () => {
-  const repository = resolve(import.meta.dir, '../../..')
-  const readme = await Bun.file(join(repository, 'docs/api.md')).text()
-  const [, snippet = ''] = /```ts\n(import { treaty }[\s\S]*?)```/.exec(readme) ?? []
-  expect(snippet).toContain('treaty<App>')
-  const { path, remove } = await makeDirectory()
-  try {
-    await symlink(repository, join(path, 'todo-api'))
-    await symlink(join(repository, 'node_modules'), join(path, 'node_modules'))
-    await Bun.write(join(path, 'web/client.ts'), `declare const token: string\n${snippet}`)
-    await Bun.write(
-      join(path, 'web/tsconfig.json'),
-      JSON.stringify({
-        compilerOptions: {
-          strict: true,
-          noEmit: true,
-          target: 'esnext',
-          module: 'preserve',
-          moduleResolution: 'bundler',
-          allowImportingTsExtensions: true,
-          resolveJsonModule: true,
-          skipLibCheck: true,
-          types: ['bun-types'],
-        },
-        files: ['client.ts', '../todo-api/backend/docs/assets.d.ts'],
-      }),
-    )
-    const tsc = join(repository, 'node_modules/.bin/tsc')
-    const { stdout } = Bun.spawnSync([process.execPath, tsc, '-p', join(path, 'web')])
-    expect(stdout.toString()).toBe('')
-  } finally {
-    await remove()
-  }
 })

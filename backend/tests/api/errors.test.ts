@@ -126,7 +126,7 @@ describe('fields', () => {
   })
 
   const atLeastOne =
-    'must have at least one of title, description, completed, priority, tags, due_date, due_time, due_timezone'
+    'must have at least one of title, description, completed, priority, tags, due_date, due_time, due_timezone, recurrence, recurrence_from, recurrence_rule, recurrence_pattern, reminders, reminder_at'
   const refusedOnUpdate: [string, unknown, FieldError[]][] = [
     ['{}', {}, [{ field: 'body', detail: atLeastOne }]],
     ['no known field', { titel: 'x', id: 5 }, [{ field: 'body', detail: atLeastOne }]],

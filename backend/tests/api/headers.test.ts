@@ -51,7 +51,7 @@ describe('CORS', () => {
         'GET, POST, PUT, DELETE, PATCH, OPTIONS',
       )
       expect(headers.get('access-control-allow-headers')).toBe(
-        'Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID, X-Request-Id',
+        'Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID, X-Request-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name',
       )
       expect(headers.get('access-control-max-age')).toBe('600')
       expect(headers.get('vary')).toBe('Origin')

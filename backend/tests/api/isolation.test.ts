@@ -3,6 +3,7 @@ import { newUser, tokenFor, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { openEvents } from '../support/events.ts'
 import { bearer, createProbe, type User } from '../support/probe.ts'
+import { messageOf } from '../support/mcp.ts'
 import { everythingOf } from '../support/rows.ts'
 
 const probe = await createProbe()
@@ -46,10 +47,15 @@ const rules: Rule[] = [
   { route: 'POST /tasks/:id/skip', own: 200 },
 ]
 
+/** See the last tests. */
+const agents = 'POST /mcp'
+const keyRoutes = ['GET /api/keys', 'POST /api/keys', 'DELETE /api/keys/:id']
+
 /** What anybody may ask for. */
 const openRoutes = [
   'GET /health',
   'GET /ready',
+  'GET /.well-known/oauth-protected-resource/mcp',
   'GET /',
   'GET /docs',
   'GET /docs/json',
@@ -74,7 +80,7 @@ test('every route has its rule here and its place in the document, under both fa
   expect(below('/api')).toEqual(ruled)
   expect(below('/api/:user_id')).toEqual(ruled)
   const others = router.filter((route) => !/ \/api(\/:user_id)?\/tasks/.test(route))
-  expect(new Set(others)).toEqual(new Set(openRoutes))
+  expect(new Set(others)).toEqual(new Set([...openRoutes, ...keyRoutes, agents]))
   const documented = probe.conformance.operations.map(
     ({ method, path }) => `${method} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`,
   )
@@ -241,4 +247,65 @@ test('a stream reports its own user’s changes and nobody else’s', async () =
   )
   stream.close()
   expect(JSON.stringify(stream.events)).not.toContain(alice.mark)
+})
+
+test('keys are made, listed and revoked by their own user alone', async () => {
+  const [alice, bob] = [await newPerson(), await newPerson()]
+  const json = (person: Person) => ({ name: person.mark, scope: 'write' })
+  const made = await api.request<{ id: number }>('POST', '/api/keys', {
+    ...alice,
+    json: json(alice),
+  })
+  const path = `/api/keys/${made.body.id}`
+  const before = await everythingOf(alice.id)
+  await api.request('POST', '/api/keys', { ...bob, json: { ...json(bob), user_id: alice.id } })
+  for (const [method, target, expected] of [
+    ['GET', '/api/keys', 200],
+    ['DELETE', path, 404],
+  ] as const) {
+    const answer = await probe.send(target, { method, target, headers: bearer(bob) }, expected)
+    expect(answer.text).not.toContain(alice.mark)
+  }
+  for (const authorization of await refusedTokens(alice))
+    for (const route of keyRoutes) {
+      const [method = '', pattern = ''] = route.split(' ')
+      const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
+      const target = pattern.replace(':id', String(made.body.id))
+      await probe.send(route, { method, target, headers }, 401)
+    }
+  expect(await everythingOf(alice.id)).toBe(before)
+  expect((await api.request('DELETE', path, alice)).status).toBe(204)
+})
+
+test('an agent reaches what is its user’s own, and strangers nothing', async () => {
+  const [alice, bob] = [await newPerson(), await newPerson()]
+  const before = await everythingOf(alice.id)
+  const calls = [
+    ['list_tasks', { q: 'mark' }],
+    ...[alice.live, alice.trashed].flatMap((id) =>
+      ['get_task', 'update_task', 'complete_task', 'delete_task', 'restore_task'].map(
+        (name) => [name, { id, title: 'x', user_id: bob.id }] as const,
+      ),
+    ),
+    ['add_task', { title: 'x', user_id: alice.id }],
+  ] as const
+  for (const era of ['modern', 'legacy'] as const)
+    for (const [name, given] of calls) {
+      const { json, headers } = messageOf(era, 'tools/call', { name, arguments: given })
+      const message = { method: 'POST', target: '/mcp', body: JSON.stringify(json) }
+      const asked = await probe.send(
+        name,
+        { ...message, headers: { ...headers, ...bearer(bob) } },
+        200,
+      )
+      expect(asked.text).not.toContain(alice.mark)
+      expect(asked.text).toContain(name === 'list_tasks' ? bob.mark : '"isError":true')
+      for (const authorization of await refusedTokens(alice))
+        await probe.send(
+          name,
+          { ...message, headers: { ...headers, ...(authorization && { authorization }) } },
+          401,
+        )
+    }
+  expect(await everythingOf(alice.id)).toBe(before)
 })

@@ -443,7 +443,7 @@ describe('pages', () => {
         const { token } = user
         const [victim, changed] = [doomed[page - 1], edited[page - 1]]
         if (victim) await api.request('DELETE', `/api/tasks/${victim.id}`, { token })
-        // Not a field that is sorted by: that would move the task, and where it goes it is shown.
+        // Not a field that is sorted by: the task would move, and be shown where it moves to.
         if (changed && !sort.endsWith('updated'))
           await api.request('PATCH', `/api/tasks/${changed.id}`, {
             token,

@@ -46,12 +46,14 @@ describe('a request is counted by method, route and status', () => {
     ['DELETE', '/health', {}, labels('DELETE', 'unmatched', 405)],
     ['PROPFIND', '/secret', {}, labels('_OTHER', 'unmatched', 404)],
     ['OPTIONS', '/secret', {}, labels('OPTIONS', 'unmatched', 204)],
+    ['OPTIONS', '/secret', { headers: { host: '[::x' } }, labels('OPTIONS', 'unmatched', 204)],
     ['GET', '/docs/json', {}, labels('GET', '/docs/json', 200)],
   ]
   test.each(cases)('%s %s', async (method, path, { signedIn, ...options }, name) => {
     const { id, token } = await newUser()
     const before = (await samples(name)).get(name) ?? 0
-    await api.request(method, path, { ...options, ...(signedIn && { token }) })
+    const { status } = await api.request(method, path, { ...options, ...(signedIn && { token }) })
+    expect(name).toContain(`http_response_status_code="${status}"`)
     await eventually('it is counted', async () => (await samples(name)).get(name) === before + 1)
     const text = await metrics.text()
     for (const secret of [id, 'secret', '77777777', 'somebody', 'PROPFIND'])

@@ -16,7 +16,9 @@ async function send<Body = TaskBody>(
   path: string,
   options: RequestOptions = {},
 ) {
-  return api.request<Body>(method, `/api/tasks${path}`, { token, ...options })
+  const answer = await api.request<Body>(method, `/api/tasks${path}`, { token, ...options })
+  expect(answer.status).toBeLessThan(500)
+  return answer
 }
 
 /** A new user's only task. */
@@ -181,6 +183,32 @@ describe('what waits', () => {
     const completed = await create({ completed: true, reminders: [early] })
     expect(await waiting(completed.user)).toEqual([])
   })
+})
+
+test('the next occurrence inherits what counts back from its instant, and no instant; taking it back takes that away', async () => {
+  const { user, change, path } = await create({
+    ...due,
+    recurrence: 'FREQ=DAILY',
+    reminders: [half, early],
+  })
+  const { next_task_id: id } = await change({ completed: true, reminders: [early, day, half] })
+  const next = (await send(user, 'GET', `/${id}`)).body
+  expect(next).toMatchObject({ due_date: '2126-03-02', reminders: [day, half] })
+  const ofNext = ['2126-03-01T09:30:00.000Z', '2126-03-02T09:00:00.000Z']
+  expect(await waiting(user)).toEqual(ofNext)
+  const bulk = { operations: [{ op: 'complete', id }] }
+  const { body } = await send<{ results: { task: TaskBody }[] }>(user, 'POST', '/bulk', {
+    json: bulk,
+  })
+  const third = (await send(user, 'GET', `/${body.results[0]!.task.next_task_id}`)).body
+  expect(third).toMatchObject({ due_date: '2126-03-03', reminders: [day, half] })
+  await send(user, 'PATCH', `/${id}/complete`)
+  expect(await waiting(user)).toEqual(ofNext)
+  await send(user, 'POST', `/${id}/skip`)
+  expect(await waiting(user)).toEqual(['2126-03-02T09:30:00.000Z', '2126-03-03T09:00:00.000Z'])
+  await send(user, 'DELETE', `/${id}`)
+  expect(await waiting(user)).toEqual([])
+  expect((await send(user, 'GET', path)).body.reminders).toEqual([early, day, half])
 })
 
 type Due = { task: TaskBody; fires_at: string; late: boolean }

@@ -42,7 +42,7 @@ test('the executable reports all that its settings lack', async () => {
   expect(await server.stderr).toBe('')
   expect(JSON.parse(await server.stdout)).toMatchObject({
     level: 60,
-    msg: 'The settings have problems: DATABASE_URL is required in production: paste the connection string of your PostgreSQL; BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified',
+    msg: 'The settings have problems: DATABASE_URL is required in production: paste the connection string of your PostgreSQL; BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without one of them, no token can be verified',
   })
 })
 
@@ -86,7 +86,7 @@ test('the executable alone serves tasks, the docs and its own health, and reads 
 
   const tooEarly = start(settings, ['restored'])
   expect(await tooEarly.exited).toBe(1)
-  expect(await tooEarly.stderr).toStartWith('Another server is using the database')
+  expect(await tooEarly.stderr).toContain('\nAnother server is using the database')
 
   server.kill('SIGTERM')
   expect(await server.exited).toBe(0)

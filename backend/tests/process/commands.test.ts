@@ -1,21 +1,30 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { mkdir, readdir } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import { version } from '../../../package.json'
-import { makeDirectory, run } from '../support/process.ts'
+import { makeDirectory, run, spawn, startProcess } from '../support/process.ts'
+
+const repository = resolve(import.meta.dir, '../../..')
 
 let directory: Awaited<ReturnType<typeof makeDirectory>>
 beforeAll(async () => {
   directory = await makeDirectory()
-})
+  // A server makes the database that the commands work on.
+  await (await startProcess(directory.path)).end()
+}, 60_000)
 afterAll(async () => directory.remove())
 
 const todoApi = async (...args: string[]) =>
   run('backend/programs/executable.ts', directory.path, {}, args)
+
+const onTheEmbedded = () => `Database: the embedded one in ${join(directory.path, '.data')}\n`
 
 test.each(['--help', '-h', 'help'])('%s lists the commands', async (word) => {
   const { stdout, stderr, exitCode } = await todoApi(word)
   expect({ stderr, exitCode }).toEqual({ stderr: '', exitCode: 0 })
   for (const command of ['health', 'migrate', 'token [user]', 'restored', 'forget <user>'])
     expect(stdout).toContain(`\n  todo-api ${command} `)
+  expect(stdout).toContain('todo-api reads no .env file')
 })
 
 test.each(['--version', '-v'])('%s prints the version and nothing else', async (word) => {
@@ -25,7 +34,15 @@ test.each(['--version', '-v'])('%s prints the version and nothing else', async (
 test.each([
   ['serve', 'There is no command serve.'],
   ['toString', 'There is no command toString.'],
-  ['--port=80', 'There is no command --port=80.'],
+  ['--port=80', 'There is no option --port=80.'],
+  ['restored --dry-run', 'There is no option --dry-run. The command is: todo-api restored'],
+  ['migrate --check', 'There is no option --check. The command is: todo-api migrate'],
+  ['token bob --ttl 5', 'There is no option --ttl. The command is: todo-api token [user]'],
+  ['token --ttl', 'There is no option --ttl. The command is: todo-api token [user]'],
+  ['forget -abc', 'There is no option -abc. The command is: todo-api forget <user>'],
+  ['--dry-run restored', 'There is no option --dry-run. The command is: todo-api restored'],
+  ['restored --help=no', 'There is no option --help=no. The command is: todo-api restored'],
+  ['-vx', 'There is no option -vx.'],
   ['forget', 'The command is: todo-api forget <user>'],
   ['migrate now', 'The command is: todo-api migrate'],
   ['token alice bob', 'The command is: todo-api token [user]'],
@@ -35,11 +52,41 @@ test.each([
   expect(stderr).toStartWith(`${problem}\n\nTodo API ${version}\n`)
 })
 
-test('migrate makes the tables, once and again', async () => {
+test.each(['migrate', 'restored', 'forget dave'])(
+  '%s works on no database that it would have to make',
+  async (words) => {
+    const elsewhere = await makeDirectory()
+    await mkdir(join(elsewhere.path, '.data', 'postgres'), { recursive: true })
+    const asked = await run('backend/programs/executable.ts', elsewhere.path, {}, words.split(' '))
+    expect(asked).toEqual({
+      stdout: '',
+      stderr: `There is no database in ${elsewhere.path}/.data. Set DATABASE_URL to the one that the servers use, or start this in their directory.\n`,
+      exitCode: 1,
+    })
+    expect(await readdir(join(elsewhere.path, '.data', 'postgres'))).toEqual([])
+    await elsewhere.remove()
+  },
+)
+
+test('a command says which PostgreSQL it works on, and not the password', async () => {
+  const settings = { DATABASE_URL: 'postgres://todo:hunter2@127.0.0.1:1/tasks?sslmode=verify-ca' }
+  const child = spawn('backend/programs/executable.ts', directory.path, settings, ['migrate'])
+  let told = ''
+  for await (const piece of child.stderr) {
+    told += Buffer.from(piece).toString()
+    if (told.includes('trying again')) break
+  }
+  child.kill()
+  await child.exited
+  expect(told).toStartWith('Database: tasks at 127.0.0.1:1\n')
+  expect(told).not.toContain('hunter2')
+})
+
+test('migrate brings an embedded database up to date, once and again', async () => {
   for (const _ of [1, 2])
     expect(await todoApi('migrate')).toEqual({
       stdout: expect.stringMatching(/^The tables are up to date: \d{4}_\w+\.\n$/) as string,
-      stderr: '',
+      stderr: onTheEmbedded(),
       exitCode: 0,
     })
 })
@@ -48,7 +95,35 @@ test('forget takes any user, and says if there was nothing', async () => {
   for (const words of [['nobody'], ['--', '-x'], ["o'hara; drop table tasks"]])
     expect(await todoApi('forget', ...words)).toEqual({
       stdout: 'Nothing is kept of this user.\n',
-      stderr: '',
+      stderr: onTheEmbedded(),
       exitCode: 0,
     })
+})
+
+test('an id that begins with - comes after --, as the help says', async () => {
+  const { stdout } = await todoApi('token', '--', '-x')
+  const [, payload = ''] = stdout.split('.')
+  expect(JSON.parse(Buffer.from(payload, 'base64url').toString())).toMatchObject({ sub: '-x' })
+  expect((await todoApi('--help')).stdout).toContain('todo-api forget -- -x')
+})
+
+test('under bun run, too, an unknown option is refused, and an id may begin with -', async () => {
+  const bunRun = async (...words: string[]) => {
+    const child = Bun.spawn([process.execPath, 'run', '--silent', ...words], {
+      cwd: repository,
+      env: { PATH: process.env['PATH'], BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv' },
+      stdout: 'pipe',
+      stderr: 'pipe',
+    })
+    const [output, problem] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+    ])
+    return { output, problem, exitCode: await child.exited }
+  }
+  const refused = await bunRun('token', 'bob', '--ttl', '5')
+  expect(refused).toMatchObject({ output: '', exitCode: 2 })
+  expect(refused.problem).toStartWith('There is no option --ttl.')
+  const taken = await bunRun('token', '--', '--', '-x')
+  expect(taken).toMatchObject({ problem: '', exitCode: 0 })
 })

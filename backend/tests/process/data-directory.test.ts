@@ -37,7 +37,7 @@ async function refusal(asUser: string[] = []): Promise<string> {
   return stderr.trimEnd()
 }
 
-const orAnother = 'Mend that, or set DATABASE_URL to a PostgreSQL of your own.'
+const orAnother = 'Fix that, or set DATABASE_URL to a PostgreSQL of your own.'
 
 test('a .data that is a file gets one kind line, of the server and of the token', async () => {
   await rm(data, { recursive: true })

@@ -101,6 +101,8 @@ export function startApi({
     database: over,
     verifyToken: withSessions(createTokenVerifier(config, now), over, config, now),
     corsOrigins: config.corsOrigins,
+    publicUrl: config.publicUrl,
+    resource: config.resource,
     maxTasksPerUser: config.maxTasksPerUser,
     maxStreamsPerUser: config.maxStreamsPerUser,
     proxies: createProxies(config.trustedProxies),
@@ -162,11 +164,11 @@ function parse<Body>(text: string): Body {
 export async function tokenFor(
   user: string,
   claims: Record<string, unknown> = {},
-  { alg = 'HS256', key = secret }: { alg?: string; key?: string } = {},
+  { alg = 'HS256', key = secret, typ }: { alg?: string; key?: string; typ?: string } = {},
 ): Promise<string> {
   const seconds = Math.floor(Date.now() / 1000)
   return new SignJWT({ sub: user, iat: seconds, exp: seconds + 3600, ...claims })
-    .setProtectedHeader({ alg })
+    .setProtectedHeader({ alg, ...(typ !== undefined && { typ }) })
     .sign(new TextEncoder().encode(key))
 }
 

@@ -17,7 +17,7 @@ export function followEvents({ token }: { token: string }, originOf: () => strin
     if (event === 'resync') problems.push('resync')
     const task = data as TaskBody
     if (event === 'task.deleted') copy.delete(task.id)
-    else copy.set(task.id, task)
+    else if (event.startsWith('task.')) copy.set(task.id, task)
   }
 
   const following = (async () => {

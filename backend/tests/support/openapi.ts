@@ -117,7 +117,7 @@ export function createConformance(printed: OpenApiDocument) {
     const operation = operationOf(method, path)
     if (operation === undefined) return unrouted[status]
     // A request with a wrong Host is refused before its path is looked at.
-    if (status === 400) return unrouted[status]
+    if (status === 400) return operation.responses[status] ?? unrouted[status]
     const declared = operation.responses[status]
     if (status !== 403 || !userPrefix.test(path)) return declared
     return declared ? eitherOf(declared) : unrouted[status]
@@ -148,7 +148,7 @@ export function createConformance(printed: OpenApiDocument) {
      */
     problems(method: string, path: string, answer: WireAnswer): string[] {
       // The documentation is no part of the API that it describes.
-      if (/^\/docs(\/|$)/.test(path) && answer.status < 400) return []
+      if (/^\/(docs(\/|$)|$)/.test(path) && answer.status < 400) return []
       // Neither are the API's answers as front ends of another shape are told them.
       if (path.startsWith('/compat/')) return []
       // Preflight requests are answered by the rules of CORS, which has its own.

@@ -6,6 +6,7 @@ declare module 'pg' {
     constructor(settings: object)
     connect: PostgresPool['connect']
     end: PostgresPool['end']
+    options: PostgresPool['options']
     on(event: 'error', listener: (error: Error) => void): this
   }
 }

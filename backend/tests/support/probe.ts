@@ -75,7 +75,9 @@ export async function createProbe() {
       const { current: _, ...said } = parsed(text)
       for (const inside of internals)
         if (inside.test(JSON.stringify(said))) problems.push(`it tells of the inside: ${inside}`)
-      if (method !== 'HEAD' && said['request_id'] !== headers.get('x-request-id'))
+      // An answer of JSON-RPC has no place for it.
+      const hasId = method !== 'HEAD' && !('jsonrpc' in said)
+      if (hasId && said['request_id'] !== headers.get('x-request-id'))
         problems.push('its request_id is another one')
     }
     const path = pathOf(target)
@@ -171,10 +173,10 @@ function pathOf(target: string): string | undefined {
 
 export const bearer = ({ token }: User) => ({ authorization: `Bearer ${token}` })
 
-/** A path of the document's, about a task, with the user in it or without. */
+/** A path of the document's; one about tasks with the user in it or without. */
 export function pathFor(pattern: string, id: number, user?: User): string {
   const path = pattern.replace('{id}', String(id))
-  return user ? path.replace('/api/', `/api/${encodeURIComponent(user.id)}/`) : path
+  return user ? path.replace('/api/tasks', `/api/${encodeURIComponent(user.id)}/tasks`) : path
 }
 
 /** Does something with each, several at a time. */

@@ -48,7 +48,7 @@ const api = createClient<paths>({ baseUrl, headers: { authorization: \`Bearer \$
 const created = await api.POST('/api/tasks', { body: { title: 'Typed' } })
 if (created.error) throw new Error(created.error.detail)
 const task: components['schemas']['Task'] = created.data
-const listed = await api.GET('/api/tasks', { params: { query: { status: 'pending' } } })
+const listed = await api.GET('/api/tasks', { params: { query: { status: 'pending', overdue: false } } })
 const refused = await api.PUT('/api/tasks/{id}', {
   params: { path: { id: task.id }, header: { 'if-match': '"9"' } },
   body: { completed: true },

@@ -58,6 +58,7 @@ async function somebody() {
   await server.request('DELETE', `/api/tasks/${trashed}`, { token })
   await server.request('DELETE', `/api/tasks/${gone}?permanent=true`, { token })
   await server.request('POST', '/api/tasks/events/ticket', { token })
+  await server.request('POST', '/api/keys', { token, json: { name: 'x', scope: 'read' } })
   const list = await server.request<TaskBody[]>('GET', '/api/tasks', { token })
   const stream = await openEvents(`${server.origin}/api/tasks/events`, {
     authorization: `Bearer ${token}`,
@@ -74,9 +75,9 @@ test('everything kept about a user is removed, and nobody else notices', async (
   const others = await rowsByTable(staying.id)
 
   const { stdout, stderr, exitCode } = await forget(leaving.id)
-  expect([stderr, exitCode]).toEqual(['', 0])
+  expect([stderr, exitCode]).toEqual([`Database: ${name} at ${new URL(url).host}\n`, 0])
   expect(stdout).toBe(
-    'Removed for good: 1 of event_tickets, 1 of idempotency_keys, 1 of reminders, 2 of tasks, 1 of deleted_tasks, 1 of task_lists.\n',
+    'Removed for good: 1 of personal_keys, 1 of event_tickets, 1 of idempotency_keys, 1 of reminders, 2 of tasks, 1 of deleted_tasks, 1 of task_lists.\n',
   )
   for (const rows of Object.values(await rowsByTable(leaving.id))) expect(rows).toEqual([])
   expect(await rowsByTable(staying.id)).toEqual(others)
@@ -125,7 +126,7 @@ test('a user with many rows who goes on writing meanwhile leaves nothing either'
     await server.request('POST', '/api/tasks', { token, json: { title: 'Meanwhile' } })
   await done
   const { stdout, stderr, exitCode } = await forgetting
-  expect([stderr, exitCode]).toEqual(['', 0])
+  expect([stderr, exitCode]).toEqual([`Database: ${name} at ${new URL(url).host}\n`, 0])
   expect(stdout).toMatch(/5\d\d\d of tasks/)
   const left = await rowsByTable(id)
   // What was written after the last round is a new beginning, whole and with a list.
@@ -140,14 +141,14 @@ test('takes nobody else’s rows along from tables that are split by user', asyn
   for (const { token } of users)
     await server.request('POST', '/api/tasks', {
       token,
-      json: { title: 'Mine' },
+      json: { title: 'Mine', reminders: [{ at: '2126-01-01T00:00:00Z' }] },
       headers: { 'idempotency-key': 'mine' },
     })
   const [leaving, ...staying] = users
   const rowsOfOthers = async () => Promise.all(staying.map(async ({ id }) => rowsByTable(id)))
   const before = await rowsOfOthers()
   expect((await forget(leaving!.id)).stdout).toBe(
-    'Removed for good: 1 of idempotency_keys, 1 of tasks, 1 of task_lists.\n',
+    'Removed for good: 1 of idempotency_keys, 1 of reminders, 1 of tasks, 1 of task_lists.\n',
   )
   expect(await rowsOfOthers()).toEqual(before)
 })

@@ -17,7 +17,7 @@ afterAll(async () => {
 type Task = { id: number; title: string; priority: string }
 
 describe('tables of somebody else', () => {
-  // As SQLModel makes them of the models of a course's FastAPI back end, beside Better Auth's.
+  // As SQLModel makes them of the models of a course's FastAPI back end, next to Better Auth's.
   const foreign = `
     create type task_priority as enum ('low', 'urgent');
     create table "user" (id varchar primary key, email varchar not null unique);

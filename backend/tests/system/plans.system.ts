@@ -5,6 +5,8 @@ import { connect } from '../../db/pool.ts'
 import { migrate } from '../../db/migrate.ts'
 import { ApiError } from '../../http/failures.ts'
 import { createFireReminders } from '../../reminders/reminders.ts'
+import { createKeyStore } from '../../keys/store.ts'
+import { withKeys } from '../../keys/verifier.ts'
 import { createChangeFeed } from '../../sync/changes.ts'
 import { createTaskList } from '../../tasks/list/list.ts'
 import { createTaskStore } from '../../tasks/store.ts'
@@ -31,6 +33,8 @@ const store = createTaskStore(database, { maxTasksPerUser: 100_000 })
 const list = async (...asked: Parameters<ReturnType<typeof createTaskList>>) =>
   createTaskList(database)(...asked)
 const sync = createChangeFeed(database)
+const keys = createKeyStore(database)
+const verifyKey = withKeys(async () => Promise.reject(new Error('no key')), database)
 afterAll(async () => {
   await database.close()
   await postgres.close()
@@ -57,8 +61,12 @@ await postgres.admin.unsafe(`
 await postgres.admin.unsafe(`
   insert into todo_api.deleted_tasks (id, user_id, change, deleted_at)
   select 10000000 + n, 'user-' || n % ${users}, n, now() from generate_series(1, 50000) n`)
+await postgres.admin.unsafe(`
+  insert into todo_api.personal_keys (user_id, slot, hash, start, name, scope, expires_at)
+  select 'user-' || n / 20, 1 + n % 20, md5(n::text), '', '', 'read', now() + interval '90 days'
+  from generate_series(20, 20 * ${users} - 1) n`)
 await postgres.admin.unsafe(
-  'vacuum analyze todo_api.tasks, todo_api.task_lists, todo_api.deleted_tasks',
+  'vacuum analyze todo_api.tasks, todo_api.task_lists, todo_api.deleted_tasks, todo_api.personal_keys',
 )
 const ids = async (user: string) =>
   (
@@ -113,8 +121,11 @@ function rowsRead(node: Node): number {
 }
 
 const changes = { title: 'Changed', description: 'new', completed: true }
+const again = { due_date: '2030-05-17', recurrence: 'FREQ=DAILY', completed: true }
 const changed = await sync.since(owner, undefined, 50)
 const next = page.state === 'changed' ? page.next! : ''
+const anyKey = { name: 'x', scope: 'write' } as const
+const { key } = await keys.create('somebody', anyKey)
 const once = (round: number) => ({
   idempotency: { key: crypto.randomUUID(), request: String(round) },
 })
@@ -175,7 +186,21 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
     async () => store.update(owner, mine[0]!, changes, { precondition: [1] }),
   ],
   ['updating somebody else’s', [1, 1, 1], async () => store.update(owner, others!, changes, {})],
+  ['knowing whose a key is', [], async () => verifyKey(key)],
+  ['listing keys', [], async () => keys.list(owner)],
+  ['a newcomer’s key', [], async () => keys.create(crypto.randomUUID(), anyKey)],
   ['toggling', [1, 1], async () => store.toggle(owner, mine[0]!, {})],
+  // Twice: it is noticed that it comes again, and then it is done.
+  [
+    'completing what comes again',
+    [1, 1, 1, 1],
+    async (round) => store.update(owner, mine[round + 8]!, again, {}),
+  ],
+  [
+    'taking that back',
+    [1, 1, 1, 1, 1],
+    async (round) => store.update(owner, mine[round + 8]!, { completed: false }, {}),
+  ],
   ['removing', [1, 1], async (round) => store.remove(owner, mine[round]!, {})],
   ['restoring', [1, 1], async (round) => store.restore(owner, mine[round]!, {})],
   ['deleting for good', [1, 1], async (round) => store.destroy(owner, mine[round + 9]!, {})],

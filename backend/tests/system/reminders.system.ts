@@ -191,6 +191,31 @@ describe('a reminder', () => {
     await server.end()
   })
 
+  test('goes with its task if a server of the version before writes that, whose role may not know the table', async () => {
+    const server = await startServer(url)
+    const user = await newUser()
+    const task = await create(server, user, {
+      due_date: '2126-03-01T09:30:00Z',
+      reminders: [{ minutes_before: 30 }],
+    })
+    await sql.begin(async (older) => {
+      await older`create role older`
+      await older`grant usage on schema todo_api to older`
+      await older`grant select, update on todo_api.tasks, todo_api.task_lists to older`
+      await older`set local role older`
+      await older`
+        with list as (
+          update todo_api.task_lists set counter = counter + 1 where user_id = ${user.id} returning counter
+        )
+        update todo_api.tasks set due_date = '2126-03-02', version = version + 1, change = list.counter
+        from list where tasks.user_id = ${user.id}`
+    })
+    const rows = await sql`
+      select fires_at = '2126-03-02T09:00Z' as is_moved from todo_api.reminders where task_id = ${task.id}`
+    expect([...rows]).toEqual([{ is_moved: true }])
+    await server.end()
+  })
+
   test('is not waited for, nor looked for, when nobody has a stream open', async () => {
     const server = await startServer(url)
     const user = await newUser()

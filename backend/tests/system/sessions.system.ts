@@ -182,8 +182,12 @@ test('the table may be in another schema, under other names, as Drizzle makes it
     BETTER_AUTH_SESSION_TABLE: 'auth.sessions',
     BETTER_AUTH_SESSION_COLUMNS: 'token, expires_at, user_id',
   }
+  await postgres.admin.unsafe(`
+    create table auth.unlike (token uuid, expires_at timestamp, user_id uuid);
+    grant select on auth.unlike to ${owner.name}`)
+  const unlike = spawnServer(url, { ...named, BETTER_AUTH_SESSION_TABLE: 'auth.unlike' })
   const refused = spawnServer(url, named) // may not read it
-  expect(await refused.exited).toBe(1)
+  expect([await unlike.exited, await refused.exited]).toEqual([1, 1])
   await postgres.admin.unsafe(`grant select on auth.sessions to ${owner.name}`)
   const user = crypto.randomUUID()
   const token = 'a'.repeat(32)

@@ -31,7 +31,7 @@ const atOnce = 5_000 // ms, of which most is the start of the process
 describe('a database that will never work is reported at once, with its setting and a hint:', () => {
   const escapes =
     'in a user name or password, write @ as %40, # as %23, / as %2F, ? as %3F and % as %25.'
-  const anew = `Copy the connection string anew; ${escapes}`
+  const anew = `Copy the connection string again; ${escapes}`
   const create = 'Create the database, or correct its name: it stands after the last /.'
   const letIn = 'Check its user and sslmode, and whether pg_hba.conf lets that user in from here.'
   const required = 'sslmode=require'
@@ -129,7 +129,7 @@ describe('a role that may read and write and not create', () => {
     expect((await refusal(urlOf(database))).said).toBe(
       'DATABASE_URL: the role app lacks rights. Let the owner of the tables run: ' +
         'grant usage on schema todo_api to app; ' +
-        `${all} todo_api.deleted_tasks, todo_api.event_tickets, todo_api.idempotency_keys, todo_api.reminders, todo_api.task_lists, todo_api.tasks to app; ` +
+        `${all} todo_api.deleted_tasks, todo_api.event_tickets, todo_api.idempotency_keys, todo_api.personal_keys, todo_api.reminders, todo_api.task_lists, todo_api.tasks to app; ` +
         'grant select on todo_api.epoch, todo_api.schema_migrations to app;',
     )
     await admin.unsafe(`

@@ -17,17 +17,48 @@ test('the license is the one that the package names', async () => {
   expect(await read('LICENSE')).toStartWith(`${license} License\n`)
 })
 
-test('compose.yaml gives the server settings that it takes', async () => {
-  type Compose = { services: Record<string, { environment: Record<string, string> }> }
+type Compose = { services: Record<string, { environment: Record<string, string> }> }
+
+/** What compose.yaml gives its services where this is set, in the environment or in .env. */
+async function composed(given: Record<string, string>) {
   const { services } = Bun.YAML.parse(await read('compose.yaml')) as Compose
+  const putIn = (text: string): string =>
+    // From the innermost on: a default may have variables in it.
+    text.includes('${')
+      ? putIn(
+          text.replace(
+            /\$\{(\w+):-([^{}]*)\}/,
+            (_, name: string, usual: string) => given[name] ?? usual,
+          ),
+        )
+      : text
   const { api, database } = services
   const settings = Object.fromEntries(
-    Object.entries(api!.environment).map(([name, value]) => [
-      name,
-      // As docker compose puts in what is set, and else the default.
-      value.replaceAll(/\$\{\w+:-([^}]*)\}/g, '$1'),
-    ]),
+    Object.entries(api!.environment).map(([name, value]) => [name, putIn(value)]),
   )
+  return { settings, database }
+}
+
+test('compose.yaml passes every setting on, but those that the image decides', async () => {
+  const asked = new Set<string>()
+  const recorder = new Proxy<Record<string, string>>(
+    { BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv' },
+    {
+      get(known, name) {
+        asked.add(String(name))
+        return known[String(name)]
+      },
+    },
+  )
+  readConfig(recorder)
+  const passed = [...asked].filter((name) => !['NODE_ENV', 'HOST', 'PORT'].includes(name))
+  expect(passed).toContain('RATE_LIMIT_PER_USER')
+  const given = Object.fromEntries(passed.map((name) => [name, `${name} as it is set`]))
+  expect((await composed(given)).settings).toEqual(given)
+})
+
+test('compose.yaml gives the server settings that it takes', async () => {
+  const { settings, database } = await composed({})
   const config = readConfig({
     ...settings,
     NODE_ENV: 'production',

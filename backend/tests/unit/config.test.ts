@@ -45,6 +45,7 @@ test('every setting is read', () => {
     BETTER_AUTH_URL: 'https://a.example/',
     BETTER_AUTH_AUDIENCE: 'tasks',
     DRAIN_SECONDS: '15',
+    PUBLIC_URL: 'https://todo.example/',
     DOCS: 'off',
     METRICS_PORT: '9464',
   })
@@ -55,6 +56,12 @@ test('every setting is read', () => {
     logLevel: 'warn',
     corsOrigins: ['https://a.example', 'https://b.example:8443'],
     drainSeconds: 15,
+    publicUrl: 'https://todo.example',
+    resource: {
+      url: 'https://todo.example/mcp',
+      authorizationServer: 'https://a.example/api/auth',
+      metadataUrl: 'https://todo.example/.well-known/oauth-protected-resource/mcp',
+    },
     docs: false,
     metrics: { host: '127.0.0.1', port: 9464 },
     database: { host: 'host.example', database: 'db' },
@@ -120,7 +127,7 @@ test('all problems are reported at once, by name and without values', () => {
 
 test('the metrics have a port of their own', () => {
   expect(problemsOf({ METRICS_PORT: '8000' })).toEqual([
-    'METRICS_PORT must be another port than PORT: the metrics are not for its clients',
+    'METRICS_PORT must differ from PORT: the metrics are not for its clients',
   ])
   expect(readConfig({ METRICS_PORT: '0', METRICS_HOST: '::', PORT: '0' }).metrics).toEqual({
     host: '::',
@@ -137,7 +144,7 @@ describe('production', () => {
   test('needs a database and a way to verify tokens', () => {
     expect(problemsOf({ NODE_ENV: 'production' })).toEqual([
       'DATABASE_URL is required in production: paste the connection string of your PostgreSQL',
-      'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without any, no token can be verified',
+      'BETTER_AUTH_URL, BETTER_AUTH_SECRET or BETTER_AUTH_SESSIONS is required in production: without one of them, no token can be verified',
     ])
   })
 
@@ -228,6 +235,9 @@ test.each([
   ['BETTER_AUTH_SESSION_COLUMNS', 'token,expires_at,user"id'],
   ['BETTER_AUTH_URL', 'localhost:3000'],
   ['BETTER_AUTH_URL', 'https://user:pass@a.example'],
+  ['PUBLIC_URL', 'todo.example'],
+  ['PUBLIC_URL', 'https://todo.example/api'],
+  ['PUBLIC_URL', 'ftp://todo.example'],
   ['CORS_ORIGINS', 'localhost:3000'],
   ['CORS_ORIGINS', 'https://a.example/path'],
   ['CORS_ORIGINS', 'https://*.example'],

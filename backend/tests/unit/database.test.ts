@@ -69,6 +69,11 @@ describe('migrations', () => {
       due_time: null,
       due_timezone: null,
       due_at: null,
+      recurrence: null,
+      recurrence_from: 'due',
+      series_id: null,
+      occurrence_date: null,
+      next_task_id: null,
       reminders: [],
       completed_at: '2026-01-05T00:00:00.500Z',
       created_at: '2026-01-04T00:00:00.000Z',
@@ -197,16 +202,16 @@ describe('migrations', () => {
       order by key`
     expect(keys).toEqual(
       [
-        'deleted_tasks',
-        'event_tickets',
-        'idempotency_keys',
-        'reminders',
-        'task_lists',
-        'tasks',
-      ].map((table) => ({
-        key: `todo_api.${table}_pkey`,
-        first: 'user_id',
-      })),
+        'deleted_tasks_pkey',
+        'event_tickets_pkey',
+        'idempotency_keys_pkey',
+        'personal_keys_pkey',
+        'personal_keys_user_id_slot_key',
+        'reminders_pkey',
+        'task_lists_pkey',
+        'tasks_by_previous',
+        'tasks_pkey',
+      ].map((key) => ({ key: `todo_api.${key}`, first: 'user_id' })),
     )
   })
 

@@ -8,7 +8,7 @@ const floors = [
   ['auth', 'docs', 'recurrence'],
   ['tasks'],
   ['reminders'],
-  ['sync', 'compat'],
+  ['sync', 'compat', 'keys', 'mcp'],
   ['.'], // main.ts and its like: they put the house together
   ['programs'],
 ]

@@ -9,7 +9,7 @@ const mostBytes = 64 * 1024
 type Verdict = 'accepted' | 'refused' | 'either'
 type Text = { name: string; bytes: Buffer; verdict: Verdict }
 
-/** The suite's package has text where some of its files have bytes that are none: see `byteCases`. */
+/** Some files of the suite are not valid text, and its package cannot carry their bytes: see `byteCases`. */
 const suite: Text[] = parsing
   .filter(({ input }) => !input.includes('\uFFFD'))
   .map(({ name, input }) => ({

