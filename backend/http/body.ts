@@ -2,6 +2,7 @@ import { CloneType, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { Elysia, getSchemaValidator } from 'elysia'
 import { ApiError, fieldErrors, type FieldError } from './failures.ts'
+import { describeWanted } from './values.ts'
 
 export const usualBody = 64 * 1024 // bytes
 
@@ -84,9 +85,23 @@ export function createCheck<Schema extends TSchema>(schema: Schema) {
     }
   }
 
+  const lists = Object.entries<TSchema>(schema['properties'] ?? {}).filter(
+    ([, { maxItems }]) => maxItems !== undefined,
+  )
+  /** Lists that are too long, of which nothing else is looked at. */
+  function tooLong(given: object): FieldError[] {
+    return lists.flatMap(([field, list]) => {
+      const items: unknown = Reflect.get(given, field)
+      const isTooLong = Array.isArray(items) && items.length > list['maxItems']
+      return isTooLong ? [{ field, detail: describeWanted(list) }] : []
+    })
+  }
+
   /** @param whole what to call a value that is wrong as a whole */
   return function check(given: unknown, whole: string): { known: unknown; errors?: FieldError[] } {
     const isObject = typeof given === 'object' && given !== null && !Array.isArray(given)
+    const long = isObject ? tooLong(given) : []
+    if (long.length > 0) return { known: given, errors: long }
     const known = isObject ? withoutUnknown(given) : given
     if (validator.Check(known)) return { known }
     return { known, errors: fieldErrors(validator.Errors(known), whole) }

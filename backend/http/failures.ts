@@ -1,5 +1,5 @@
 import type { TSchema } from '@sinclair/typebox'
-import { ValueErrorType, type ValueError } from '@sinclair/typebox/errors'
+import type { ValueError } from '@sinclair/typebox/errors'
 import { t } from 'elysia'
 import { describeExpectation, inDetail, OneOf } from './values.ts'
 
@@ -196,8 +196,7 @@ export function Conflict<Resource extends TSchema>(current: Resource) {
 export const mostFieldErrors = 32
 
 /**
- * What is wrong with each field, the first thing of each. Of a list that is too long nothing more is
- * told, so that none of its items is looked at.
+ * What is wrong with each field, the first thing of each.
  *
  * @param whole what to call a value that is wrong as a whole
  */
@@ -208,7 +207,7 @@ export function fieldErrors(problems: Iterable<ValueError>, whole: string): Fiel
       const field = each.path.slice(1).replaceAll('/', '.') || whole
       if (!byField.has(field)) byField.set(field, describeExpectation(each))
     }
-    if (byField.size >= mostFieldErrors || problem.type === ValueErrorType.ArrayMaxItems) break
+    if (byField.size >= mostFieldErrors) break
   }
   return [...byField].slice(0, mostFieldErrors).map(([field, detail]) => ({ field, detail }))
 }

@@ -247,6 +247,11 @@ export function describeExpectation({ type, schema, path, value }: ValueError): 
   if (value === undefined && path !== '') return 'is required'
   if (type === ValueErrorType.ObjectMinProperties)
     return `must have at least one of ${Object.keys(schema['properties'] ?? {}).join(', ')}`
+  return describeWanted(schema, value)
+}
+
+/** What a schema wants, for a person. */
+export function describeWanted(schema: TSchema, value?: unknown): string {
   return `must be ${describeSchema(schema, value)}`
 }
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'bun:test'
 import { createCheck } from '../../../http/body.ts'
+import { BulkRequest } from '../../../tasks/bulk.ts'
 import { NewTask } from '../../../tasks/schemas.ts'
 import { bearer, createProbe, parsed } from '../../support/probe.ts'
 
@@ -93,7 +94,17 @@ test('nothing is looked at inside of what is wrong as a whole', () => {
     },
   )
   const check = createCheck(NewTask)
-  for (const data of [{ tags: [list] }, { title: list }, { description: list }, { due_time: list }])
+  for (const data of [
+    { tags: [list] },
+    { tags: list },
+    { reminders: list },
+    { title: list },
+    { description: list },
+    { due_time: list },
+  ])
     expect(check({ title: 'x', ...data }, 'body').errors).toHaveLength(1)
+  expect(createCheck(BulkRequest)({ operations: list }, 'body').errors).toEqual([
+    { field: 'operations', detail: expect.stringContaining('must be a list of up to 100') },
+  ])
   expect(looks).toBe(0)
 })
