@@ -130,12 +130,12 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     // Most rows are free again in a moment. Only what is held for longer takes one of the few places.
     const ways = [writeTogether, writeByItself, writeByItself, writeByItself, writeWhenFree]
     const last = ways.length - 1
-    let write = { ...asked, ofSeries: namesSeries(asked.operation) }
+    let sent = { ...asked, ofSeries: namesSeries(asked.operation) }
     let way = blocked.has(owner) ? last : 0
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
-      const outcome = await ways[way]!(owner, write, arrivedAt)
+      const outcome = await ways[way]!(owner, sent, arrivedAt)
       if (outcome?.outcome === 'of a series') {
-        write = { ...write, ofSeries: true }
+        sent = { ...sent, ofSeries: true }
         continue
       }
       const answer = answerOf(outcome, asked)
