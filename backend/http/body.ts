@@ -72,7 +72,7 @@ export function createReader(schema: TSchema, whole = 'body'): (given: object) =
  * Holds objects to a schema, without the fields that it does not know. The work, and what is told, is
  * bounded by what the schema allows and not by what was sent.
  */
-export function createCheck<Schema extends TSchema>(schema: Schema) {
+export function createCheck(schema: TSchema) {
   // A copy: it would close the schema to other fields, in the documentation too.
   const validator = getSchemaValidator(CloneType(schema), { normalize: true })
 

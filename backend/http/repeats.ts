@@ -33,7 +33,7 @@ export function createRepeats(): SayRepeats {
 /** What sets errors of one kind apart from others; nothing that a request could choose. */
 export function kindOf(error: unknown): string {
   if (!(error instanceof Error)) return typeof error
-  return 'code' in error && error.code !== undefined
-    ? `${error.name} ${String(error.code)}`
+  return 'code' in error && typeof error.code === 'string'
+    ? `${error.name} ${error.code}`
     : error.name
 }
