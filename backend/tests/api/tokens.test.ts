@@ -247,7 +247,8 @@ describe('a good token', () => {
   })
 
   test.each([
-    [{ exp: -4 }, 200],
+    // Two seconds are left for a slow machine.
+    [{ exp: -3 }, 200],
     [{ exp: -6 }, 401],
     [{ exp: 60, nbf: 4 }, 200],
     [{ exp: 60, nbf: 7 }, 401],

@@ -13,23 +13,36 @@ afterAll(async () => {
 })
 
 const parameters = 'sslmode=require&channel_binding=require&prepare=false'
-const patience = 240_000 // ms, for all of them
+const patience = 480_000 // ms, for all of them
 
-/** Runs the API's tests over a database of the server, through the pooler. */
-async function runApiTests(database: string): Promise<void> {
-  const run = Bun.spawn(
-    [process.execPath, 'test', '--randomize', '--timeout=30000', 'backend/tests/api/'],
-    {
-      cwd: repository,
-      env: {
-        ...process.env,
-        TEST_DATABASE_URL: databaseUrl({ ...pooler, database }, parameters),
-        NODE_EXTRA_CA_CERTS: postgres.certificates.authority,
-      },
-      stdout: 'inherit',
-      stderr: 'pipe',
+/** Tests of what is in the tables. The others would only say the same once more. */
+const aboutTables = [
+  ...[
+    'bulk',
+    'compat',
+    'counting',
+    'due',
+    'idempotency',
+    'isolation',
+    'keys',
+    'list',
+    'missing-lists',
+  ],
+  ...['recurrence', 'reminders', 'resources', 'sync', 'tasks', 'versions'],
+].map((name) => `backend/tests/api/${name}.test.ts`)
+
+/** Runs tests of the API over a database of the server, through the pooler. */
+async function runApiTests(database: string, paths: string[]): Promise<void> {
+  const run = Bun.spawn([process.execPath, 'test', '--randomize', '--timeout=30000', ...paths], {
+    cwd: repository,
+    env: {
+      ...process.env,
+      TEST_DATABASE_URL: databaseUrl({ ...pooler, database }, parameters),
+      NODE_EXTRA_CA_CERTS: postgres.certificates.authority,
     },
-  )
+    stdout: 'inherit',
+    stderr: 'pipe',
+  })
   const output = await run.stderr.text()
   process.stderr.write(output)
   expect(await run.exited).toBe(0)
@@ -39,7 +52,7 @@ async function runApiTests(database: string): Promise<void> {
 test(
   'every API test passes on PostgreSQL behind PgBouncer, by a URL as Neon writes it',
   async () => {
-    await runApiTests('neondb')
+    await runApiTests('neondb', ['backend/tests/api/'])
     const kept = await postgres.admin`select from todo_api.tasks`
     expect(kept.length).toBeGreaterThan(0)
   },
@@ -47,7 +60,7 @@ test(
 )
 
 test(
-  'every API test passes on tables in eight partitions, which a server in use has survived',
+  'every API test of what is in the tables passes on eight partitions, which a server in use has survived',
   async () => {
     const database = await postgres.createDatabase()
     const admin = postgres.connectAsSuperuser(database)
@@ -77,7 +90,7 @@ test(
     // Nothing is missing after it: a start changes nothing.
     await server.end()
     await (await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))).end()
-    await runApiTests(database)
+    await runApiTests(database, aboutTables)
     await admin.end({ timeout: 1 })
   },
   patience,
