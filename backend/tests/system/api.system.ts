@@ -33,7 +33,7 @@ const aboutTables = [
 
 /** Runs tests of the API over a database of the server, through the pooler. */
 async function runApiTests(database: string, paths: string[]): Promise<void> {
-  const run = Bun.spawn([process.execPath, 'test', '--randomize', '--timeout=30000', ...paths], {
+  const run = Bun.spawn([process.execPath, 'test', '--randomize', '--timeout=60000', ...paths], {
     cwd: repository,
     env: {
       ...process.env,
