@@ -51,7 +51,9 @@ export async function versionsSideBySide({
   await before.goesOn()
   await before.check()
 
-  await recurAcross(client, report, { previous: previous.origin, current: current.origin })
+  const origins = { previous: previous.origin, current: current.origin }
+  await recurAcross(client, report, origins)
+  await keepAcross(client, report, origins)
 
   // What one version wrote, the other changes.
   const random = createRandom(seed)
@@ -121,6 +123,33 @@ async function recurAcross(
   await send(previous, 'PUT', other, { due_date: null, title: 'By the other version' })
   await expectNext(other, '2031-02-28')
   report.count('series across versions', 2)
+}
+
+/** A page that the previous version gave is the current one's only if tasks have the same fields in both. */
+async function keepAcross(
+  client: Client,
+  report: Report,
+  { previous, current }: Origins,
+): Promise<void> {
+  const { token } = await newUser()
+  await client.ask(current(), 'POST', '/api/tasks', { token, json: { title: 'Kept' } })
+  async function list(origin: () => string, held = '"none"') {
+    const headers = { 'if-none-match': held }
+    const answer = await client.ask<TaskBody[]>(
+      origin(),
+      'GET',
+      '/api/tasks',
+      { token, headers },
+      [304],
+    )
+    if (answer === 'lost') throw new Error('a list was not answered')
+    return answer
+  }
+  const before = await list(previous)
+  const [fields, fieldsNow] = [before, await list(current)].map(({ body }) => Object.keys(body[0]!))
+  const { status } = await list(current, before.headers.get('etag')!)
+  if (status !== (String(fields) === String(fieldsNow) ? 304 : 200))
+    report.violation(`a list of the previous version is answered with ${status} by this one`)
 }
 
 /** The files of another version in a directory, with what it depends on; nothing without history. */

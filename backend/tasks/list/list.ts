@@ -1,6 +1,6 @@
 import type { Database } from '../../db/pool.ts'
 import { anySize, NeedsRoom, unlessTooLarge } from '../../db/written.ts'
-import type { ListQuery } from '../schemas.ts'
+import { Task, type ListQuery } from '../schemas.ts'
 import { digest } from './cursor.ts'
 import { isEverything } from './filter.ts'
 import { createPageMemory, type TaskPage } from './memory.ts'
@@ -15,6 +15,9 @@ export type TaskList = ReturnType<typeof createTaskList>
 type Found = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskPage)
 
 type IsHeld = (tag: string) => boolean
+
+/** A page from a server whose tasks had other fields is another page, though nothing has changed in it. */
+const fields = Object.keys(Task.properties).join()
 
 /** A user's tasks: filtered, sorted, page by page. */
 export function createTaskList(database: Database) {
@@ -45,7 +48,7 @@ export function createTaskList(database: Database) {
     }
     const whole = JSON.stringify([owner, request, asked.cursor])
     const remembered = pages.get(whole)
-    const name = remembered?.name ?? digest(whole)
+    const name = remembered?.name ?? digest(fields + whole)
     const isWhole = isEverything(request.filter) && isPlain(request, asked.cursor)
     // A client that holds a page is likely to hold this one.
     const wanted = isWhole && (remembered !== undefined || isHeld === undefined)
