@@ -135,10 +135,10 @@ describe.each(ways)('a sign-in that is refused with $sqlState', ({ sqlState, ref
     )
     expect(whileIdle).toBeLessThanOrEqual(seconds + 2)
     expect(whileAsked).toBeLessThanOrEqual(seconds + 2)
-    expect(slowest).toBeLessThan(1_000)
+    expect(slowest).toBeLessThan(4_000) // of a deadline of 5 s: nobody waits for it
 
     await accept()
-    await eventually('it is let in', async () => (await ask()).status === 200, 1_500)
+    await eventually('it is let in', async () => (await ask()).status === 200, 5_000)
     for (const { status } of await Promise.all(Array.from({ length: 20 }, ask)))
       expect(status).toBe(200)
     await server.request('POST', '/api/tasks', { token, json: { title: 'News' } })
