@@ -29,7 +29,7 @@ export function createNotebook(user: User) {
   /** When it was first known that a task is there. */
   const knownSince = new Map<number, number>()
   /** What lists were at which Sync-Token, to be compared with each other. */
-  const lists: (Timed & { token: string; hash: unknown })[] = []
+  const lists: (Timed & { token: string; fields: string; hash: unknown })[] = []
 
   function historyOf(id: number): History {
     const history = histories.get(id) ?? { writes: [], sights: [], absences: [] }
@@ -104,12 +104,16 @@ export function createNotebook(user: User) {
   }
 }
 
-/** Lists at the same number are the same, and who asks later gets no smaller number. */
+/**
+ * Lists at the same number are the same, and who asks later gets no smaller number. Servers of two versions
+ * may give tasks other fields.
+ */
 function compareLists(lists: Notebook['lists'], report: Report): void {
   const hashes = new Map<string, unknown>()
-  for (const { token, hash } of lists) {
-    if ((hashes.get(token) ?? hash) !== hash) report.violation(`two lists are at ${token}`)
-    hashes.set(token, hash)
+  for (const { token, fields, hash } of lists) {
+    const place = `${token} ${fields}`
+    if ((hashes.get(place) ?? hash) !== hash) report.violation(`two lists are at ${token}`)
+    hashes.set(place, hash)
   }
   let seen = 0
   const byEnd = lists.toSorted((one, other) => one.ended - other.ended)

@@ -48,8 +48,9 @@ export function createReader({ client, notebook, token, origin, versions }: Pers
     for (const task of body) see(task, place, time)
     notebook.missAllBut(new Set(body.map(({ id }) => id)), place, time)
     const at = headers.get('sync-token')
+    const fields = Object.keys(body[0] ?? {}).join()
     if (at !== null)
-      notebook.lists.push({ ...time, token: at, hash: Bun.hash(JSON.stringify(body)) })
+      notebook.lists.push({ ...time, token: at, fields, hash: Bun.hash(JSON.stringify(body)) })
     return answer
   }
 
