@@ -48,15 +48,17 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
     longestQueue,
     deadline,
   })
-  const expected = new LRUCache<string, number>({ max: 1_000 })
+  /** How large answers were, by a hash of what was asked: a URL may have 250 KB. */
+  const expected = new LRUCache<bigint | number, number>({ max: 1_000 })
 
   async function makeWithRoom(
     user: string,
     asked: string,
     make: Make<Written | undefined>,
   ): Promise<{ written: Written | undefined; release?: () => void }> {
+    const place = Bun.hash(asked)
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
-      const most = expected.get(asked) ?? smallAnswer
+      const most = expected.get(place) ?? smallAnswer
       const hold = most > smallAnswer ? await room.take(user, most) : undefined
       try {
         const written = await make(most)
@@ -69,7 +71,7 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
           throw error
         }
         hold?.release()
-        expected.set(asked, Math.ceil(error.bytes * toGrow))
+        expected.set(place, Math.ceil(error.bytes * toGrow))
       }
     }
     throw new WaitedTooLong(`The answer has grown ${mostAttempts} times while it was read`)

@@ -229,7 +229,8 @@ begin
     step.occurrence := task.occurrence_date;
     if sets_rule and (
       step.rule is distinct from task.recurrence
-      or step.due_date is distinct from task.occurrence_date and not (sets_date and given_date = task.due_date)
+      or step.due_date is distinct from task.occurrence_date
+        and not (sets_date and given_date is not distinct from task.due_date)
     ) then
       step.rule := todo_api.starting_rule(step.rule, step.due_date);
       step.rule_start := step.due_date;
@@ -238,9 +239,15 @@ begin
   end if;
 
   if given ->> 'op' = 'skip' then
-    step.due_date := case when not task.completed then todo_api.next_date(
-      step.rule, step.rule_from, step.rule_start, step.occurrence, step.due_timezone
-    ) end;
+    -- From completion there is none here: the rule counts from the day that is skipped, or from today.
+    today := now() at time zone todo_api.zone_name(coalesce(step.due_timezone, 'UTC'));
+    step.due_date := case
+      when task.completed then null
+      when step.rule_from = 'completion' then todo_api.next_date(
+        step.rule, 'due', greatest(step.occurrence, today), greatest(step.occurrence, today), step.due_timezone
+      )
+      else todo_api.next_date(step.rule, 'due', step.rule_start, step.occurrence, step.due_timezone)
+    end;
     step.has_ended := step.due_date is null;
     step.occurrence := step.due_date;
     step.rule_start := case step.rule_from when 'completion' then step.due_date else step.rule_start end;

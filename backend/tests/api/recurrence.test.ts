@@ -57,6 +57,20 @@ async function onOneDay(zone: string, act: (today: string) => Promise<void>): Pr
 }
 
 describe('a rule', () => {
+  test('that is sent back with no date is refused, and the task stays as it was', async () => {
+    const user = await newUser()
+    const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
+    for (const fields of [{}, { completed: true }]) {
+      const json = { ...task, ...fields, due_date: null }
+      const { status, body } = await send<Refused>(user, 'PUT', `/${task.id}`, { json })
+      expect([status, body.errors]).toEqual([
+        422,
+        [{ field: 'recurrence', detail: 'needs a due_date' }],
+      ])
+    }
+    expect(await read(user, task.id)).toEqual(task)
+  })
+
   test('is a field of the task, answered in one spelling', async () => {
     const user = await newUser()
     const task = await create(user, { due_date: '2030-05-17', recurrence: 'rrule:weekly' })
@@ -556,6 +570,20 @@ describe('this or all', () => {
 })
 
 describe('skipping', () => {
+  test('what counts from completion moves on each time, from its own day if that is ahead', async () => {
+    const user = await newUser()
+    await onOneDay('UTC', async (today) => {
+      const fields = { recurrence: 'FREQ=DAILY;INTERVAL=3', recurrence_from: 'completion' }
+      for (const due_date of [today, dayFrom(today, 30)]) {
+        const { id } = await create(user, { ...fields, due_date })
+        const dates = []
+        for (let skip = 0; skip < 3; skip += 1)
+          dates.push((await send(user, 'POST', `/${id}/skip`)).body.due_date)
+        expect(dates).toEqual([3, 6, 9].map((days) => dayFrom(due_date, days)))
+      }
+    })
+  })
+
   test('moves the task to its next date, from wherever it was moved', async () => {
     const user = await newUser()
     const task = await create(user, {
