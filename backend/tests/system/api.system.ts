@@ -17,18 +17,21 @@ const patience = 480_000 // ms, for all of them
 
 /** Tests of what is in the tables. The others would only say the same once more. */
 const aboutTables = [
-  ...[
-    'bulk',
-    'compat',
-    'counting',
-    'due',
-    'idempotency',
-    'isolation',
-    'keys',
-    'list',
-    'missing-lists',
-  ],
-  ...['recurrence', 'reminders', 'resources', 'sync', 'tasks', 'versions'],
+  'bulk',
+  'compat',
+  'counting',
+  'due',
+  'idempotency',
+  'isolation',
+  'keys',
+  'list',
+  'missing-lists',
+  'recurrence',
+  'reminders',
+  'resources',
+  'sync',
+  'tasks',
+  'versions',
 ].map((name) => `backend/tests/api/${name}.test.ts`)
 
 /** Runs tests of the API over a database of the server, through the pooler. */
