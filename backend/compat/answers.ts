@@ -18,7 +18,11 @@ export async function translateAnswer(
   const { method } = request
   translateLinks(headers, place)
   if (method === 'HEAD') {
-    headers.delete('content-length') // of another body
+    // Of a body that nobody has made nobody knows the length. Without this the runtime would say 0.
+    if (status === 200) {
+      headers.delete('content-length')
+      headers.set('transfer-encoding', 'chunked')
+    }
     return new Response(null, { status, headers })
   }
   if (method === 'DELETE' && status === 204) {

@@ -1,5 +1,6 @@
 import { usualBody } from '../http/body.ts'
 import { mostBulkBytes, mostOperations } from '../tasks/bulk.ts'
+import { rememberSent } from '../tasks/idempotency.ts'
 import { TaskChanges } from '../tasks/schemas.ts'
 import type { Place } from './paths.ts'
 
@@ -30,7 +31,12 @@ export function translateBody(
   const inApiWords = isBulk
     ? async (body: Body) => bulkInApiWords(body, hasNoPriority)
     : async (body: Body) => taskInApiWords(body, id, hasNoPriority)
-  const translate = async (bytes: Uint8Array) => translateBytes(bytes, inApiWords)
+  async function translate(bytes: Uint8Array): Promise<Uint8Array> {
+    const given = parse(bytes)
+    if (given === undefined) return bytes
+    rememberSent(request, given)
+    return Buffer.from(JSON.stringify(await inApiWords(given)))
+  }
   const readBytes = request.bytes.bind(request)
   let translated: ReadableStream<Uint8Array> | undefined
   Object.defineProperties(request, {
@@ -76,14 +82,6 @@ function translateStream(
     // Or it would begin at once, though the framework only asks whether there is a body.
     { highWaterMark: 0 },
   )
-}
-
-async function translateBytes(
-  bytes: Uint8Array,
-  inApiWords: (body: Body) => Promise<Body>,
-): Promise<Uint8Array> {
-  const given = parse(bytes)
-  return given === undefined ? bytes : Buffer.from(JSON.stringify(await inApiWords(given)))
 }
 
 /** @param id of the task that the body is for; absent if it is a new one */

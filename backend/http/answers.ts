@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import type { Server } from 'bun'
 import type { Context } from 'elysia'
 import { LRUCache } from 'lru-cache'
@@ -128,7 +129,9 @@ function inChunks(text: string, onEnd: () => void): ReadableStream<Uint8Array> {
   let position = 0
   return new ReadableStream<Uint8Array>(
     {
-      pull(controller) {
+      async pull(controller) {
+        // A reader that takes everything at once would keep all others waiting until it has.
+        await setImmediate()
         let end = Math.min(position + chunk, text.length)
         if (end < text.length && isHighSurrogate(text.charCodeAt(end - 1))) end -= 1
         controller.enqueue(encoder.encode(text.slice(position, end)))

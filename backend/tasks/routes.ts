@@ -5,7 +5,7 @@ import { jsonResponse, notModified } from '../http/responses.ts'
 import { parametersOf } from '../http/urls.ts'
 import { readOperations, type BulkResults } from './bulk.ts'
 import type * as contracts from './contracts.ts'
-import { readIdempotency } from './idempotency.ts'
+import { readIdempotency, sentBody } from './idempotency.ts'
 import type { TaskList } from './list/list.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
 import { keptFields, type Task, type TrashedTask } from './schemas.ts'
@@ -65,10 +65,11 @@ export async function bulkTasks({
   body,
   headers,
   set,
+  request,
 }: Call<typeof contracts.bulkTasks>): Promise<BulkResults> {
   const { operations, atomic = true } = body
   limitUser(owner, set.headers, operations.length / 10)
-  const idempotency = readIdempotency(headers['idempotency-key'], ['bulk', body])
+  const idempotency = readIdempotency(headers['idempotency-key'], ['bulk', sentBody(request, body)])
   const { results, replayed } = await tasks.bulk({
     owner,
     operations: readOperations(operations),
@@ -112,8 +113,9 @@ export async function updateTask({
   body,
   headers,
   set,
+  request,
 }: Call<typeof contracts.updateTask>): Promise<Task> {
-  const options = optionsOf(headers, ['update', id, body])
+  const options = optionsOf(headers, ['update', id, sentBody(request, body)])
   return sendWritten(set, await tasks.update(userId, id, keptFields(body), options))
 }
 
