@@ -4,7 +4,7 @@ PATH=$PATH:/usr/sbin
 
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
-for program in pgbouncer haproxy chromium openssl wrk; do
+for program in curl pgbouncer haproxy chromium openssl wrk; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
 command -v setpriv >/dev/null || missing+=(util-linux)

@@ -16,37 +16,33 @@ async function tourOf(origin: string): Promise<string> {
   return lines.replace('http://localhost:8000', origin)
 }
 
-// The tests must pass with only Node and npm installed, and the tour is for those who have curl.
-test.skipIf(Bun.which('curl') === null)(
-  'every line of the README’s tour does what it says, twice',
-  async () => {
-    const directory = await makeDirectory()
-    const server = await startProcess(directory.path, settings)
-    const tour = await tourOf(server.origin)
-    for (const time of [1, 2]) {
-      const shell = Bun.spawn(['sh', '-eu', '-c', tour], {
-        cwd: repository,
-        env: { PATH: `${dirname(process.execPath)}:${process.env['PATH']}`, ...settings },
-        stdout: 'pipe',
-        stderr: 'pipe',
-      })
-      const [output, complaints] = await Promise.all([
-        new Response(shell.stdout).text(),
-        new Response(shell.stderr).text(),
-      ])
-      expect({ complaints, exitCode: await shell.exited }).toEqual({ complaints: '', exitCode: 0 })
-      const [list = '', changed = '', completed = '', deleted] = output.split('\n')
-      const task = { id: time, title: 'Buy milk' }
-      expect(JSON.parse(list)).toEqual([expect.objectContaining({ ...task, completed: false })])
-      expect(JSON.parse(changed)).toMatchObject({
-        ...task,
-        priority: 'high',
-        due_date: '2030-01-31',
-      })
-      expect(JSON.parse(completed)).toMatchObject({ ...task, priority: 'high', completed: true })
-      expect(deleted).toBe('204')
-    }
-    expect(await server.end()).toBe(0)
-    await directory.remove()
-  },
-)
+test('every line of the README’s tour does what it says, twice', async () => {
+  const directory = await makeDirectory()
+  const server = await startProcess(directory.path, settings)
+  const tour = await tourOf(server.origin)
+  for (const time of [1, 2]) {
+    const shell = Bun.spawn(['sh', '-eu', '-c', tour], {
+      cwd: repository,
+      env: { PATH: `${dirname(process.execPath)}:${process.env['PATH']}`, ...settings },
+      stdout: 'pipe',
+      stderr: 'pipe',
+    })
+    const [output, complaints] = await Promise.all([
+      new Response(shell.stdout).text(),
+      new Response(shell.stderr).text(),
+    ])
+    expect({ complaints, exitCode: await shell.exited }).toEqual({ complaints: '', exitCode: 0 })
+    const [list = '', changed = '', completed = '', deleted] = output.split('\n')
+    const task = { id: time, title: 'Buy milk' }
+    expect(JSON.parse(list)).toEqual([expect.objectContaining({ ...task, completed: false })])
+    expect(JSON.parse(changed)).toMatchObject({
+      ...task,
+      priority: 'high',
+      due_date: '2030-01-31',
+    })
+    expect(JSON.parse(completed)).toMatchObject({ ...task, priority: 'high', completed: true })
+    expect(deleted).toBe('204')
+  }
+  expect(await server.end()).toBe(0)
+  await directory.remove()
+})
