@@ -1,4 +1,4 @@
-import { usualBody } from '../http/body.ts'
+import { isObject, usualBody } from '../http/body.ts'
 import { mostBulkBytes, mostOperations } from '../tasks/bulk.ts'
 import { rememberSent } from '../tasks/idempotency.ts'
 import { TaskChanges } from '../tasks/schemas.ts'
@@ -117,10 +117,6 @@ async function bulkInApiWords(given: Body, hasNoPriority: HasNoPriority): Promis
       }),
     ),
   }
-}
-
-function isObject(value: unknown): value is Body {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** @returns undefined if there is nothing in it to translate; what is no JSON is refused later */

@@ -88,24 +88,28 @@ export function createCheck(schema: TSchema) {
   const lists = Object.entries<TSchema>(schema['properties'] ?? {}).filter(
     ([, { maxItems }]) => maxItems !== undefined,
   )
-  /** Lists that are too long, of which nothing else is looked at. */
-  function tooLong(given: object): FieldError[] {
+  /** Lists that are too long, of which nothing else is looked at, or objects, which Clean takes for lists. */
+  function noLists(given: Record<string, unknown>): FieldError[] {
     return lists.flatMap(([field, list]) => {
-      const items: unknown = Reflect.get(given, field)
-      const isTooLong = Array.isArray(items) && items.length > list['maxItems']
-      return isTooLong ? [{ field, detail: describeWanted(list) }] : []
+      const items = given[field]
+      const isOne = Array.isArray(items) ? items.length <= list['maxItems'] : !isObject(items)
+      return isOne ? [] : [{ field, detail: describeWanted(list) }]
     })
   }
 
   /** @param whole what to call a value that is wrong as a whole */
   return function check(given: unknown, whole: string): { known: unknown; errors?: FieldError[] } {
-    const isObject = typeof given === 'object' && given !== null && !Array.isArray(given)
-    const long = isObject ? tooLong(given) : []
-    if (long.length > 0) return { known: given, errors: long }
-    const known = isObject ? withoutUnknown(given) : given
+    const wrong = isObject(given) ? noLists(given) : []
+    if (wrong.length > 0) return { known: given, errors: wrong }
+    const known = isObject(given) ? withoutUnknown(given) : given
     if (validator.Check(known)) return { known }
     return { known, errors: fieldErrors(validator.Errors(known), whole) }
   }
+}
+
+/** Whether it is what JSON calls an object. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** @throws ApiError 413, 415 or 422, or 499 if the client left before the end of the body */
@@ -113,7 +117,7 @@ async function readJsonObject(request: Request, mostBytes: number): Promise<obje
   const bytes = await readBytes(request, mostBytes)
   if (bytes.byteLength === 0) return undefined
   const value = parseBody(request, bytes)
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
+  if (!isObject(value))
     throw new ApiError('validation_failed', {
       errors: [{ field: 'body', detail: 'must be a JSON object' }],
     })

@@ -210,6 +210,8 @@ describe('a request', () => {
   const malformed: [string, unknown, string][] = [
     ['without operations', {}, 'operations'],
     ['with none', { operations: [] }, 'operations'],
+    ['with an object for a list', { operations: {} }, 'operations'],
+    ['with one operation for a list', { operations: { op: 'delete', id: 1 } }, 'operations'],
     [
       'with 101',
       { operations: Array.from({ length: 101 }, () => ({ op: 'delete', id: 1 })) },
