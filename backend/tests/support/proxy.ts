@@ -5,7 +5,6 @@ export type Weather = 'clear' | 'silent' | 'delayed' | 'trickling'
 
 export type Proxy = Awaited<ReturnType<typeof startProxy>>
 
-const delay = 100 // ms, each way
 const drop = 16 // bytes
 const betweenDrops = 2 // ms
 
@@ -14,6 +13,7 @@ type Line = { client: Socket; server: Socket; isDead: boolean }
 /** A way to a server on this machine that can do what networks do. */
 export async function startProxy(serverPort: number) {
   let weather: Weather = 'clear'
+  let delay: number
   let target = serverPort
   const lines = new Set<Line>()
 
@@ -70,8 +70,10 @@ export async function startProxy(serverPort: number) {
 
   return {
     port: (listener.address() as AddressInfo).port,
-    become(next: Weather): void {
+    /** @param each how long bytes are on their way if the line is `delayed`, in milliseconds */
+    become(next: Weather, each = 100): void {
       weather = next
+      delay = each
       if (next === 'silent') for (const line of lines) line.isDead = true
     },
     /** Leads to another server from now on, as a name does after a failover; lines that there are stay. */

@@ -2,6 +2,7 @@ import { afterAll, expect, test } from 'bun:test'
 import { newUser, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { databaseUrl, startPostgres } from '../support/postgres.ts'
+import { startProxy } from '../support/proxy.ts'
 import { startServer } from '../support/server.ts'
 
 const postgres = await startPostgres()
@@ -185,6 +186,37 @@ test('writes of one user at once get numbers of their own, and their statements 
   )
   await eventually('the sessions have told', async () => (await transactions()) > before)
   expect((await transactions()) - before).toBeLessThan(150)
+})
+
+test('a database 2 ms away is asked by few statements, and each request has its own answer', async () => {
+  const proxy = await startProxy(postgres.port)
+  proxy.become('delayed', 1)
+  const distant = await startServer(
+    databaseUrl({ ...postgres, port: proxy.port }, 'sslmode=require'),
+  )
+  const users = await newUsers(64)
+  const before = await transactions()
+  const counts = await Promise.all(
+    users.map(async (user, index) => {
+      const ask = async (method: string, path: string, json?: object) =>
+        distant.request<TaskBody>(method, path, { ...user, ...(json && { json }) })
+      const { status, body } = await ask('POST', '/api/tasks', { title: `Of ${index}` })
+      expect([status, body.title]).toEqual([201, `Of ${index}`])
+      const path = `/api/tasks/${body.id}`
+      const toggled = await ask('PATCH', `${path}/complete`)
+      expect(toggled.body).toMatchObject({ id: body.id, completed: true, version: 2 })
+      const changed = await ask('PUT', path, { title: `Still of ${index}` })
+      expect(changed.body).toMatchObject({ id: body.id, title: `Still of ${index}`, version: 3 })
+      expect((await ask('GET', path)).body).toEqual(changed.body)
+      expect((await ask('GET', '/api/tasks')).body).toEqual([changed.body] as never)
+      return 5
+    }),
+  )
+  const requests = counts.reduce((sum, count) => sum + count)
+  await eventually('the sessions have told', async () => (await transactions()) > before)
+  expect((await transactions()) - before).toBeLessThan(requests / 2)
+  await distant.end()
+  proxy.close()
 })
 
 /** One user's own view: they know what each of their requests must be answered with. */
