@@ -445,6 +445,34 @@ describe('taking it back', () => {
   })
 
   const touches: [string, (user: User, id: number) => Promise<unknown>][] = [
+  const ending = { due_date: '2030-05-17', recurrence: 'FREQ=DAILY;UNTIL=20300517' }
+  test.each<[string, number, object, object]>([
+    ['counted from completion', 409, ending, { recurrence_from: 'completion' }],
+    [
+      'counted from its date',
+      200,
+      { ...ending, recurrence_from: 'completion' },
+      { recurrence_from: 'due' },
+    ],
+    ['given a rule that goes on', 409, ending, { recurrence: 'FREQ=DAILY;UNTIL=20300518' }],
+    ['given a rule that ends', 200, { ...ending, recurrence: 'daily' }, ending],
+    [
+      'moved to the last date of its rule',
+      409,
+      { ...ending, recurrence: 'FREQ=DAILY;UNTIL=20300518' },
+      { recurrence: 'FREQ=DAILY;UNTIL=20300518', due_date: '2030-05-18' },
+    ],
+    ['without its date', 200, { ...ending, recurrence: 'daily' }, { due_date: null }],
+  ])('%s, with a full list: %d', async (_, expected, fields, changes) => {
+    const user = await newUser()
+    const { id } = await create(user, fields)
+    for (const title of ['Second', 'Third']) await create(user, { title })
+    const json = { completed: true, ...changes }
+    const { status, text } = await send(user, 'PUT', `/${id}`, { json }, short)
+    expect([status, text.includes('task_limit_reached')]).toEqual([expected, expected === 409])
+    expect(await read(user, id)).toMatchObject({ completed: status === 200 })
+  })
+
     ['changed', async (user, id) => send(user, 'PUT', `/${id}`, { json: { title: 'Mine' } })],
     ['completed', async (user, id) => send(user, 'PATCH', `/${id}/complete`)],
     ['trashed', async (user, id) => send(user, 'DELETE', `/${id}`)],
