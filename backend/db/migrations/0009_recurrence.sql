@@ -294,16 +294,16 @@ begin
   if step.next_date is not null then return 1; end if;
   if step.follower is null then return 0; end if;
   if waits then
-    perform from todo_api.tasks where user_id = owner and id = step.follower for update;
+    select version = 1 and not completed and deleted_at is null into untouched
+    from todo_api.tasks where user_id = owner and id = step.follower for update;
   else
-    perform from todo_api.tasks where user_id = owner and id = step.follower for update skip locked;
+    select version = 1 and not completed and deleted_at is null into untouched
+    from todo_api.tasks where user_id = owner and id = step.follower for update skip locked;
   end if;
   if not found then
     perform from todo_api.tasks where user_id = owner and id = step.follower;
     return case when found then null else 0 end;
   end if;
-  select version = 1 and not completed and deleted_at is null into untouched
-  from todo_api.tasks where user_id = owner and id = step.follower;
   return case when untouched then -1 else 0 end;
 end
 $$;
