@@ -111,6 +111,24 @@ describe('a rule', () => {
     ['recurrence', 'FREQ=MONTHLY;INTERVAL=12;BYMONTH=2'],
     ['recurrence', 'FREQ=YEARLY;INTERVAL=4;BYMONTH=2;BYDAY=5MO'],
     ['recurrence', ''],
+  test.each(['recurrence', 'recurrence_rule', 'recurrence_pattern'])(
+    'sent as %s is refused under one name, whatever is wrong with it',
+    async (spelling) => {
+      const user = await newUser()
+      const plain = await create(user, {})
+      const dated = await create(user, { due_date: '2030-05-17' })
+      for (const [{ id }, rule] of [
+        [plain, 'sometimes'],
+        [plain, 'daily'],
+        [dated, 'FREQ=DAILY;UNTIL=20300516'],
+      ] as const) {
+        const json = { [spelling]: rule }
+        const { status, body } = await send<Refused>(user, 'PUT', `/${id}`, { json })
+        expect([status, body.errors]).toMatchObject([422, [{ field: 'recurrence' }]])
+      }
+    },
+  )
+
     ['recurrence', 7],
     ['recurrence', ['FREQ=DAILY']],
     ['recurrence_rule', 'sometimes'],
@@ -125,10 +143,10 @@ describe('a rule', () => {
       const json = { title: 'x', due_date: '2030-05-17', [field]: value }
       const one = { op: 'update', id, data: json }
       for (const [method, path, body, name] of [
-        ['POST', '', json, field],
-        ['PUT', `/${id}`, json, field],
-        ['PATCH', `/${id}`, { [field]: value }, field],
-        ['POST', '/bulk', { operations: [one] }, `operations.0.data.${field}`],
+        ['POST', '', json, told],
+        ['PUT', `/${id}`, json, told],
+        ['PATCH', `/${id}`, { [field]: value }, told],
+        ['POST', '/bulk', { operations: [one] }, `operations.0.data.${told}`],
       ] as const) {
         const answer = await send<Refused>(user, method, path, { json: body })
         expect([answer.status, answer.body.code]).toEqual([422, 'validation_failed'])
@@ -137,6 +155,7 @@ describe('a rule', () => {
       expect(await rowsOf(user.id)).toHaveLength(1)
     },
   )
+      const told = field === 'recurrence_from' ? field : 'recurrence'
 
   test('says what is wrong with one that is none, in a sentence', async () => {
     const json = { title: 'x', due_date: '2030-05-17', recurrence: 'FREQ=DAILY;INTERVAL=0' }
