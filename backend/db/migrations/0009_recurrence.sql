@@ -114,7 +114,8 @@ $$;
 
 -- The first date of a rule that began on `start` which is later than another; null if there is none. How
 -- many dates a rule still has (COUNT) is not looked at. The calendar repeats itself after 400 years of
--- 146097 days in all: what has not come by then does not come.
+-- 146097 days in all: what has not come by then does not come. Nor does anything come on the last day of the
+-- year 9999, part of which is in the year after it in UTC; but a rule may start on it.
 create function next_occurrence(rule text, start date, after date) returns date
 language plpgsql immutable strict parallel safe
 as $$
@@ -122,7 +123,9 @@ declare
   frequency constant text := substring(rule from 'FREQ=([A-Z]+)');
   step constant int := coalesce(substring(rule from 'INTERVAL=([0-9]+)'), '1');
   first constant date := greatest(start, after + 1);
-  last constant date := least(substring(rule from 'UNTIL=([0-9]+)')::date, first + 146097, '9999-12-30');
+  last constant date := least(
+    substring(rule from 'UNTIL=([0-9]+)')::date, first + 146097, greatest(start, '9999-12-30')
+  );
   months int[] := string_to_array(substring(rule from 'BYMONTH=([0-9,]+)'), ',');
   month_days int[] := string_to_array(substring(rule from 'BYMONTHDAY=([-0-9,]+)'), ',');
   weekdays text[] := string_to_array(substring(rule from 'BYDAY=([-0-9A-Z,]+)'), ',');

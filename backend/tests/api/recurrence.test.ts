@@ -178,6 +178,22 @@ describe('a rule', () => {
       send<Refused>(user, 'POST', '/bulk', { json: { operations: [operation] } })
     expect((await inBulk({ op: 'create', data: without })).status).toBe(422)
     expect(await inBulk({ op: 'update', id, data: { recurrence: 'daily' } })).toMatchObject({
+  test('may start on the last day of the calendar, after which there is none', async () => {
+    const user = await newUser()
+    const last = { due_date: '9999-12-31' } // a Friday
+    for (const recurrence of ['daily', 'monthly', 'FREQ=WEEKLY;BYDAY=FR']) {
+      const task = await create(user, { ...last, recurrence })
+      expect(task).toMatchObject({ ...last, occurrence_date: last.due_date })
+      const { body } = await send(user, 'PATCH', `/${task.id}/complete`)
+      expect(body).toMatchObject({ completed: true, next_task_id: null })
+    }
+    const json = { title: 'x', ...last, recurrence: 'FREQ=WEEKLY;BYDAY=SA' }
+    expect((await send(user, 'POST', '', { json })).status).toBe(422)
+    // The day before is the last on which one comes: by then it is another year somewhere in UTC.
+    const before = await create(user, { due_date: '9999-12-30', recurrence: 'daily' })
+    expect((await send(user, 'PATCH', `/${before.id}/complete`)).body.next_task_id).toBeNull()
+  })
+
       status: 409,
       body: { results: [{ status: 422, code: 'validation_failed' }] },
     })
