@@ -698,6 +698,16 @@ describe('skipping', () => {
       [done, 'recurrence_ended'],
     ] as const) {
       const { status, body } = await send<Refused>(user, 'POST', `/${task.id}/skip`)
+  test('the first goes on naming its series when its own rule has ended', async () => {
+    const user = await newUser()
+    const first = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
+    const second = await complete(user, first)
+    const json = { recurrence: null }
+    const ended = await send(user, 'PATCH', `/${first.id}`, { json })
+    expect(ended.body).toMatchObject({ recurrence: null, series_id: first.id })
+    expect((await read(user, second.id)).series_id).toBe(first.id)
+  })
+
       expect([status, body.code]).toEqual([409, code])
     }
     expect((await read(user, plain.id)).version).toBe(1)
