@@ -1,5 +1,14 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { newUser, rowsOf, startApi, type RequestOptions, type TaskBody } from '../support/api.ts'
+import { createSetStatement, type Outcome } from '../../tasks/writes/set.ts'
+import type { Write } from '../../tasks/writes/operation.ts'
+import {
+  database,
+  newUser,
+  rowsOf,
+  startApi,
+  type RequestOptions,
+  type TaskBody,
+} from '../support/api.ts'
 import { openEvents } from '../support/events.ts'
 import { bearer } from '../support/probe.ts'
 
@@ -549,6 +558,50 @@ describe('taking it back', () => {
     const user = await newUser()
     const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
     await complete(user, task)
+  test.each([
+    ['an older version of it', { if_version: 7, data: { title: 'Mine' } }, 'version_conflict'],
+    [
+      'it, without its date',
+      { data: { recurrence: 'daily', due_date: null } },
+      'validation_failed',
+    ],
+  ])('removes it in bulk, though a change of %s is refused', async (_, change, code) => {
+    const user = await newUser()
+    const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
+    const next = await complete(user, task)
+    const { body } = await send<{ results: object[] }>(user, 'POST', '/bulk', {
+      json: {
+        atomic: false,
+        operations: [
+          { op: 'complete', id: task.id, data: { completed: false } },
+          { op: 'update', id: next.id, ...change },
+        ],
+      },
+    })
+    expect(body.results).toMatchObject([{ status: 200, task: { next_task_id: null } }, { code }])
+    expect((await rowsOf(user.id)).map(({ id }) => id)).toEqual([task.id])
+  })
+
+  test('removes it, though a change of it in the same statement is refused', async () => {
+    const user = await newUser()
+    const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
+    const { id: next } = await complete(user, task)
+    const of = { owner: user.id, ofSeries: true }
+    const writes: Write[] = [
+      { ...of, operation: { op: 'toggle', id: task.id } },
+      {
+        ...of,
+        operation: { op: 'update', id: next, fields: { title: 'Mine' } },
+        precondition: [7],
+      },
+    ]
+    const options = { maxTasksPerUser: 10, waits: false }
+    const outcomes = await database.query<Outcome>`
+      ${createSetStatement(database)(writes, options)}`
+    expect(outcomes.map(({ place }) => place)).toEqual([0])
+    expect((await rowsOf(user.id)).map(({ id }) => id)).toEqual([task.id])
+  })
+
     const operations = [{ op: 'complete', id: task.id, data: { completed: false } }]
     await send(user, 'POST', '/bulk', { json: { operations } })
     expect(await rowsOf(user.id)).toHaveLength(1)
