@@ -186,9 +186,9 @@ type Given = {
  */
 export function keptFields<Fields extends Given>(given: Fields): Fields {
   const {
-    recurrence_pattern,
-    recurrence_rule = recurrence_pattern,
-    recurrence = recurrence_rule,
+    recurrence: asRead,
+    recurrence_pattern = asRead,
+    recurrence_rule: recurrence = recurrence_pattern,
   } = given
   if (recurrence === undefined) return splitDueInstant(given)
   return { ...splitDueInstant(given), recurrence: recurrence && readRule(recurrence) }
