@@ -201,8 +201,8 @@ create type step as (
   has_ended boolean
 );
 
--- The same rule sent again starts anew if the task has been moved off it. But most who send a rule that is
--- there already send back the whole task as they read it, its date included: to them nothing happens.
+-- A rule that is sent starts anew at the due date. But most who send a rule that is there already send back the
+-- whole task as they read it, its date included: to them nothing happens, and another date moves this task alone.
 create function step_of(task record, given jsonb) returns step
 language plpgsql stable
 as $$
@@ -230,11 +230,7 @@ begin
   if step.rule is not null then
     step.rule_start := task.recurrence_start;
     step.occurrence := task.occurrence_date;
-    if sets_rule and (
-      step.rule is distinct from task.recurrence
-      or step.due_date is distinct from task.occurrence_date
-        and not (sets_date and given_date is not distinct from task.due_date)
-    ) then
+    if sets_rule and (step.rule is distinct from task.recurrence or given_date is null) then
       step.rule := todo_api.starting_rule(step.rule, step.due_date);
       step.rule_start := step.due_date;
       step.occurrence := step.due_date;

@@ -111,19 +111,6 @@ describe('a rule', () => {
     expect((await read(user, id)).recurrence).toBe('FREQ=YEARLY')
   })
 
-  const refused: [string, unknown][] = [
-    ['recurrence', 'FREQ=DAILY;INTERVAL=99999999999'],
-    ['recurrence', 'FREQ=DAILY;INTERVAL=1e3'],
-    ['recurrence', 'FREQ=DAILY;BYDAY='.padEnd(60_000, 'MO,')],
-    ['recurrence', 'FREQ=DAILY=x'],
-    ['recurrence', 'DTSTART:20260101T000000Z\nRRULE:FREQ=DAILY'],
-    ['recurrence', 'FREQ=DAILY;UNTIL=20260230'],
-    ['recurrence', 'FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30'],
-    ['recurrence', 'FREQ=DAILY;UNTIL=20300516'],
-    ['recurrence', 'FREQ=DAILY;INTERVAL=7;BYDAY=MO'],
-    ['recurrence', 'FREQ=MONTHLY;INTERVAL=12;BYMONTH=2'],
-    ['recurrence', 'FREQ=YEARLY;INTERVAL=4;BYMONTH=2;BYDAY=5MO'],
-    ['recurrence', ''],
   test.each(['recurrence', 'recurrence_rule', 'recurrence_pattern'])(
     'sent as %s is refused under one name, whatever is wrong with it',
     async (spelling) => {
@@ -142,6 +129,19 @@ describe('a rule', () => {
     },
   )
 
+  const refused: [string, unknown][] = [
+    ['recurrence', 'FREQ=DAILY;INTERVAL=99999999999'],
+    ['recurrence', 'FREQ=DAILY;INTERVAL=1e3'],
+    ['recurrence', 'FREQ=DAILY;BYDAY='.padEnd(60_000, 'MO,')],
+    ['recurrence', 'FREQ=DAILY=x'],
+    ['recurrence', 'DTSTART:20260101T000000Z\nRRULE:FREQ=DAILY'],
+    ['recurrence', 'FREQ=DAILY;UNTIL=20260230'],
+    ['recurrence', 'FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30'],
+    ['recurrence', 'FREQ=DAILY;UNTIL=20300516'],
+    ['recurrence', 'FREQ=DAILY;INTERVAL=7;BYDAY=MO'],
+    ['recurrence', 'FREQ=MONTHLY;INTERVAL=12;BYMONTH=2'],
+    ['recurrence', 'FREQ=YEARLY;INTERVAL=4;BYMONTH=2;BYDAY=5MO'],
+    ['recurrence', ''],
     ['recurrence', 7],
     ['recurrence', ['FREQ=DAILY']],
     ['recurrence_rule', 'sometimes'],
@@ -155,6 +155,7 @@ describe('a rule', () => {
       const { id } = await create(user, { due_date: '2030-05-17' })
       const json = { title: 'x', due_date: '2030-05-17', [field]: value }
       const one = { op: 'update', id, data: json }
+      const told = field === 'recurrence_from' ? field : 'recurrence'
       for (const [method, path, body, name] of [
         ['POST', '', json, told],
         ['PUT', `/${id}`, json, told],
@@ -168,7 +169,6 @@ describe('a rule', () => {
       expect(await rowsOf(user.id)).toHaveLength(1)
     },
   )
-      const told = field === 'recurrence_from' ? field : 'recurrence'
 
   test('says what is wrong with one that is none, in a sentence', async () => {
     const json = { title: 'x', due_date: '2030-05-17', recurrence: 'FREQ=DAILY;INTERVAL=0' }
@@ -178,19 +178,6 @@ describe('a rule', () => {
     )
   })
 
-  test('needs a due date, and goes with it', async () => {
-    const user = await newUser()
-    const refusal = { code: 'validation_failed', errors: [{ field: 'recurrence' }] }
-    const without = { title: 'x', recurrence: 'daily' }
-    const made = await send<Refused>(user, 'POST', '', { json: without })
-    expect([made.status, made.body]).toMatchObject([422, refusal])
-    const { id } = await create(user, {})
-    for (const json of [{ recurrence: 'daily' }, { recurrence: 'daily', due_date: null }])
-      expect((await send<Refused>(user, 'PUT', `/${id}`, { json })).body).toMatchObject(refusal)
-    const inBulk = async (operation: object) =>
-      send<Refused>(user, 'POST', '/bulk', { json: { operations: [operation] } })
-    expect((await inBulk({ op: 'create', data: without })).status).toBe(422)
-    expect(await inBulk({ op: 'update', id, data: { recurrence: 'daily' } })).toMatchObject({
   test('may start on the last day of the calendar, after which there is none', async () => {
     const user = await newUser()
     const last = { due_date: '9999-12-31' } // a Friday
@@ -207,6 +194,19 @@ describe('a rule', () => {
     expect((await send(user, 'PATCH', `/${before.id}/complete`)).body.next_task_id).toBeNull()
   })
 
+  test('needs a due date, and goes with it', async () => {
+    const user = await newUser()
+    const refusal = { code: 'validation_failed', errors: [{ field: 'recurrence' }] }
+    const without = { title: 'x', recurrence: 'daily' }
+    const made = await send<Refused>(user, 'POST', '', { json: without })
+    expect([made.status, made.body]).toMatchObject([422, refusal])
+    const { id } = await create(user, {})
+    for (const json of [{ recurrence: 'daily' }, { recurrence: 'daily', due_date: null }])
+      expect((await send<Refused>(user, 'PUT', `/${id}`, { json })).body).toMatchObject(refusal)
+    const inBulk = async (operation: object) =>
+      send<Refused>(user, 'POST', '/bulk', { json: { operations: [operation] } })
+    expect((await inBulk({ op: 'create', data: without })).status).toBe(422)
+    expect(await inBulk({ op: 'update', id, data: { recurrence: 'daily' } })).toMatchObject({
       status: 409,
       body: { results: [{ status: 422, code: 'validation_failed' }] },
     })
@@ -445,6 +445,34 @@ describe('completing', () => {
     expect((await send(user, 'PUT', `/${id}`, ending, short)).status).toBe(200)
   })
 
+  const ending = { due_date: '2030-05-17', recurrence: 'FREQ=DAILY;UNTIL=20300517' }
+  test.each<[string, number, object, object]>([
+    ['counted from completion', 409, ending, { recurrence_from: 'completion' }],
+    [
+      'counted from its date',
+      200,
+      { ...ending, recurrence_from: 'completion' },
+      { recurrence_from: 'due' },
+    ],
+    ['given a rule that goes on', 409, ending, { recurrence: 'FREQ=DAILY;UNTIL=20300518' }],
+    ['given a rule that ends', 200, { ...ending, recurrence: 'daily' }, ending],
+    [
+      'moved to the last date of its rule',
+      409,
+      { ...ending, recurrence: 'FREQ=DAILY;UNTIL=20300518' },
+      { recurrence: 'FREQ=DAILY;UNTIL=20300518', due_date: '2030-05-18' },
+    ],
+    ['without its date', 200, { ...ending, recurrence: 'daily' }, { due_date: null }],
+  ])('%s, with a full list: %d', async (_, expected, fields, changes) => {
+    const user = await newUser()
+    const { id } = await create(user, fields)
+    for (const title of ['Second', 'Third']) await create(user, { title })
+    const json = { completed: true, ...changes }
+    const { status, text } = await send(user, 'PUT', `/${id}`, { json }, short)
+    expect([status, text.includes('task_limit_reached')]).toEqual([expected, expected === 409])
+    expect(await read(user, id)).toMatchObject({ completed: status === 200 })
+  })
+
   test('in bulk, each is followed by its next', async () => {
     const user = await newUser()
     const tasks = [
@@ -493,34 +521,6 @@ describe('taking it back', () => {
   })
 
   const touches: [string, (user: User, id: number) => Promise<unknown>][] = [
-  const ending = { due_date: '2030-05-17', recurrence: 'FREQ=DAILY;UNTIL=20300517' }
-  test.each<[string, number, object, object]>([
-    ['counted from completion', 409, ending, { recurrence_from: 'completion' }],
-    [
-      'counted from its date',
-      200,
-      { ...ending, recurrence_from: 'completion' },
-      { recurrence_from: 'due' },
-    ],
-    ['given a rule that goes on', 409, ending, { recurrence: 'FREQ=DAILY;UNTIL=20300518' }],
-    ['given a rule that ends', 200, { ...ending, recurrence: 'daily' }, ending],
-    [
-      'moved to the last date of its rule',
-      409,
-      { ...ending, recurrence: 'FREQ=DAILY;UNTIL=20300518' },
-      { recurrence: 'FREQ=DAILY;UNTIL=20300518', due_date: '2030-05-18' },
-    ],
-    ['without its date', 200, { ...ending, recurrence: 'daily' }, { due_date: null }],
-  ])('%s, with a full list: %d', async (_, expected, fields, changes) => {
-    const user = await newUser()
-    const { id } = await create(user, fields)
-    for (const title of ['Second', 'Third']) await create(user, { title })
-    const json = { completed: true, ...changes }
-    const { status, text } = await send(user, 'PUT', `/${id}`, { json }, short)
-    expect([status, text.includes('task_limit_reached')]).toEqual([expected, expected === 409])
-    expect(await read(user, id)).toMatchObject({ completed: status === 200 })
-  })
-
     ['changed', async (user, id) => send(user, 'PUT', `/${id}`, { json: { title: 'Mine' } })],
     ['completed', async (user, id) => send(user, 'PATCH', `/${id}/complete`)],
     ['trashed', async (user, id) => send(user, 'DELETE', `/${id}`)],
@@ -558,10 +558,6 @@ describe('taking it back', () => {
     expect((await read(user, task.id)).next_task_id).toBe(next.id)
   })
 
-  test('in bulk removes it, too', async () => {
-    const user = await newUser()
-    const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
-    await complete(user, task)
   test.each([
     ['an older version of it', { if_version: 7, data: { title: 'Mine' } }, 'version_conflict'],
     [
@@ -606,6 +602,10 @@ describe('taking it back', () => {
     expect((await rowsOf(user.id)).map(({ id }) => id)).toEqual([task.id])
   })
 
+  test('in bulk removes it, too', async () => {
+    const user = await newUser()
+    const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
+    await complete(user, task)
     const operations = [{ op: 'complete', id: task.id, data: { completed: false } }]
     await send(user, 'POST', '/bulk', { json: { operations } })
     expect(await rowsOf(user.id)).toHaveLength(1)
@@ -639,12 +639,31 @@ describe('this or all', () => {
     const put = async (json: object) => (await send(user, 'PUT', `/${task.id}`, { json })).body
     await put({ due_date: '2030-05-19' })
     expect((await put({ recurrence: 'weekly' })).occurrence_date).toBe('2030-05-19')
-    expect((await put({ recurrence: 'weekly', due_date: '2030-05-20' })).occurrence_date).toBe(
+    expect((await put({ recurrence: 'monthly', due_date: '2030-05-20' })).occurrence_date).toBe(
       '2030-05-20',
     )
     const every = await put({ recurrence: 'FREQ=DAILY;INTERVAL=10' })
     expect(every.occurrence_date).toBe('2030-05-20')
     expect((await complete(user, task)).due_date).toBe('2030-05-30')
+  })
+
+  test('the rule that it has, sent alone, starts anew at the due date, too', async () => {
+    const user = await newUser()
+    const january = await create(user, { due_date: '2031-01-31', recurrence: 'monthly' })
+    const february = await complete(user, january)
+    const json = { recurrence: february.recurrence }
+    await send(user, 'PATCH', `/${february.id}`, { json })
+    expect((await complete(user, february)).due_date).toBe('2031-03-28')
+  })
+
+  test('whoever sends a whole task back with another date moves this one alone', async () => {
+    const user = await newUser()
+    const task = await create(user, { due_date: '2031-01-31', recurrence: 'monthly' })
+    const february = await complete(user, task)
+    const json = { ...february, due_date: '2031-02-20' }
+    const moved = await send(user, 'PUT', `/${february.id}`, { json })
+    expect(moved.body).toMatchObject({ due_date: '2031-02-20', occurrence_date: '2031-02-28' })
+    expect((await complete(user, february)).due_date).toBe('2031-03-31')
   })
 
   test('whoever sends a task back as it was read changes nothing of the rule', async () => {
@@ -677,6 +696,16 @@ describe('this or all', () => {
       due_date: '2030-05-25',
       series_id: first.id,
     })
+  })
+
+  test('the first goes on naming its series when its own rule has ended', async () => {
+    const user = await newUser()
+    const first = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
+    const second = await complete(user, first)
+    const json = { recurrence: null }
+    const ended = await send(user, 'PATCH', `/${first.id}`, { json })
+    expect(ended.body).toMatchObject({ recurrence: null, series_id: first.id })
+    expect((await read(user, second.id)).series_id).toBe(first.id)
   })
 
   test('in the trash the series ends, and out of it it goes on', async () => {
@@ -755,16 +784,6 @@ describe('skipping', () => {
       [done, 'recurrence_ended'],
     ] as const) {
       const { status, body } = await send<Refused>(user, 'POST', `/${task.id}/skip`)
-  test('the first goes on naming its series when its own rule has ended', async () => {
-    const user = await newUser()
-    const first = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
-    const second = await complete(user, first)
-    const json = { recurrence: null }
-    const ended = await send(user, 'PATCH', `/${first.id}`, { json })
-    expect(ended.body).toMatchObject({ recurrence: null, series_id: first.id })
-    expect((await read(user, second.id)).series_id).toBe(first.id)
-  })
-
       expect([status, body.code]).toEqual([409, code])
     }
     expect((await read(user, plain.id)).version).toBe(1)
