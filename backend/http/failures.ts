@@ -1,7 +1,7 @@
 import type { TSchema } from '@sinclair/typebox'
 import type { ValueError } from '@sinclair/typebox/errors'
 import { t } from 'elysia'
-import { describeExpectation, inDetail, OneOf } from './values.ts'
+import { describeExpectation, inDetail, nameField, OneOf } from './values.ts'
 
 /** Every way in which a request can fail: its code, its status and what a person is told. */
 export const failures = {
@@ -204,7 +204,7 @@ export function fieldErrors(problems: Iterable<ValueError>, whole: string): Fiel
   const byField = new Map<string, string>()
   for (const problem of problems) {
     for (const each of inDetail(problem)) {
-      const field = each.path.slice(1).replaceAll('/', '.') || whole
+      const field = nameField(each) || whole
       if (!byField.has(field)) byField.set(field, describeExpectation(each))
     }
     if (byField.size >= mostFieldErrors) break

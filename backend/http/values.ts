@@ -13,6 +13,12 @@ import { t } from 'elysia'
  */
 export const expectation = Symbol('expectation')
 
+/**
+ * Under this the schema of another spelling of a field says which field that is: refusals name it, wherever they
+ * come from. Not part of the documentation.
+ */
+export const spelling = Symbol('spelling')
+
 type TextOptions = {
   minLength?: number
   maxLength: number
@@ -240,6 +246,12 @@ export function inDetail(problem: ValueError): ValueError[] {
       : [{ ...problem, schema: schema['items'], path: `${path}/${index}`, value: text }],
   )
   return wrong.length > 0 ? wrong : [problem]
+}
+
+/** The field that has a value that failed; empty if it is the whole. */
+export function nameField({ path, schema }: ValueError): string {
+  const said: unknown = Reflect.get(schema, spelling)
+  return typeof said === 'string' ? said : path.slice(1).replaceAll('/', '.')
 }
 
 /** What a value that failed should have been, for a person; it repeats nothing of the value. */

@@ -57,17 +57,17 @@ export const GivenReminders = t
 
 /** One instant, as some front ends send it: what it stands for is `remindersOf`. */
 export const ReminderAt = t.Union([Instant({ description: 'An RFC 3339 instant' }), t.Null()], {
-  description: 'Another spelling of `reminders`, for one of them or none',
+  description: 'Another spelling of `reminders`, which it overrides, for one of them or none',
   examples: ['2026-03-01T08:00:00.000Z'],
 })
 
-/** The reminders of a body, in whichever spelling. */
+/** The reminders of a body. No answer has `reminder_at`: whoever sends it means it. */
 export function remindersOf(given: {
   reminders?: Reminder[]
   reminder_at?: string | null
 }): Reminder[] | undefined {
   const { reminders, reminder_at: at } = given
-  if (reminders !== undefined || at === undefined) return reminders
+  if (at === undefined) return reminders
   return at === null ? [] : [asKept({ at })]
 }
 

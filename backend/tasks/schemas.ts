@@ -8,6 +8,7 @@ import {
   DistinctTexts,
   expectation,
   isInstant,
+  spelling,
   Text,
   TextOrTexts,
   TimeZone,
@@ -56,6 +57,7 @@ const rule = (what: string) =>
     t.Union([RecurrenceRule({ description: what, examples: ruleExamples }), t.Null()], {
       description: what,
       examples: ruleExamples,
+      [spelling]: 'recurrence',
     }),
   )
 
@@ -165,8 +167,8 @@ const fields = {
     'A rule (RFC 5545, without DTSTART) by which the task comes again when it is completed; or daily, weekly, monthly, yearly. Needs a due_date, on which it starts. Null ends it',
   ),
   recurrence_from: t.Optional(recurrenceFrom),
-  recurrence_rule: rule('Another spelling of recurrence'),
-  recurrence_pattern: rule('Another spelling of recurrence'),
+  recurrence_rule: rule('Another spelling of recurrence, which it overrides'),
+  recurrence_pattern: rule('Another spelling of recurrence, which it overrides'),
   reminders: t.Optional(GivenReminders),
   reminder_at: t.Optional(ReminderAt),
 }
@@ -178,12 +180,15 @@ type Given = {
   recurrence_pattern?: string | null
 }
 
-/** The fields of a body under the names, and in the spellings, in which they are kept. */
+/**
+ * The fields of a body under the names, and in the spellings, in which they are kept. No answer has the other
+ * names of `recurrence`: whoever sends one means it, and may send the rest of the task back as it was read.
+ */
 export function keptFields<Fields extends Given>(given: Fields): Fields {
   const {
-    recurrence_pattern,
-    recurrence_rule = recurrence_pattern,
-    recurrence = recurrence_rule,
+    recurrence: asRead,
+    recurrence_pattern = asRead,
+    recurrence_rule: recurrence = recurrence_pattern,
   } = given
   if (recurrence === undefined) return splitDueInstant(given)
   return { ...splitDueInstant(given), recurrence: recurrence && readRule(recurrence) }

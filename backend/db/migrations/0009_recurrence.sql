@@ -114,7 +114,8 @@ $$;
 
 -- The first date of a rule that began on `start` which is later than another; null if there is none. How
 -- many dates a rule still has (COUNT) is not looked at. The calendar repeats itself after 400 years of
--- 146097 days in all: what has not come by then does not come.
+-- 146097 days in all: what has not come by then does not come. Nor does anything come on the last day of the
+-- year 9999, part of which is in the year after it in UTC; but a rule may start on it.
 create function next_occurrence(rule text, start date, after date) returns date
 language plpgsql immutable strict parallel safe
 as $$
@@ -122,7 +123,9 @@ declare
   frequency constant text := substring(rule from 'FREQ=([A-Z]+)');
   step constant int := coalesce(substring(rule from 'INTERVAL=([0-9]+)'), '1');
   first constant date := greatest(start, after + 1);
-  last constant date := least(substring(rule from 'UNTIL=([0-9]+)')::date, first + 146097, '9999-12-30');
+  last constant date := least(
+    substring(rule from 'UNTIL=([0-9]+)')::date, first + 146097, greatest(start, '9999-12-30')
+  );
   months int[] := string_to_array(substring(rule from 'BYMONTH=([0-9,]+)'), ',');
   month_days int[] := string_to_array(substring(rule from 'BYMONTHDAY=([-0-9,]+)'), ',');
   weekdays text[] := string_to_array(substring(rule from 'BYDAY=([-0-9A-Z,]+)'), ',');
@@ -198,8 +201,8 @@ create type step as (
   has_ended boolean
 );
 
--- The same rule sent again starts anew if the task has been moved off it. But most who send a rule that is
--- there already send back the whole task as they read it, its date included: to them nothing happens.
+-- A rule that is sent starts anew at the due date. But most who send a rule that is there already send back the
+-- whole task as they read it, its date included: to them nothing happens, and another date moves this task alone.
 create function step_of(task record, given jsonb) returns step
 language plpgsql stable
 as $$
@@ -227,11 +230,7 @@ begin
   if step.rule is not null then
     step.rule_start := task.recurrence_start;
     step.occurrence := task.occurrence_date;
-    if sets_rule and (
-      step.rule is distinct from task.recurrence
-      or step.due_date is distinct from task.occurrence_date
-        and not (sets_date and given_date is not distinct from task.due_date)
-    ) then
+    if sets_rule and (step.rule is distinct from task.recurrence or given_date is null) then
       step.rule := todo_api.starting_rule(step.rule, step.due_date);
       step.rule_start := step.due_date;
       step.occurrence := step.due_date;
@@ -294,16 +293,16 @@ begin
   if step.next_date is not null then return 1; end if;
   if step.follower is null then return 0; end if;
   if waits then
-    perform from todo_api.tasks where user_id = owner and id = step.follower for update;
+    select version = 1 and not completed and deleted_at is null into untouched
+    from todo_api.tasks where user_id = owner and id = step.follower for update;
   else
-    perform from todo_api.tasks where user_id = owner and id = step.follower for update skip locked;
+    select version = 1 and not completed and deleted_at is null into untouched
+    from todo_api.tasks where user_id = owner and id = step.follower for update skip locked;
   end if;
   if not found then
     perform from todo_api.tasks where user_id = owner and id = step.follower;
     return case when found then null else 0 end;
   end if;
-  select version = 1 and not completed and deleted_at is null into untouched
-  from todo_api.tasks where user_id = owner and id = step.follower;
   return case when untouched then -1 else 0 end;
 end
 $$;

@@ -47,7 +47,8 @@ refusals['validation_failed'] = {
 
 /** Each is for somebody else's write that came in between. */
 const mostAttempts = 20
-const betweenAttempts = 20 // ms
+
+const patience = '100' // ms, with a lock that keeps others of the user waiting
 
 /**
  * Makes many operations of one user in one statement. It waits for tasks that somebody else has locked,
@@ -59,7 +60,7 @@ export function createBulkWriter(
 ) {
   const { queryFor, queryWithin, deadline } = database
   const bulkStatement = createBulkStatement(database)
-  const lineOf = (patience: string) =>
+  const lineOf = (waits: boolean) =>
     createLine<Bulk, BulkOutcome | undefined>({
       rowOf: ({ owner }) => owner,
       width: Math.max(Math.floor(database.connections / 4), 1),
@@ -67,14 +68,14 @@ export function createBulkWriter(
       deadline,
       longest: 100,
       async send([asked], left) {
-        const statement = bulkStatement(asked!, { maxTasksPerUser, patience })
+        const statement = bulkStatement(asked!, { maxTasksPerUser, waits })
         const rows = await queryWithin(left, 1)<BulkOutcome>`${statement}`
         return [rows[0]]
       },
     })
-  const sendNow = lineOf('100')
+  const sendNow = lineOf(false)
   /** For those that wait for a row that somebody holds, so that others need not wait behind them. */
-  const sendWhenFree = lineOf('0')
+  const sendWhenFree = lineOf(true)
 
   /**
    * What the first request with the key was answered, if it came between this one's beginning and its
@@ -106,7 +107,7 @@ export function createBulkWriter(
         const found = await send(owner, asked, arrivedAt)
         if (found && found.outcome !== 'busy')
           return resultsOf((await findPrior(found, asked)) ?? found, asked)
-        if (found) await Bun.sleep(betweenAttempts)
+        if (found) send = sendWhenFree
         else await addLists(queryFor(owner), [owner])
       } catch (error) {
         if (error instanceof Locked) send = sendWhenFree
@@ -163,26 +164,51 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
     fragment,
   })
 
+  const isMet = fragment`(input.versions is null or tasks.version = any (input.versions))`
+
+  /**
+   * Waits for the tasks and for those that came after them, of which some may have to go, in the one order of
+   * locks. Later on, none of those is waited for.
+   */
+  const held = (owner: string) => fragment`
+    held as (
+      select
+      from
+        (
+          select unnest(array[tasks.id, tasks.next_task_id]) as id
+          from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
+          where input.aims_at = 'task'
+          order by id
+        ) as wanted,
+        lateral (
+          select from todo_api.tasks
+          where tasks.user_id = ${owner} and tasks.id = wanted.id for update
+        ) as locked
+    ),`
+  const areHeld = fragment`and (select count(*) from held) >= 0`
+  const nothing = fragment``
+
   return function bulkStatement(
     { owner, operations, atomic, idempotency }: Bulk,
-    { maxTasksPerUser, patience }: { maxTasksPerUser: number; patience: string },
+    { maxTasksPerUser, waits }: { maxTasksPerUser: number; waits: boolean },
   ): Fragment {
     const writes = operations.map((operation) => ({ owner, ...operation, idempotency }))
     return fragment`
-      with ${input(JSON.stringify(rowsOf(writes)), patience)}, ${prior}, ${turn},
+      with ${input(JSON.stringify(rowsOf(writes)), waits ? '0' : patience)}, ${prior}, ${turn},
+      ${waits ? held(owner) : nothing}
       target as (
         select
-          input.place, tasks.id, tasks.deleted_at, ${series.step(hasItsDate)},
-          input.versions is null or tasks.version = any (input.versions) as is_met,
+          input.place, tasks.id, tasks.deleted_at, ${series.step(fragment`${isMet} and ${hasItsDate}`)},
+          ${isMet} as is_met,
           ${hasItsDate} as is_sound,
           case when tasks.version <> all (input.versions) then ${jsonOf(fragment`tasks`)} end as current
         from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
-        where input.aims_at = 'task' and ${isAmong}
+        where input.aims_at = 'task' and ${isAmong} ${waits ? areHeld : nothing}
         order by tasks.user_id, tasks.id
         for update of tasks
       ), judged as (
         select input.*, target.deleted_at, target.current, target.step,
-          ${series.weight(fragment`(select id from target)`, fragment`false`)},
+          ${series.weight(fragment`(select id from target where is_met and is_sound)`, fragment`false`)},
           case
             when kind = 'create' or is_met and is_sound then null
             when is_met then 'validation_failed'

@@ -24,7 +24,7 @@ export function createSeriesParts({ fragment }: Pick<Database, 'fragment'>) {
      * By how much the list grows through that; null if the write cannot be made now. A task that is written
      * in the same statement is as good as touched.
      *
-     * @param others the tasks that the statement writes, as rows with an `id` and nothing else
+     * @param others those tasks whose writes in the statement may happen, as rows with an `id` and nothing else
      * @param waits whether to wait for whoever holds the task that is to go
      */
     weight: (others: Fragment, waits: Fragment) => fragment`

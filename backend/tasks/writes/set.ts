@@ -66,7 +66,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     const locked = fragment`
       select
         input.place, tasks.deleted_at,
-        ${ofSeries ? fragment`input.user_id, ${series.step(fragment`true`)}` : fragment`${series.isOne} as is_of_series`}
+        ${ofSeries ? fragment`input.user_id, tasks.id, ${series.step(fragment`true`)}` : fragment`${series.isOne} as is_of_series`}
       from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
       where input.aims_at = 'task' and ${isAmong}
         and (input.versions is null or tasks.version = any (input.versions))
@@ -75,11 +75,11 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
       order by tasks.user_id, tasks.id
       for update of tasks ${waits ? fragment`` : fragment`skip locked`}`
     const weight = series.weight(
-      fragment`(select id from input)`,
+      fragment`(select id from locked)`,
       waits ? fragment`true` : fragment`false`,
     )
     return ofSeries
-      ? fragment`target as (select place, deleted_at, step, ${weight} from (${locked}) as locked)`
+      ? fragment`locked as (${locked}), target as (select place, deleted_at, step, ${weight} from locked)`
       : fragment`target as (${locked})`
   }
   const noTarget = fragment`

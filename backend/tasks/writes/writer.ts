@@ -10,7 +10,7 @@ import { ApiError } from '../../http/failures.ts'
 import { taskColumns } from '../columns.ts'
 import { addLists } from '../list/missing.ts'
 import type { Precondition } from '../preconditions.ts'
-import { namesSeries, type Operation, type Write } from './operation.ts'
+import { namesSeries, rowsOf, type Operation, type Write } from './operation.ts'
 import { forgetOldKey, isKeyTaken, refuseDueDate } from './refusals.ts'
 import { createSetStatement, type Outcome } from './set.ts'
 
@@ -154,25 +154,37 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     throw new DatabaseUnavailable(`A write found no quiet moment in ${mostAttempts} attempts`)
   }
 
-  /** What stands in the way of a write, or stood there a moment ago, in a snapshot of its own. */
-  async function findObstacle({ owner, operation, idempotency }: Write): Promise<Obstacle> {
+  /**
+   * What stands in the way of a write, or stood there a moment ago, in a snapshot of its own. What it does to a
+   * series is asked of the function that the statement of the write asks.
+   *
+   * @throws ApiError 422 if its dates and its rule do not go together
+   */
+  async function findObstacle(asked: Write): Promise<Obstacle> {
+    const { owner, operation, idempotency } = asked
     const id = 'id' in operation ? operation.id : null
+    const [row] = rowsOf([asked])
     const [found] = await queryFor(owner)<ObstacleRow>`
-      select list.task_count, prior.*, task.*
-      from (values (1)) as one
+      select list.task_count, prior.*, is_own, task_version, task_json, recurs,
+        (step).next_date is not null as comes_again, (step).has_ended
+      from (values (${JSON.stringify(row)}::text::jsonb)) as asked (given)
         left join todo_api.task_lists as list on list.user_id = ${owner}
-        left join (
-          select
-            user_id = ${owner} as is_own, version as task_version,
-            case when user_id = ${owner} then ${jsonOf(fragment`(select tasks.*) as own`)} end as task_json,
-            recurrence is not null as recurs, ${comesAgain(operation)} as comes_again
-          from todo_api.tasks where id = ${id} and ${among(operation)}
-        ) as task on true
         left join (
           select task_id as id, version, body as json, request from todo_api.idempotency_keys
           where user_id = ${owner} and key = ${idempotency?.key ?? null}
             and created_at > now() - interval '24 hours'
-        ) as prior on true`
+        ) as prior on true
+        left join lateral (
+          select
+            user_id = ${owner} as is_own, tasks.version as task_version,
+            case when user_id = ${owner} then ${jsonOf(fragment`(select tasks.*) as own`)} end as task_json,
+            recurrence is not null as recurs,
+            case when user_id = ${owner} and prior.id is null
+              and coalesce(given -> 'versions' @> to_jsonb(tasks.version), true)
+            then todo_api.step_of(tasks, given) end as step
+          from todo_api.tasks where tasks.id = ${id} and ${among(operation)}
+          offset 0
+        ) as task on true`.catch(refuseDueDate)
     const { id: priorId, request, version, json, ...obstacle } = found!
     const prior: Outcome | undefined =
       priorId === null
@@ -189,12 +201,10 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
       if (!isMet(precondition, obstacle.task_version!))
         throw new ApiError('version_conflict', { current: obstacle.task_json! })
     }
-    if (operation.op === 'skip' && !obstacle.comes_again)
+    if (operation.op === 'skip' && obstacle.has_ended)
       throw new ApiError(obstacle.recurs ? 'recurrence_ended' : 'not_recurring')
     const needsRoom =
-      operation.op === 'create' ||
-      operation.op === 'restore' ||
-      (completes(operation) && obstacle.comes_again)
+      operation.op === 'create' || operation.op === 'restore' || obstacle.comes_again
     if (needsRoom && obstacle.task_count! >= maxTasksPerUser)
       throw new ApiError('task_limit_reached')
   }
@@ -205,29 +215,11 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     return op === 'restore' ? fragment`deleted_at is not null` : fragment`deleted_at is null`
   }
 
-  /** Whether the task has a date to which it moves, or on which another comes after it. */
-  function comesAgain(operation: Operation): Fragment {
-    const { recurrence, due_date = null } = 'fields' in operation ? operation.fields : {}
-    const date =
-      recurrence === undefined
-        ? fragment`todo_api.next_date(recurrence, recurrence_from, recurrence_start, occurrence_date, due_timezone)`
-        : fragment`todo_api.next_date(
-            ${recurrence}, recurrence_from, coalesce(${due_date}::date, due_date), coalesce(${due_date}::date, due_date), due_timezone
-          )`
-    return fragment`(
-      not completed and (${operation.op === 'skip'}::boolean or next_task_id is null) and ${date} is not null
-    )`
-  }
-
   function jsonOf(row: Fragment): Fragment {
     return fragment`(select row_to_json(task)::text from (select ${columns} from ${row}) task)`
   }
 
   return write
-}
-
-function completes(operation: Operation): boolean {
-  return operation.op === 'toggle' || ('fields' in operation && operation.fields.completed === true)
 }
 
 function rowOf({ operation }: Write): number | undefined {
@@ -249,9 +241,12 @@ type Obstacle = {
   is_own: boolean | null
   task_version: number | null
   task_json: string | null
-  /** Whether the task has a rule, and whether there is a date on which it, or the next one, comes. */
+  /** Whether the task has a rule. */
   recurs: boolean | null
-  comes_again: boolean | null
+  /** Whether the write makes the task that comes next. */
+  comes_again: boolean
+  /** Whether the task was to be moved to its next date, and there is none. */
+  has_ended: boolean | null
   /** The answer to the first request with this key. */
   prior: Outcome | undefined
 }

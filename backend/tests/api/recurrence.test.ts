@@ -1,5 +1,14 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { newUser, rowsOf, startApi, type RequestOptions, type TaskBody } from '../support/api.ts'
+import { createSetStatement, type Outcome } from '../../tasks/writes/set.ts'
+import type { Write } from '../../tasks/writes/operation.ts'
+import {
+  database,
+  newUser,
+  rowsOf,
+  startApi,
+  type RequestOptions,
+  type TaskBody,
+} from '../support/api.ts'
 import { openEvents } from '../support/events.ts'
 import { bearer } from '../support/probe.ts'
 
@@ -91,12 +100,34 @@ describe('a rule', () => {
       (await send(user, 'PUT', `/${id}`, { json })).body.recurrence
     expect((await read(user, id)).recurrence).toBe('FREQ=DAILY')
     expect(await spell({ recurrence_pattern: 'Weekly' })).toBe('FREQ=WEEKLY')
-    expect(await spell({ recurrence: 'monthly', recurrence_rule: 'daily' })).toBe('FREQ=MONTHLY')
-    expect(await spell({ recurrence_rule: null })).toBeNull()
+    // No answer has the other spellings: whoever sends one means it, and sends the rest back as it was read.
+    expect(await spell({ recurrence: 'monthly', recurrence_rule: 'daily' })).toBe('FREQ=DAILY')
+    expect(await spell({ ...(await read(user, id)), recurrence_pattern: 'monthly' })).toBe(
+      'FREQ=MONTHLY',
+    )
+    expect(await spell({ ...(await read(user, id)), recurrence_rule: null })).toBeNull()
     const operations = [{ op: 'update', id, data: { recurrence_pattern: 'YEARLY' } }]
     await send(user, 'POST', '/bulk', { json: { operations } })
     expect((await read(user, id)).recurrence).toBe('FREQ=YEARLY')
   })
+
+  test.each(['recurrence', 'recurrence_rule', 'recurrence_pattern'])(
+    'sent as %s is refused under one name, whatever is wrong with it',
+    async (spelling) => {
+      const user = await newUser()
+      const plain = await create(user, {})
+      const dated = await create(user, { due_date: '2030-05-17' })
+      for (const [{ id }, rule] of [
+        [plain, 'sometimes'],
+        [plain, 'daily'],
+        [dated, 'FREQ=DAILY;UNTIL=20300516'],
+      ] as const) {
+        const json = { [spelling]: rule }
+        const { status, body } = await send<Refused>(user, 'PUT', `/${id}`, { json })
+        expect([status, body.errors]).toMatchObject([422, [{ field: 'recurrence' }]])
+      }
+    },
+  )
 
   const refused: [string, unknown][] = [
     ['recurrence', 'FREQ=DAILY;INTERVAL=99999999999'],
@@ -124,11 +155,12 @@ describe('a rule', () => {
       const { id } = await create(user, { due_date: '2030-05-17' })
       const json = { title: 'x', due_date: '2030-05-17', [field]: value }
       const one = { op: 'update', id, data: json }
+      const told = field === 'recurrence_from' ? field : 'recurrence'
       for (const [method, path, body, name] of [
-        ['POST', '', json, field],
-        ['PUT', `/${id}`, json, field],
-        ['PATCH', `/${id}`, { [field]: value }, field],
-        ['POST', '/bulk', { operations: [one] }, `operations.0.data.${field}`],
+        ['POST', '', json, told],
+        ['PUT', `/${id}`, json, told],
+        ['PATCH', `/${id}`, { [field]: value }, told],
+        ['POST', '/bulk', { operations: [one] }, `operations.0.data.${told}`],
       ] as const) {
         const answer = await send<Refused>(user, method, path, { json: body })
         expect([answer.status, answer.body.code]).toEqual([422, 'validation_failed'])
@@ -144,6 +176,22 @@ describe('a rule', () => {
     expect(body.detail).toBe(
       'recurrence: must be a recurrence rule (RFC 5545) with INTERVAL from 1 to 999 or null',
     )
+  })
+
+  test('may start on the last day of the calendar, after which there is none', async () => {
+    const user = await newUser()
+    const last = { due_date: '9999-12-31' } // a Friday
+    for (const recurrence of ['daily', 'monthly', 'FREQ=WEEKLY;BYDAY=FR']) {
+      const task = await create(user, { ...last, recurrence })
+      expect(task).toMatchObject({ ...last, occurrence_date: last.due_date })
+      const { body } = await send(user, 'PATCH', `/${task.id}/complete`)
+      expect(body).toMatchObject({ completed: true, next_task_id: null })
+    }
+    const json = { title: 'x', ...last, recurrence: 'FREQ=WEEKLY;BYDAY=SA' }
+    expect((await send(user, 'POST', '', { json })).status).toBe(422)
+    // The day before is the last on which one comes: by then it is another year somewhere in UTC.
+    const before = await create(user, { due_date: '9999-12-30', recurrence: 'daily' })
+    expect((await send(user, 'PATCH', `/${before.id}/complete`)).body.next_task_id).toBeNull()
   })
 
   test('needs a due date, and goes with it', async () => {
@@ -397,6 +445,34 @@ describe('completing', () => {
     expect((await send(user, 'PUT', `/${id}`, ending, short)).status).toBe(200)
   })
 
+  const ending = { due_date: '2030-05-17', recurrence: 'FREQ=DAILY;UNTIL=20300517' }
+  test.each<[string, number, object, object]>([
+    ['counted from completion', 409, ending, { recurrence_from: 'completion' }],
+    [
+      'counted from its date',
+      200,
+      { ...ending, recurrence_from: 'completion' },
+      { recurrence_from: 'due' },
+    ],
+    ['given a rule that goes on', 409, ending, { recurrence: 'FREQ=DAILY;UNTIL=20300518' }],
+    ['given a rule that ends', 200, { ...ending, recurrence: 'daily' }, ending],
+    [
+      'moved to the last date of its rule',
+      409,
+      { ...ending, recurrence: 'FREQ=DAILY;UNTIL=20300518' },
+      { recurrence: 'FREQ=DAILY;UNTIL=20300518', due_date: '2030-05-18' },
+    ],
+    ['without its date', 200, { ...ending, recurrence: 'daily' }, { due_date: null }],
+  ])('%s, with a full list: %d', async (_, expected, fields, changes) => {
+    const user = await newUser()
+    const { id } = await create(user, fields)
+    for (const title of ['Second', 'Third']) await create(user, { title })
+    const json = { completed: true, ...changes }
+    const { status, text } = await send(user, 'PUT', `/${id}`, { json }, short)
+    expect([status, text.includes('task_limit_reached')]).toEqual([expected, expected === 409])
+    expect(await read(user, id)).toMatchObject({ completed: status === 200 })
+  })
+
   test('in bulk, each is followed by its next', async () => {
     const user = await newUser()
     const tasks = [
@@ -482,6 +558,50 @@ describe('taking it back', () => {
     expect((await read(user, task.id)).next_task_id).toBe(next.id)
   })
 
+  test.each([
+    ['an older version of it', { if_version: 7, data: { title: 'Mine' } }, 'version_conflict'],
+    [
+      'it, without its date',
+      { data: { recurrence: 'daily', due_date: null } },
+      'validation_failed',
+    ],
+  ])('removes it in bulk, though a change of %s is refused', async (_, change, code) => {
+    const user = await newUser()
+    const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
+    const next = await complete(user, task)
+    const { body } = await send<{ results: object[] }>(user, 'POST', '/bulk', {
+      json: {
+        atomic: false,
+        operations: [
+          { op: 'complete', id: task.id, data: { completed: false } },
+          { op: 'update', id: next.id, ...change },
+        ],
+      },
+    })
+    expect(body.results).toMatchObject([{ status: 200, task: { next_task_id: null } }, { code }])
+    expect((await rowsOf(user.id)).map(({ id }) => id)).toEqual([task.id])
+  })
+
+  test('removes it, though a change of it in the same statement is refused', async () => {
+    const user = await newUser()
+    const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
+    const { id: next } = await complete(user, task)
+    const of = { owner: user.id, ofSeries: true }
+    const writes: Write[] = [
+      { ...of, operation: { op: 'toggle', id: task.id } },
+      {
+        ...of,
+        operation: { op: 'update', id: next, fields: { title: 'Mine' } },
+        precondition: [7],
+      },
+    ]
+    const options = { maxTasksPerUser: 10, waits: false }
+    const outcomes = await database.query<Outcome>`
+      ${createSetStatement(database)(writes, options)}`
+    expect(outcomes.map(({ place }) => place)).toEqual([0])
+    expect((await rowsOf(user.id)).map(({ id }) => id)).toEqual([task.id])
+  })
+
   test('in bulk removes it, too', async () => {
     const user = await newUser()
     const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
@@ -519,12 +639,31 @@ describe('this or all', () => {
     const put = async (json: object) => (await send(user, 'PUT', `/${task.id}`, { json })).body
     await put({ due_date: '2030-05-19' })
     expect((await put({ recurrence: 'weekly' })).occurrence_date).toBe('2030-05-19')
-    expect((await put({ recurrence: 'weekly', due_date: '2030-05-20' })).occurrence_date).toBe(
+    expect((await put({ recurrence: 'monthly', due_date: '2030-05-20' })).occurrence_date).toBe(
       '2030-05-20',
     )
     const every = await put({ recurrence: 'FREQ=DAILY;INTERVAL=10' })
     expect(every.occurrence_date).toBe('2030-05-20')
     expect((await complete(user, task)).due_date).toBe('2030-05-30')
+  })
+
+  test('the rule that it has, sent alone, starts anew at the due date, too', async () => {
+    const user = await newUser()
+    const january = await create(user, { due_date: '2031-01-31', recurrence: 'monthly' })
+    const february = await complete(user, january)
+    const json = { recurrence: february.recurrence }
+    await send(user, 'PATCH', `/${february.id}`, { json })
+    expect((await complete(user, february)).due_date).toBe('2031-03-28')
+  })
+
+  test('whoever sends a whole task back with another date moves this one alone', async () => {
+    const user = await newUser()
+    const task = await create(user, { due_date: '2031-01-31', recurrence: 'monthly' })
+    const february = await complete(user, task)
+    const json = { ...february, due_date: '2031-02-20' }
+    const moved = await send(user, 'PUT', `/${february.id}`, { json })
+    expect(moved.body).toMatchObject({ due_date: '2031-02-20', occurrence_date: '2031-02-28' })
+    expect((await complete(user, february)).due_date).toBe('2031-03-31')
   })
 
   test('whoever sends a task back as it was read changes nothing of the rule', async () => {
@@ -557,6 +696,16 @@ describe('this or all', () => {
       due_date: '2030-05-25',
       series_id: first.id,
     })
+  })
+
+  test('the first goes on naming its series when its own rule has ended', async () => {
+    const user = await newUser()
+    const first = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
+    const second = await complete(user, first)
+    const json = { recurrence: null }
+    const ended = await send(user, 'PATCH', `/${first.id}`, { json })
+    expect(ended.body).toMatchObject({ recurrence: null, series_id: first.id })
+    expect((await read(user, second.id)).series_id).toBe(first.id)
   })
 
   test('in the trash the series ends, and out of it it goes on', async () => {

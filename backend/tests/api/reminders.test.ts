@@ -73,9 +73,11 @@ describe('the field', () => {
     expect(task.reminders).toEqual([early])
     expect(await change({ reminder_at: null })).toMatchObject({ reminders: [] })
     expect(await change({ reminder_at: early.at })).toMatchObject({ reminders: [early] })
-    expect(await change({ reminder_at: null, reminders: [half] })).toMatchObject({
-      reminders: [half],
+    // No answer has reminder_at: whoever sends it means it, and sends the rest back as it was read.
+    expect(await change({ reminders: [half], reminder_at: early.at })).toMatchObject({
+      reminders: [early],
     })
+    expect(await change({ reminders: [half], reminder_at: null })).toMatchObject({ reminders: [] })
     const { body } = await send<{ results: { task: TaskBody }[] }>(user, 'POST', '/bulk', {
       json: {
         operations: [
