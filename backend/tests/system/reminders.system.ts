@@ -44,7 +44,7 @@ async function instantIn(milliseconds: number): Promise<string> {
   return row!.at
 }
 
-/** A task of which something waits: on a slow machine what comes soon may be past when it is set. */
+/** A task whose reminder waits: on a slow machine one that is due soon may be past when it is set. */
 async function createDueIn(server: Server, user: User, milliseconds: number): Promise<TaskBody> {
   const task = await create(server, user, {
     reminders: [{ at: await instantIn(milliseconds) }],
@@ -86,7 +86,7 @@ describe('a reminder', () => {
     expect(await Promise.all(servers.map(async (server) => server.end()))).toEqual([0, 0])
   })
 
-  test('that a process was killed over, before it could tell of it, comes when the client resumes', async () => {
+  test('whose process was killed before it could tell of it comes when the client resumes', async () => {
     const killed = await startServer(url)
     const user = await newUser()
     const stream = await follow(killed, user)
@@ -191,7 +191,7 @@ describe('a reminder', () => {
     await server.end()
   })
 
-  test('goes with its task if a server of the version before writes that, whose role may not know the table', async () => {
+  test('moves with its task if a server of the previous version, whose role may not use the table, writes that', async () => {
     const server = await startServer(url)
     const user = await newUser()
     const task = await create(server, user, {
@@ -216,7 +216,7 @@ describe('a reminder', () => {
     await server.end()
   })
 
-  test('is not waited for, nor looked for, when nobody has a stream open', async () => {
+  test('is neither waited for nor looked for when nobody has a stream open', async () => {
     const server = await startServer(url)
     const user = await newUser()
     const stream = await follow(server, user)
@@ -238,7 +238,7 @@ describe('a reminder', () => {
   })
 })
 
-test('reminders and writes of the same tasks at the same moment never wait for each other, and tell what is so', async () => {
+test('reminders and writes of the same tasks at the same moment never deadlock, and only what is so is told', async () => {
   const seed = Date.now() % 1_000_000
   process.stdout.write(`seed ${seed}\n`)
   const report = createReport(() => {})
