@@ -14,7 +14,7 @@ type Cast = {
   token: string
   origin: () => string
   next: Random
-  /** The ids of what is known to come again, to all clients of the user. */
+  /** The ids of the tasks that come again, as far as the clients of the user know them. */
   known: Set<number>
 }
 

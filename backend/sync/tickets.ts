@@ -12,8 +12,8 @@ export type Tickets = ReturnType<typeof createTickets>
  * Admissions to the stream of events for browsers, whose `EventSource` cannot send a header: good
  * once, for half a minute, at any process. The database keeps their digests only.
  *
- * Whose a ticket is, is not known before it is looked up, so each has its own turn, and those that wait
- * at the same moment go together: a flood of made-up ones keeps nobody out.
+ * Nobody knows whose a ticket is before it is looked up, so each has its own turn, and those that wait at
+ * the same moment go together: a flood of made-up ones keeps nobody out.
  */
 export function createTickets({
   queryFor,
@@ -30,7 +30,7 @@ export function createTickets({
     send: createFind(fragment`select ${columns} from todo_api.event_tickets where ${given}`),
     ...together,
   })
-  // In an order, so that two processes that use up the same ones do not wait for each other.
+  // Locked in order, so that two processes that use up the same ones do not wait for each other.
   const useUp = createLine({
     send: createFind(fragment`
       with given as (
@@ -38,7 +38,7 @@ export function createTickets({
       )
       delete from todo_api.event_tickets where hash in (select hash from given)
       returning ${columns}`),
-    rowOf: (ticket) => ticket, // or both of two uses would be told of it
+    rowOf: (ticket) => ticket, // or two uses in one statement would both be good
     ...together,
   })
 
