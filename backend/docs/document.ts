@@ -175,7 +175,7 @@ function completeAnswer(
     ...(title !== undefined && { title }),
     ...(examples && { examples }),
   }
-  const codes = schema?.properties?.code?.enum ?? []
+  const codes = schema.properties?.code?.enum ?? []
   const completed = {
     description: codes.join(', ') || meanings[given.status]!,
     headers: headersOf({ ...given, schema, codes }, components),

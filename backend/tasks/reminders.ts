@@ -47,7 +47,7 @@ export const GivenReminders = t
       items: GivenReminder,
       maxItems: mostReminders,
       uniqueItems: true,
-      description: `Up to ${mostReminders} different ones. What is past when it is set does not come`,
+      description: `Up to ${mostReminders} different ones. One that is past when it is set does not come`,
       examples,
       [expectation]: `a list of up to ${mostReminders} distinct ones, each {"minutes_before": 0 to ${mostMinutes}} or {"at": an RFC 3339 instant}`,
     }),
