@@ -2,6 +2,9 @@ import { afterAll, describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { remindersUnderWrites } from '../../battery/reminders.ts'
 import { createReport } from '../../battery/report.ts'
+import { parseDatabaseUrl } from '../../db/address.ts'
+import { connect } from '../../db/pool.ts'
+import { createFireReminders } from '../../reminders/reminders.ts'
 import { newUser, tokenFor, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { openEvents, type ReceivedEvent } from '../support/events.ts'
@@ -188,6 +191,25 @@ describe('a reminder', () => {
     await reminded(streams[0])
     expect(dueIn(streams[0].events)).toMatchObject([{ fires_at: at }])
     for (const stream of streams) stream.close()
+    await server.end()
+  })
+
+  test('of a user whose list is held does not keep back the others in its statement', async () => {
+    const server = await startServer(url)
+    const [held, free] = await Promise.all([newUser(), newUser()])
+    for (const user of [held, free])
+      await letBeDue(await create(server, user, { reminders: [later] }), '1 second')
+    const database = connect(parseDatabaseUrl(url))
+    const fire = createFireReminders(database)
+    const release = await postgres.hold(
+      `select from todo_api.task_lists where user_id = '${held.id}' for update`,
+    )
+    // The first goes at once, and the other two together.
+    const fired = await Promise.all(['nobody', held.id, free.id].map(fire))
+    expect(fired).toEqual([false, false, true])
+    await release()
+    expect(await fire(held.id)).toBe(true)
+    await database.close()
     await server.end()
   })
 
