@@ -28,7 +28,7 @@ export function createNotebook(user: User) {
   const lostCreations = new Map<string, WriteEvent>()
   /** When it was first known that a task is there. */
   const knownSince = new Map<number, number>()
-  /** What lists were at which Sync-Token, to be compared with each other. */
+  /** The lists that were read, by their Sync-Tokens, to be compared with each other. */
   const lists: (Timed & { token: string; fields: string; hash: unknown })[] = []
 
   function historyOf(id: number): History {
