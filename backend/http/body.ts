@@ -88,7 +88,7 @@ export function createCheck(schema: TSchema) {
   const lists = Object.entries<TSchema>(schema['properties'] ?? {}).filter(
     ([, { maxItems }]) => maxItems !== undefined,
   )
-  /** Lists that are too long; nothing else about them is looked at. */
+  /** Lists that are too long, of which nothing else is looked at. */
   function tooLong(given: object): FieldError[] {
     return lists.flatMap(([field, list]) => {
       const items: unknown = Reflect.get(given, field)

@@ -5,7 +5,7 @@ import { makeDirectory, startProcess } from '../support/process.ts'
 const repository = resolve(import.meta.dir, '../../..')
 const settings = { BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv' }
 
-/** The tour's lines for a shell, without those for a machine that lacks Bun, against this server. */
+/** The tour's lines for a shell, but those for a machine without Bun, against this server. */
 async function tourOf(origin: string): Promise<string> {
   const readme = await Bun.file(resolve(repository, 'README.md')).text()
   const [, section = ''] = /\n## A tour with curl\n([\s\S]*?)\n## /.exec(readme) ?? []
