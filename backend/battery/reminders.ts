@@ -12,7 +12,7 @@ const seconds = { short: 4, long: 30 }
 const people = 3
 const writersOfEach = 3
 const tasksOfEach = 6
-const soonest = 600 // ms; a reminder that is set is due within this time
+const soonest = 600 // ms, within which a reminder is due that is set
 
 type Server = Awaited<ReturnType<typeof startServer>>
 type Sql = postgres.Sql

@@ -12,8 +12,8 @@ export type Tickets = ReturnType<typeof createTickets>
  * Admissions to the stream of events for browsers, whose `EventSource` cannot send a header: good
  * once, for half a minute, at any process. The database keeps their digests only.
  *
- * Nobody knows whose a ticket is before it is looked up, so each has its own turn, and those that wait at
- * the same moment go together: a flood of made-up ones keeps nobody out.
+ * Whose a ticket is, is not known before it is looked up, so each has its own turn, and those that wait
+ * at the same moment go together: a flood of made-up ones keeps nobody out.
  */
 export function createTickets({
   queryFor,

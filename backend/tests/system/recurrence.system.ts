@@ -165,26 +165,6 @@ test.each([
   expect(await rowsOf(user)).toEqual([{ id, previous: null, completed: false }])
 })
 
-test('a bulk that finds a next task held keeps its other tasks from nobody, and gives up', async () => {
-  const user = await newUser()
-  const [id, other] = [await createDaily(user), await createDaily(user)]
-  const next = (await send(user, ['PATCH', `/${id}/complete`])).body.next_task_id
-  const release = await postgres.hold(`select from todo_api.tasks where id = ${next} for update`)
-  const operations = [
-    { op: 'complete', id, data: { completed: false } },
-    { op: 'update', id: other, data: { title: 'In bulk' } },
-  ]
-  let isOver = false
-  const bulk = send<unknown>(user, ['POST', '/bulk', { operations }]).finally(() => (isOver = true))
-  while (!isOver)
-    await postgres.admin.begin(async (session) => {
-      await session`set local lock_timeout = '2s'`
-      await session`select from todo_api.tasks where id = ${other} for update`
-    })
-  expect((await bulk).status).toBe(503)
-  await release()
-})
-
 test('toggles, bulks and changes of many series at once end in order, and without a deadlock', async () => {
   const user = await newUser()
   const ids = await Promise.all(Array.from({ length: 6 }, async () => createDaily(user)))

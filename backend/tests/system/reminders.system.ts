@@ -2,14 +2,14 @@ import { afterAll, describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { remindersUnderWrites } from '../../battery/reminders.ts'
 import { createReport } from '../../battery/report.ts'
-import { parseDatabaseUrl } from '../../db/address.ts'
-import { connect } from '../../db/pool.ts'
-import { createFireReminders } from '../../reminders/reminders.ts'
 import { newUser, tokenFor, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { openEvents, type ReceivedEvent } from '../support/events.ts'
 import { databaseUrl, startPostgres } from '../support/postgres.ts'
 import { startServer } from '../support/server.ts'
+import { parseDatabaseUrl } from '../../db/address.ts'
+import { connect } from '../../db/pool.ts'
+import { createFireReminders } from '../../reminders/reminders.ts'
 
 const postgres = await startPostgres()
 const url = databaseUrl(postgres, 'sslmode=require')
@@ -260,7 +260,7 @@ describe('a reminder', () => {
   })
 })
 
-test('reminders and writes of the same tasks at the same moment never deadlock, and only what is so is told', async () => {
+test('reminders and writes of the same tasks at the same moment never wait for each other, and tell what is so', async () => {
   const seed = Date.now() % 1_000_000
   process.stdout.write(`seed ${seed}\n`)
   const report = createReport(() => {})
