@@ -1,5 +1,5 @@
 /// <reference types="bun-types" />
-// oxlint-disable-next-line triple-slash-reference -- whoever imports App has no tsconfig.json that names it
+// oxlint-disable-next-line triple-slash-reference -- those who import App have no tsconfig.json that names it
 /// <reference path="./docs/assets.d.ts" />
 import { Elysia } from 'elysia'
 import { currentUser } from './auth/current-user.ts'

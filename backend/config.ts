@@ -158,7 +158,7 @@ export function readDatabaseConfig(env: Environment): Pick<Config, 'database'> {
 /**
  * What `NODE_ENV` says, and nothing else.
  *
- * @throws ConfigError if it is none of its words
+ * @throws ConfigError if it has another value
  */
 export function readEnvironment(env: Environment): Config['environment'] {
   const { environment, problems } = openSettings(env)

@@ -84,7 +84,7 @@ export function answerLastResort(tell: TellFailure) {
   }
 }
 
-/** What a client is told of whatever was thrown. */
+/** What a client is told when this was thrown. */
 export function translate(error: unknown): ApiError {
   if (error instanceof ApiError) return error
   if (error instanceof DatabaseUnavailable || error instanceof WaitedTooLong)

@@ -17,7 +17,7 @@ const kinds = [
   SessionsMissing,
 ]
 
-/** Whether it kept a program from starting for a reason that its message tells whoever runs it. */
+/** Whether its message is all that a person needs to know about why a program did not start. */
 export function isExpected(error: unknown): error is Error {
   return kinds.some((kind) => error instanceof kind)
 }

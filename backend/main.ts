@@ -109,7 +109,7 @@ async function start(): Promise<void> {
 
 /**
  * When a database goes down, postgres.js can leave errors that nothing catches: it removes its listeners
- * from a socket while TLS is being set up. The connection is lost, and whoever needs one makes another
+ * from a socket while TLS is being set up. The connection is lost, and what needs one makes another
  * (db/connections.ts, db/listen.ts), so the server carries on. Any other uncaught error is a fault and
  * ends the process.
  */

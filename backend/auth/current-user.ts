@@ -36,8 +36,8 @@ export function createAuthenticate(verifyToken: VerifyToken, resource?: Resource
 type AdmitTicket = (ticket: string) => Promise<Bearer>
 
 /**
- * What a request needs of its bearer: a scope, by its method if not said; to be the user, and no
- * program that acts for them; or a scope that the route asks for itself.
+ * What a request asks of its bearer: a scope, by its method unless one is named; to be the user, and not
+ * a program that acts for them; or a scope that the route checks by itself.
  */
 type Needs = Scope | 'the user' | 'see route'
 
@@ -46,7 +46,7 @@ type Needs = Scope | 'the user' | 'see route'
  * `resolve`: that one runs after validation, and a stranger would be told about the body first.
  * A path that names a user must name the token's. The request counts against the user's quota.
  *
- * @param tickets which a request may bring in place of a token
+ * @param tickets what a request may bring in place of a token
  */
 export function currentUser(
   authenticate: Authenticate,

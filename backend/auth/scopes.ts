@@ -5,7 +5,7 @@ export const scopes = ['tasks:read', 'tasks:write'] as const
 export type Scope = (typeof scopes)[number]
 
 /**
- * Those of a token's `scope` claim (RFC 8693, 4.2: words with spaces between) that mean something here.
+ * The words of a token's `scope` claim (RFC 8693, 4.2: with spaces between) that mean something here.
  * Some auth servers send a list.
  *
  * @returns undefined if there is no claim: the token may do all that its user may

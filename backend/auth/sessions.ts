@@ -35,8 +35,8 @@ type SessionsIn = Pick<Database, 'queryWithin' | 'fragment' | 'deadline'>
  * Makes the verifier of Better Auth's session tokens, and of its signed cookies' `token.signature`.
  * They are looked up in the table that Better Auth writes them to, those that wait at the same moment
  * by one statement. One that was found is believed for half a minute; one that was not found is looked
- * up each time. What was good before waits in a line of its own, which no flood of made-up tokens can
- * lengthen.
+ * up each time. Those that were good before wait in a line of their own, which no flood of made-up
+ * tokens can lengthen.
  *
  * @param secret Better Auth's, for signatures; without it signed ones are refused
  * @param now the time in milliseconds since 1970

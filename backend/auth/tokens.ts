@@ -93,12 +93,12 @@ const longestToken = 16 * 1024 // characters
 const longestUserId = 255 // characters
 const rememberedTokens = 10_000
 const longestRememberedToken = 2 * 1024 // characters; with the line above, 20 MB at most
-/** In seconds since 1970. */
-export const endOfTime = 253_402_300_799 // s; the last second that RFC 3339 can write
+/** The last second that RFC 3339 can write, in seconds since 1970. */
+export const endOfTime = 253_402_300_799
 const keySetMaxAge = 10 * 60_000 // ms
 const keySetCooldown = 1_000 // ms
 const keySetTimeout = 5_000 // ms
-const longestKeySet = 1024 * 1024 // bytes: hundreds of keys; to parse 28 MB takes 0.3 s of everybody's time
+const longestKeySet = 1024 * 1024 // bytes: hundreds of keys; parsing 28 MB holds everybody up for 0.3 s
 
 /**
  * Makes the verifier of this server's two families of token: HS256 under the shared secret, and
@@ -196,7 +196,7 @@ function isAccessToken(typ: unknown): boolean {
 function claimsOf({ sub, exp, nbf, scope, cnf }: JWTPayload, only?: Resource): Claims {
   if (!isUserId(sub) || exp === undefined)
     throw new TokenError('invalid', `sub is not text of 1 to ${longestUserId} characters`)
-  // Whoever bears it would have to prove that they hold a key (RFC 9449, 7.1), and nobody asks them to.
+  // Its bearer would have to prove that they hold a key (RFC 9449, 7.1), and nobody asks for that here.
   if (cnf !== undefined) throw new TokenError('invalid', 'bound to a key (cnf): not a bearer token')
   return {
     userId: sub,

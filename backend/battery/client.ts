@@ -24,7 +24,7 @@ const longestWrite = 60_000 // ms, with all its repetitions
 const betweenAttempts = 100 // ms, if no Retry-After says otherwise
 
 /**
- * Judges what is answered, by what must be put up with at that time.
+ * Judges answers, by what clients must put up with at that time.
  *
  * @param whyFailed tells the cause of a failure from its request's id, if it can be known
  */
@@ -43,7 +43,7 @@ function createJudge(report: Report, whyFailed: (requestId: string) => string | 
     excuse(next: Excuses): void {
       excuses = next
     },
-    /** That a server was killed excuses that there is no answer, to what is sent until it is over. */
+    /** A server is killed: what is sent until it is back need not be answered. */
     excuseCuts(until = Infinity): void {
       excuses = { unavailable: () => never, cut: { from: -Infinity, until } }
     },

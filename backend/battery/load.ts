@@ -92,7 +92,7 @@ export function startLoad(options: LoadOptions) {
   })
 
   return {
-    /** How many things were done so far, reads by themselves not counted. */
+    /** How many things were done so far, without those of the reader. */
     acts: () => acts,
     /** Waits until every writer has got through once more. */
     async goesOn(): Promise<void> {

@@ -28,7 +28,7 @@ export function createNotebook(user: User) {
   const lostCreations = new Map<string, WriteEvent>()
   /** When it was first known that a task is there. */
   const knownSince = new Map<number, number>()
-  /** What lists were at which Sync-Token, to be compared with each other. */
+  /** The lists that were read, by their Sync-Tokens, to be compared with each other. */
   const lists: (Timed & { token: string; fields: string; hash: unknown })[] = []
 
   function historyOf(id: number): History {
@@ -62,7 +62,7 @@ export function createNotebook(user: User) {
       historyOf(task.id).sights.push({ version: task.version, shown, began, ended })
       adopt(task.id, task.tags)
     },
-    /** A write was not answered, or only when it was repeated: it took effect once or not at all. */
+    /** A write was not answered, or only after it was repeated: it took effect once or not at all. */
     lose(event: Omit<WriteEvent, 'outcome' | 'ended'>, id: number | undefined): void {
       const lost: WriteEvent = { ...event, ended: Infinity, outcome: { is: 'unknown' } }
       if (id !== undefined) historyOf(id).writes.push(lost)
@@ -105,8 +105,8 @@ export function createNotebook(user: User) {
 }
 
 /**
- * Lists at the same number are the same, and who asks later gets no smaller number. Servers of two versions
- * may give tasks other fields.
+ * Lists at the same number are the same, and a later request gets no smaller number. Servers of two versions
+ * may give tasks different fields.
  */
 function compareLists(lists: Notebook['lists'], report: Report): void {
   const hashes = new Map<string, unknown>()

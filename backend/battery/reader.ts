@@ -26,7 +26,7 @@ export function createReader({ client, notebook, token, origin, versions }: Pers
     notebook.see(task, place, time)
   }
 
-  /** Gives what was answered, unless it was nothing or that the server is not available. */
+  /** Gives the answer, unless there was none or it was 503. */
   async function read<Body>(path: string, expected: number[] = []) {
     const began = performance.now()
     const outcome = await client.ask<Body>(origin(), 'GET', path, { token }, expected)
@@ -40,7 +40,7 @@ export function createReader({ client, notebook, token, origin, versions }: Pers
     else if (answer) notebook.miss(id, answer.time, ['list'])
   }
 
-  /** What is there was seen, and everything else was absent. */
+  /** Notes that the tasks in the answer were seen, and that all others were absent. */
   async function readAll(place: 'list' | 'trash'): Promise<Listed | undefined> {
     const answer = await read<TaskBody[]>(place === 'list' ? '/api/tasks' : '/api/tasks/trash')
     if (answer?.status !== 200) return undefined

@@ -14,7 +14,7 @@ type Cast = {
   token: string
   origin: () => string
   next: Random
-  /** The ids of what is known to come again, to all clients of the user. */
+  /** The ids of the tasks that come again, as far as the clients of the user know them. */
   known: Set<number>
 }
 
@@ -28,7 +28,7 @@ type SeriesOptions = {
 
 /**
  * A user with tasks that come again, on which some clients work at random. They are not judged one by one,
- * as other tasks are, since a write to one makes and removes another: in the end all must hang together.
+ * as other tasks are, since a write to one makes and removes another: in the end they must all fit together.
  */
 export function startSeries({ client, report, servers, seed, admin }: SeriesOptions) {
   let isRunning = true
@@ -108,7 +108,7 @@ type Row = {
   next: number | null
 }
 
-/** Holds the tasks of a user, all of which come again, to one another and to the counter. */
+/** Checks that the tasks of a user, all of which come again, fit one another and the counter. */
 async function checkSeries(user: string, admin: Sql, report: Report): Promise<void> {
   const rows = await admin<Row[]>`
     select

@@ -5,7 +5,7 @@ import { newUser, type TaskBody } from '../tests/support/api.ts'
 import { temporaryDirectory } from '../tests/support/daemon.ts'
 import { databaseUrl } from '../tests/support/postgres.ts'
 import { repository, startServer } from '../tests/support/server.ts'
-import { createClient, type Client } from './client.ts'
+import { createClient, type Client, type Outcome } from './client.ts'
 import { startLoad } from './load.ts'
 import type { Battery } from './main.ts'
 import { createRandom } from '../tests/support/random.ts'
@@ -88,6 +88,13 @@ export async function versionsSideBySide({
 
 type Origins = { previous: () => string; current: () => string }
 
+/** @throws Error if there is none */
+async function answerOf<Body>(asked: Promise<Outcome<Body>>) {
+  const outcome = await asked
+  if (outcome === 'lost') throw new Error('A request was not answered')
+  return outcome
+}
+
 /** The previous version may know nothing of tasks that come again: it must do no harm to them. */
 async function recurAcross(
   client: Client,
@@ -97,9 +104,8 @@ async function recurAcross(
   const { token } = await newUser()
   async function send(origin: () => string, method: string, path: string, json?: object) {
     const options = { token, ...(json && { json }) }
-    const answer = await client.ask<TaskBody>(origin(), method, `/api/tasks${path}`, options)
-    if (answer === 'lost') throw new Error(`${method} ${path} was not answered`)
-    return answer.body
+    const asked = client.ask<TaskBody>(origin(), method, `/api/tasks${path}`, options)
+    return (await answerOf(asked)).body
   }
   async function expectNext(path: string, due: string): Promise<void> {
     const { next_task_id } = await send(current, 'PATCH', `${path}/complete`, { completed: true })
@@ -134,16 +140,8 @@ async function keepAcross(
   const { token } = await newUser()
   await client.ask(current(), 'POST', '/api/tasks', { token, json: { title: 'Kept' } })
   async function list(origin: () => string, held = '"none"') {
-    const headers = { 'if-none-match': held }
-    const answer = await client.ask<TaskBody[]>(
-      origin(),
-      'GET',
-      '/api/tasks',
-      { token, headers },
-      [304],
-    )
-    if (answer === 'lost') throw new Error('a list was not answered')
-    return answer
+    const options = { token, headers: { 'if-none-match': held } }
+    return answerOf(client.ask<TaskBody[]>(origin(), 'GET', '/api/tasks', options, [304]))
   }
   const before = await list(previous)
   const [fields, fieldsNow] = [before, await list(current)].map(({ body }) => Object.keys(body[0]!))

@@ -5,7 +5,7 @@ const groupGap = 34
 const top = 56
 const colours = { ours: ['#0b7285', '#99e9f2'], others: ['#868e96', '#dee2e6'] } as const
 
-/** A bar of CPU time per server and work: the server's part, then PostgreSQL's. FastAPI is off it. */
+/** A bar of CPU time per server and work: the server's part, then PostgreSQL's. FastAPI would be off the scale. */
 export function chartOf({ names, typical, works }: Results): string {
   const shown = names.filter((name) => !name.startsWith('FastAPI'))
   const figures = works().map((work) => ({

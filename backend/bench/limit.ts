@@ -61,7 +61,7 @@ function literal(value: unknown): string {
   if (typeof value !== 'string') return JSON.stringify(value)
   const text = value
     .replaceAll("'", "''")
-    // To pgbench :0 and :true are variables, in a text, too.
+    // To pgbench, :0 and :true are variables, even inside a text.
     .replaceAll(':', "' || chr(58) || '")
     .replaceAll(user, "user-' || :who || '")
     .replaceAll(writer, "writer-' || :who || '")
@@ -72,7 +72,7 @@ function literal(value: unknown): string {
 /** As pgbench takes it: for a user and a task of theirs that are drawn each time. */
 function scriptOf({ texts, values }: Fragment): string {
   const sql = texts
-    // It becomes one line, which a comment would end; and to pgbench :MI is a variable, in a text, too.
+    // It becomes one line, which a comment would end; and to pgbench, :MI is a variable, even inside a text.
     .map((text) => text.replace(/--.*$/gm, ''))
     .map((text) => text.replace(/(?<=[A-Z0-9]):(?=[A-Z])/g, "' || chr(58) || '"))
     .reduce((all, text, index) => all + literal(values[index - 1]) + text)

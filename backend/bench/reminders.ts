@@ -30,7 +30,7 @@ async function postgresCpu(times: number, action: () => Promise<unknown>): Promi
   return ((cpuSeconds(postmaster) - before) / times) * 1e6
 }
 
-/** The same, by turns, with the triggers and without them. */
+/** What writes and lists cost, by turns with the triggers and without them. */
 async function comparePlain(): Promise<void> {
   const database = connect(parseDatabaseUrl(`${url}&max=1`))
   const store = createTaskStore(database, { maxTasksPerUser: 1_000_000 })
@@ -126,7 +126,7 @@ async function cpuOf(seconds: number): Promise<string> {
   return `${used[0]!.toFixed(2)} % of a core for the server, ${used[1]!.toFixed(2)} % for PostgreSQL`
 }
 
-/** What is open and quiet, and then with a reminder for each user within the hour. */
+/** What streams cost that are open and quiet, and then with a reminder for each user within the hour. */
 async function streamsAtRest(count: number): Promise<void> {
   const users = await Promise.all(Array.from({ length: count }, newUser))
   const received: Received[] = []
@@ -134,13 +134,6 @@ async function streamsAtRest(count: number): Promise<void> {
   await Bun.sleep(5_000)
   say(`${count} streams without reminders: ${await cpuOf(30)}`)
   await setReminders(users, 1, `clock_timestamp() + random() * interval '1 hour'`)
-  await Bun.sleep(5_000)
-  say(`${count} streams without reminders: ${await cpuOf(30)}`)
-  await setReminders(users, 1, '3600 seconds')
-  await sql`
-    update todo_api.reminders set fires_at = clock_timestamp() + random() * interval '1 hour' where user_id = any(${users.map(({ id }) => id)})`
-  for (const { token } of users)
-    await server.request('POST', '/api/tasks', { token, json: { title: 'A nudge' } })
   await Bun.sleep(5_000)
   say(
     `${count} streams with a reminder each within the hour: ${await cpuOf(30)}; ${received.length} came`,

@@ -36,7 +36,7 @@ export async function startEmbedded(directory: string): Promise<EmbeddedDatabase
   }
 }
 
-/** Whether a directory has the files of an embedded database, whole or not. */
+/** Whether a directory has the files of an embedded database, complete or not. */
 export async function isEmbeddedIn(directory: string): Promise<boolean> {
   const { files, unpacking } = placesIn(directory)
   if (existsSync(unpacking)) return false

@@ -143,7 +143,7 @@ export type ConnectOptions = {
   onReadsOnly?: () => void
 }
 
-export const defaultDeadline = 5_000
+const defaultDeadline = 5_000
 const longestQueue = 500 // statements of one user
 
 /** Opens a pool of connections. The first is made for the first statement. */

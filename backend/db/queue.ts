@@ -78,7 +78,7 @@ export function createQueue({ places, perUser, longestQueue, deadline }: QueueOp
     else line.delete(share)
   }
 
-  /** Whoever holds all they may, or had a turn just now, is not kept waiting by others. */
+  /** A user who holds all they may, or had a turn just now, is not kept waiting by others. */
   function giveUp(waiter: Waiter): void {
     const { share, size } = waiter
     share.waiting.delete(waiter)

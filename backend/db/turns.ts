@@ -9,8 +9,6 @@ export type Hold = {
   release: () => void
 }
 
-export type Turns = ReturnType<typeof createTurns>
-
 /**
  * Lets requests in as long as there are places; then they wait in a queue for each user, and users
  * take turns: after one request of theirs, the others come first. Whoever holds as much as one user

@@ -13,7 +13,7 @@ export class WaitedForOneself extends Error {
   override readonly name = 'WaitedForOneself'
 }
 
-/** Whether a user was served so lately that what they still wait for is behind requests of their own. */
+/** Whether a user was served so recently that what they still wait for is behind requests of their own. */
 export function isRecent(servedAt: number, deadline: number): boolean {
   return performance.now() - servedAt < deadline / 2
 }
@@ -28,7 +28,7 @@ export function leastToBegin(deadline: number): number {
  * one timer is enough.
  *
  * @param patience how long each may last, in milliseconds
- * @param end is told of each that is no longer kept
+ * @param end is called with each that has lasted too long
  */
 export function createPatience<Waiter extends { arrived: number }>(
   patience: number,

@@ -1,6 +1,6 @@
 import { Failure, failures, type FailureCode } from '../http/failures.ts'
 
-/** As much of a schema as references are put into. */
+/** The parts of a schema in which references are put. */
 export type Schema = {
   title?: string
   properties?: Record<string, Schema>

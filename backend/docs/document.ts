@@ -65,12 +65,12 @@ export function isDocument(response: unknown): response is Document {
 const meanings: Record<string, string> = {
   '200': 'Done',
   '201': 'Created',
-  '202': 'Taken; no body',
+  '202': 'Accepted; no body',
   '204': 'Deleted; no body',
   '304': 'Not changed; no body',
-  '400': 'No message, or one of another revision',
+  '400': 'Not a message, or one of another revision',
   '404': 'There is no such method',
-  '415': 'No JSON in UTF-8',
+  '415': 'Not JSON in UTF-8',
 }
 
 /** Answers that belong to no operation. `401`: under `/api`, before anything else. */
@@ -175,7 +175,7 @@ function completeAnswer(
     ...(title !== undefined && { title }),
     ...(examples && { examples }),
   }
-  const codes = schema?.properties?.code?.enum ?? []
+  const codes = schema.properties?.code?.enum ?? []
   const completed = {
     description: codes.join(', ') || meanings[given.status]!,
     headers: headersOf({ ...given, schema, codes }, components),
@@ -230,7 +230,7 @@ const sampleErrors: Partial<Record<FailureCode, FieldError>> = {
   idempotency_key_reused: { field: 'Idempotency-Key', detail: 'was used for another request' },
 }
 
-/** What these failures say more, of which their schemas have an example. */
+/** The field that these failures add; their schemas have an example of it. */
 const besides: Partial<Record<FailureCode, string>> = {
   version_conflict: 'current',
   bulk_refused: 'results',

@@ -59,7 +59,7 @@ export function docs() {
             tags: [
               { name: 'Tasks', description: 'What a user has to do' },
               { name: 'Sync and live', description: 'What changed, for every device of a user' },
-              { name: 'Keys', description: 'With which scripts and agents act for a user' },
+              { name: 'Keys', description: 'What scripts and agents use to act for a user' },
               { name: 'Agents', description: 'The tasks for programs that speak MCP' },
               { name: 'Health', description: 'For whoever runs the server' },
             ],

@@ -117,7 +117,7 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
 
 const sentInParts = new WeakSet<Request>()
 
-/** Whether the answer to a request is a large one: whoever wants all of it at once holds all of it. */
+/** Whether the answer to a request is a large one, which nobody should hold in memory as a whole. */
 export function isSentInParts(request: Request): boolean {
   return sentInParts.has(request)
 }

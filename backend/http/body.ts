@@ -6,7 +6,7 @@ import { describeWanted } from './values.ts'
 
 export const usualBody = 64 * 1024 // bytes
 
-/** What somebody is told whose body is larger. */
+/** What the sender of a larger body is told. */
 export function tooLarge(mostBytes: number): string {
   return `The body is larger than ${mostBytes / 1024} KiB`
 }
@@ -53,8 +53,8 @@ export function takes<Body extends TSchema>(schema: Body) {
 }
 
 /**
- * Makes what reads an object by a schema: it leaves out what the schema does not name, and checks the
- * rest. What the schema transforms is left as it came.
+ * Makes a reader of objects by a schema: it leaves out what the schema does not name, and checks the
+ * rest. The schema's transforms are not applied.
  *
  * @param whole what to call the object if it is wrong as a whole
  * @throws ApiError 422, when reading

@@ -39,7 +39,7 @@ export function createFailureLog(log: Logger): TellFailure {
     const kind = kindOf(cause)
     const tellCause = () => log.error({ ...fields, err: cause }, 'request failed')
     const tellCount = (count: number) =>
-      log.error({ code, kind, count }, 'requests failed as one before')
+      log.error({ code, kind, count }, 'more requests failed in the same way')
     if (reason !== undefined) {
       if (isDue(reason)) log[status < 500 ? 'warn' : 'error'](fields, reason)
     } else if (status === 503) sayRepeats(`${code} ${kind}`, tellCause, tellCount)
@@ -47,7 +47,7 @@ export function createFailureLog(log: Logger): TellFailure {
   }
 }
 
-/** Writes down why event streams have to wait, in the same way: each of them says so. */
+/** Writes down why event streams have to wait, in the same way, since each of them reports it. */
 export function createTroubleLog(log: Logger): (err: unknown) => void {
   const sayRepeats = createRepeats()
   return function tellTrouble(err) {

@@ -192,7 +192,7 @@ export function Conflict<Resource extends TSchema>(current: Resource) {
   return t.Composite([Failure('version_conflict'), t.Object({ current })])
 }
 
-/** That a 422 tells of: it stays small whatever was sent. */
+/** The most that a 422 names, so that it stays small whatever was sent. */
 export const mostFieldErrors = 32
 
 /**

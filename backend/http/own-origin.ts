@@ -1,7 +1,7 @@
 import { Elysia } from 'elysia'
 import { ApiError } from './failures.ts'
 
-/** What cannot be a name that somebody's DNS lets point to this machine (DNS rebinding). */
+/** A host that is no name, so nobody's DNS can have pointed it at this machine (DNS rebinding). */
 const isNoName = /^(localhost|[\d.]+|\[[\dA-Fa-f:.]+\])(:\d+)?$/
 
 /**

@@ -3,7 +3,7 @@ const pause = 60_000 // ms
 /** Says the first of a kind at once, and once a minute how many have followed. */
 export type SayRepeats = (kind: string, first: () => void, more: (count: number) => void) => void
 
-/** For what goes wrong with every request at a time, as while the database is away. */
+/** For what goes wrong with every request at the same time, as while the database is away. */
 export function createRepeats(): SayRepeats {
   const counts = new Map<string, number>()
 

@@ -8,8 +8,8 @@ import { t } from 'elysia'
  */
 
 /**
- * Under this a schema says what it wants where its keywords do not: a text, or what gives one for the value
- * that was sent. Not part of the documentation.
+ * Under this key a schema says what it wants if its keywords do not: a text, or a function that makes one
+ * for the value that was sent. Not part of the documentation.
  */
 export const expectation = Symbol('expectation')
 
@@ -99,7 +99,7 @@ export function Text(options: TextOptions): TUnsafe<string> {
 
 /**
  * A list of texts, none of them twice. TypeBox's own check of `uniqueItems` hashes whatever the items
- * are, also when they have been refused already: 500 KB of them in 1.7 s.
+ * are, even those that have been refused already, which takes 1.7 s for 500 KB.
  */
 export function DistinctTexts({ items, ...options }: TextsOptions): TUnsafe<string[]> {
   return Type.Unsafe<string[]>({
@@ -230,7 +230,7 @@ function isTimeZone(name: string): boolean {
   }
 }
 
-/** Of a list of texts that failed, those of its items that are wrong, if it is not the list itself. */
+/** If a list of texts failed because of some of its items, a problem for each of those. */
 export function inDetail(problem: ValueError): ValueError[] {
   const { schema, value, path } = problem
   if (

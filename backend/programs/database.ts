@@ -7,7 +7,7 @@ import { openDatabase } from '../db/open.ts'
 
 /**
  * Does something with the servers' database, whose tables are brought up to date before. It says which
- * one that is, and makes none: what is done to a new one would be taken for done to the servers'.
+ * one that is, and never creates one: work on a new one would be mistaken for work on the servers'.
  *
  * @throws ConfigError, DirectoryUnusable, and what `openDatabase` throws
  */

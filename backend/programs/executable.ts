@@ -66,7 +66,7 @@ Settings are environment variables: DATABASE_URL, BETTER_AUTH_URL, CORS_ORIGINS,
 The executable todo-api reads no .env file; bun run does.
 `
 
-/** What is known to go wrong. Its message is for whoever started the program. */
+/** Errors whose message is all that a person needs to know. */
 const expected = [
   'ConfigError',
   'DatabaseUnavailable',
@@ -79,7 +79,7 @@ const expected = [
   'StillWriting',
 ]
 
-/** Ends by an exit code as `sh` and GNU's programs have it: 2 is a command that there is not. */
+/** Ends by an exit code as `sh` and GNU's programs have it: 2 is for a command that does not exist. */
 async function run(): Promise<void> {
   const { word, parameters, unknown, wantsHelp, wantsVersion } = readWords(process.argv.slice(2))
   const command = word !== undefined && Object.hasOwn(commands, word) ? commands[word] : undefined

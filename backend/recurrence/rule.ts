@@ -2,10 +2,10 @@ const frequencies = ['DAILY', 'WEEKLY', 'MONTHLY', 'YEARLY'] as const
 const weekdays = ['MO', 'TU', 'WE', 'TH', 'FR', 'SA', 'SU']
 const lengthsOfMonths = [[31], [28, 29], [31], [30], [31], [30], [31], [31], [30], [31], [30], [31]]
 
-/** Longer than any rule is, however it is written. */
+/** No rule is longer, however it is written. */
 const longest = 1000
 
-/** The text is no rule. The message says what a rule is like that is one, and repeats nothing of the text. */
+/** The text is no rule. The message says what a rule must be like, and repeats nothing of the text. */
 export class NoRule extends Error {
   override readonly name = 'NoRule'
 }
@@ -14,8 +14,8 @@ type Parts = Map<string, string>
 type Weekday = { number: number; name: string }
 
 /**
- * Reads a rule by which a task comes again: an RRULE without DTSTART (RFC 5545, 3.3.10), of which these parts
- * are known: FREQ by days, weeks, months or years, INTERVAL, BYDAY, BYMONTHDAY, BYMONTH, COUNT or UNTIL (a
+ * Reads a rule by which a task comes again: an RRULE without DTSTART (RFC 5545, 3.3.10). These parts are
+ * known: FREQ by days, weeks, months or years, INTERVAL, BYDAY, BYMONTHDAY, BYMONTH, COUNT or UNTIL (a
  * date), and WKST=MO. `daily` and its like, a leading `RRULE:` and small letters are understood.
  *
  * @returns the same rule as every other spelling of it
@@ -140,8 +140,8 @@ function readMonth(text: string): { item: number; place: number } {
 }
 
 /**
- * What no month has never comes, and to find that out would take PostgreSQL long. The rest it finds out by
- * itself, from the date on which the rule starts.
+ * Days that no month has never come, and PostgreSQL would take long to find that out. It finds out the rest
+ * by itself, from the date on which the rule starts.
  */
 function expectDates(
   days: Weekday[] | undefined,

@@ -1,7 +1,7 @@
 export type AlarmOptions = {
   /** Fires what is due, and says whether there was anything. */
   fire: (owner: string) => Promise<boolean>
-  /** Whoever reads the user's events now learns what was fired, and when the next reminder is due. */
+  /** The user's events are to be read now, which also says when the next reminder is due. */
   onFired: (owner: string, isAnything: boolean) => void
   onTrouble: (error: unknown) => void
 }
@@ -40,7 +40,7 @@ export function createAlarms({ fire, onFired, onTrouble }: AlarmOptions) {
     const alarm = alarms.get(owner) ?? { isRinging: false, least: 0 }
     alarms.set(owner, alarm)
     clearTimeout(alarm.timer)
-    // Once it has rung, it is set anew.
+    // It is set anew once it has rung.
     if (alarm.isRinging) return
     if (wait > 0) alarm.least = 0
     const soon = Math.min(Math.max(wait, alarm.least), longestTimer)

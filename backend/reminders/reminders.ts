@@ -11,7 +11,7 @@ export type FireReminders = (owner: string) => Promise<boolean>
 
 const tasksAtOnce = 500 // so that no statement is long
 
-/** Whether a reminder is due, the database says, by its own clock. */
+/** The database says whether a reminder is due, by its own clock. */
 export function createFireReminders({ queryWithin, deadline }: Database): FireReminders {
   const fireTogether = createLine<string, boolean>({
     rowOf: (owner) => owner,

@@ -115,7 +115,8 @@ export function createChangeFeed(database: Database) {
 
     /**
      * The users who have changes after one of these places, or another epoch, or a reminder that is due;
-     * and that epoch. That of a list which is not even so far is none: its user was forgotten (`bun run forget`).
+     * with the epoch that is now. It is `none` for a list that has not come so far: its user was forgotten
+     * (`bun run forget`).
      */
     async behind(
       places: readonly (Place & { owner: string })[],

@@ -112,7 +112,7 @@ export function createLive({
       const current = await changes.position(userId)
       const { epoch, counter } = current
       const resumes = after !== undefined && canResume(after, current)
-      // Whoever begins with nothing gets all tasks, and not the reminders that others were told of.
+      // A stream that begins with nothing gets all tasks, and none of the reminders that others were told of.
       const told = resumes && after.counter > 0 ? 0 : counter
       return openStream({
         start: { epoch, counter: resumes ? after.counter : counter },

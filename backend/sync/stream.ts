@@ -100,7 +100,7 @@ function createStream(
         unsent = [...news.events] // a copy: what is read is shared
         if (unsent.length > 0)
           isNudged = true // there may be more than is read at once
-        else position = Math.max(position, news.counter) // of what lies between there is nothing to tell
+        else position = Math.max(position, news.counter) // there is nothing to tell of what lies between
         sendUnsent()
       }
     } catch (error) {

@@ -30,7 +30,7 @@ export function createTickets({
     send: createFind(fragment`select ${columns} from todo_api.event_tickets where ${given}`),
     ...together,
   })
-  // In an order, so that two processes that use up the same ones do not wait for each other.
+  // Locked in order, so that two processes that use up the same ones do not wait for each other.
   const useUp = createLine({
     send: createFind(fragment`
       with given as (
@@ -38,7 +38,7 @@ export function createTickets({
       )
       delete from todo_api.event_tickets where hash in (select hash from given)
       returning ${columns}`),
-    rowOf: (ticket) => ticket, // or both of two uses would be told of it
+    rowOf: (ticket) => ticket, // or two uses in one statement would both be good
     ...together,
   })
 

@@ -40,7 +40,7 @@ type BulkOperation = typeof BulkOperation.static
 export const BulkRequest = t.Object(
   {
     atomic: t.Optional(
-      t.Boolean({ description: 'Whether a refusal of one is a refusal of all. Default: true' }),
+      t.Boolean({ description: 'Whether nothing is done if one is refused. Default: true' }),
     ),
     operations: t.Array(BulkOperation, {
       minItems: 1,
@@ -64,7 +64,7 @@ export type BulkRequest = typeof BulkRequest.static
 
 export const BulkResult = t.Object(
   {
-    index: Type.Integer({ minimum: 0, description: 'Of the operation' }),
+    index: Type.Integer({ minimum: 0, description: 'Which operation, from 0' }),
     status: Type.Integer({ description: 'What the single route would answer', examples: [200] }),
     task: t.Optional(Task),
     code: t.Optional(t.String({ description: 'Why it is refused, for a program' })),

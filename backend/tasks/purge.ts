@@ -40,8 +40,8 @@ export type Purged = {
 /**
  * Deletes for good what is past its time: tasks that have been in the trash for 30 days, what is left
  * of those deleted for good after as long, personal keys that expired as long ago, idempotency keys and past
- * reminders after 24 hours, and old tickets. Whoever has not seen a change that goes here must start again:
- * their token is 410 from then on.
+ * reminders after 24 hours, and old tickets. A client that has not seen a change that goes here must start again:
+ * its token is 410 from then on.
  *
  * Every process may run it at any time. One statement at a time does anything, it skips what somebody
  * else is at work on, and it locks a task before its list, as every write does.

@@ -2,7 +2,7 @@ import { Kind, Type, TypeRegistry } from '@sinclair/typebox'
 import { t } from 'elysia'
 import { expectation, Instant, isInstant } from '../http/values.ts'
 
-export const mostReminders = 5
+const mostReminders = 5
 const mostMinutes = 28 * 24 * 60
 
 const minutesBefore = Type.Integer({
@@ -17,7 +17,7 @@ const instant = t.String({ format: 'date-time', examples: ['2026-03-01T08:00:00.
 const Reminder = t.Union([t.Object({ minutes_before: minutesBefore }), t.Object({ at: instant })])
 export type Reminder = typeof Reminder.static
 
-/** The same for a body. Of a union, Elysia would take away what is too much, and not refuse it. */
+/** The same for a body. From a union, Elysia would drop what is too much instead of refusing it. */
 const GivenReminder = t.Object(
   { minutes_before: t.Optional(minutesBefore), at: t.Optional(instant) },
   { minProperties: 1, maxProperties: 1 },
@@ -47,7 +47,7 @@ export const GivenReminders = t
       items: GivenReminder,
       maxItems: mostReminders,
       uniqueItems: true,
-      description: `Up to ${mostReminders} different ones. What is past when it is set does not come`,
+      description: `Up to ${mostReminders} different ones. One that is past when it is set does not come`,
       examples,
       [expectation]: `a list of up to ${mostReminders} distinct ones, each {"minutes_before": 0 to ${mostMinutes}} or {"at": an RFC 3339 instant}`,
     }),
@@ -55,7 +55,7 @@ export const GivenReminders = t
   .Decode((given) => given.map(asKept))
   .Encode((reminders) => reminders)
 
-/** One instant, as some front ends send it: what it stands for is `remindersOf`. */
+/** One instant, as some front ends send it: `remindersOf` says what it stands for. */
 export const ReminderAt = t.Union([Instant({ description: 'An RFC 3339 instant' }), t.Null()], {
   description: 'Another spelling of `reminders`, which it overrides, for one of them or none',
   examples: ['2026-03-01T08:00:00.000Z'],

@@ -89,7 +89,7 @@ async function readPage(
           (${after.key}::text::${key.type}, ${after.id}::bigint)`
   const atMost = fragment`limit ${limit === null ? null : limit + 1}::int`
   // The size of a list without a filter is kept, and its page is read from an index up to its end.
-  // Otherwise what is counted is what the page is cut from: the filter is gone through once.
+  // Otherwise the page is cut from the tasks that are counted, so that the filter is applied once.
   const [isOnPage, total] = isEverything(filter)
     ? [
         fragment`${conditions} and ${isAfter(key.expression)}`,

@@ -24,8 +24,8 @@ const own = { longest: Number.MAX_SAFE_INTEGER, most: Number.MAX_SAFE_INTEGER }
 
 /**
  * The place of a user's list and, if it is not the one that is known, all of its tasks, oldest first.
- * Whoever asks at the same moment is answered by one statement; but a long list is left by it, and read
- * at its user's own turn, so that nobody waits for another's.
+ * Users who ask at the same moment are answered by one statement. It leaves out long lists, which are read
+ * at their users' own turns, so that nobody waits for another's.
  */
 export function createWholeReader({
   queryFor,
@@ -35,7 +35,7 @@ export function createWholeReader({
 }: Pick<Database, 'queryFor' | 'queryWithin' | 'fragment' | 'deadline'>) {
   const columns = taskColumns({ fragment })
 
-  // Ten rows are looked at for each task that may be: those in the trash are among them.
+  // Ten rows are looked at for each task that there may be, since some are in the trash.
   const statement = fragment`
       with asked as materialized (
         select

@@ -295,7 +295,7 @@ describe('a request', () => {
     expect([other.status, other.body.code]).toEqual([422, 'idempotency_key_reused'])
   })
 
-  test('keeps its answer under its key even if every operation is refused', async () => {
+  test('has its answer kept under its key even if every operation is refused', async () => {
     const { token } = await newUser()
     const { id } = await create(token, 'In the trash')
     await api.request('DELETE', `/api/tasks/${id}`, { token })

@@ -50,7 +50,7 @@ describe('the OpenAPI document', () => {
     })
   })
 
-  test('says how large a body may be, of bulk requests too', () => {
+  test('says how large a body may be, for bulk requests too', () => {
     const example = (path: string) =>
       paths[path]!['post']!.responses['413']!.content!['application/json']!.examples![
         'body_too_large'
@@ -329,7 +329,7 @@ describe('the OpenAPI document', () => {
 })
 
 describe('the page', () => {
-  test('whoever opens the address of the server is led to the documentation', async () => {
+  test('the address of the server leads to the documentation', async () => {
     const answer = await fetch(api.origin, { redirect: 'manual' })
     expect(answer.status).toBe(302)
     expect(answer.headers.get('location')).toBe('/docs')

@@ -47,7 +47,7 @@ const rules: Rule[] = [
   { route: 'POST /tasks/:id/skip', own: 200 },
 ]
 
-/** See the last tests. */
+/** These have tests of their own, at the end. */
 const agents = 'POST /mcp'
 const keyRoutes = ['GET /api/keys', 'POST /api/keys', 'DELETE /api/keys/:id']
 

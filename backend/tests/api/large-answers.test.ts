@@ -9,7 +9,7 @@ afterAll(async () => api.stop())
 /** Somebody with tasks that make a list of so many characters besides what every task has. */
 async function userWith(tasks: number, description: string) {
   const user = await newUser()
-  // Past the check of every row, which takes seconds for thousands of them.
+  // Without the check of every row, which takes seconds for thousands of them.
   await writeUncounted(`
     insert into todo_api.task_lists (user_id, counter, task_count)
     values ('${user.id}', ${tasks}, ${tasks});
@@ -124,7 +124,7 @@ describe('a large answer', () => {
     expect((await api.request('HEAD', '/api/tasks', user)).status).toBe(200)
   })
 
-  // Under a dialect it is translated as it is read, so that no more of it is held there.
+  // Under a dialect it is translated as it is read, so no more of it is held.
   test.concurrent.each(['/api/tasks', '/compat/tasks/api/tasks'])(
     'of %s has to wait for those that its user leaves unread, and then it is theirs: 429',
     async (path) => {

@@ -201,7 +201,7 @@ describe('a refused origin', () => {
 })
 
 describe('while the database is away', () => {
-  test('every request has its line, and the first of them a stack', async () => {
+  test('every request has its line, and only the first has a stack', async () => {
     const away = startApi({
       over: databaseThat(async () => {
         throw new DatabaseUnavailable('ECONNREFUSED: nobody is there', 'ECONNREFUSED')

@@ -24,7 +24,7 @@ const issuer = `${server.url}/api/auth`
 const metadata = `${publicUrl}/.well-known/oauth-protected-resource/mcp`
 
 /**
- * An agent from its first request, refused, to its user’s consent.
+ * Takes an agent from its first request, which is refused, to its user’s consent.
  *
  * @param scope what it asks for, in place of all that the resource knows
  */
@@ -94,7 +94,7 @@ describe('an agent', () => {
       }
     expect((await speakMcp(fresh, token).ask('tools/list')).status).toBe(200)
     expect((await fresh.request('GET', '/api/tasks', { token })).status).toBe(401)
-    // A client's proof of who signed in is nobody's leave to do anything.
+    // An ID token proves who signed in, and allows nobody to do anything.
     expect(id_token).toBeString()
     for (const path of ['/api/tasks', '/mcp'])
       expect(

@@ -45,7 +45,7 @@ const day = { minutes_before: 1440 }
 const early = { at: '2126-01-01T00:00:00.000Z' }
 
 describe('the field', () => {
-  test('is an empty list, until it is set; and is kept by every change that does not name it', async () => {
+  test('is an empty list until it is set, and every change that does not name it keeps it', async () => {
     const { user, task, change, path } = await create({})
     expect(task.reminders).toEqual([])
     const reminders = [half, early, { minutes_before: 0 }]
@@ -187,7 +187,7 @@ describe('what waits', () => {
   })
 })
 
-test('the next occurrence inherits what counts back from its instant, and no instant; taking it back takes that away', async () => {
+test('the next occurrence inherits reminders that count back, and none at an instant; taking it back removes them', async () => {
   const { user, change, path } = await create({
     ...due,
     recurrence: 'FREQ=DAILY',
@@ -270,7 +270,7 @@ describe('reminder.due', () => {
     const { sync_token: since } = changes.body
     const none = await send<object>(user, 'GET', `/changes?since=${since}`)
     expect(none.body).toMatchObject({ items: [], deleted: [], has_more: false })
-    // What comes next is not kept from anybody by it.
+    // It keeps nobody from hearing what comes next.
     await patch('/complete')
     for (const stream of streams) {
       await stream.received(3)
@@ -294,7 +294,7 @@ describe('reminder.due', () => {
     stream.close()
   })
 
-  test('that nobody was there for comes at the next connection: late, of each task the last, never after a day', async () => {
+  test('that nobody was there for comes at the next connection: late, only the last of each task, never after a day', async () => {
     const { user, task } = await create({
       reminders: [1, 2, 3, 4, 5].map((minutes_before) => ({ minutes_before })),
       ...due,
@@ -322,7 +322,7 @@ describe('reminder.due', () => {
     for (const each of [stream, again]) each.close()
   })
 
-  test('is told again to a Last-Event-ID from before it, for a day, and not to whoever begins anew', async () => {
+  test('is told again after a Last-Event-ID from before it, for a day, and not to a stream that begins anew', async () => {
     const { user, path } = await create({ reminders: [early] })
     await letBeDue(user, 5)
     const first = await follow(user)
@@ -370,7 +370,7 @@ describe('reminder.due', () => {
     }
   })
 
-  test('of many at once comes of each, in the order of their times', async () => {
+  test('comes for each of many at once, in the order of their numbers', async () => {
     const user = await newUser()
     const operations = Array.from({ length: 100 }, (_, n) => ({
       op: 'create',
@@ -404,7 +404,7 @@ describe('reminder.due', () => {
   })
 })
 
-test('rows of reminders go a day after they were due or told of, and numbers of a lost list begin beyond them', async () => {
+test('rows of reminders go a day after they were due or told, and a lost list counts on from beyond them', async () => {
   const { user } = await create({ reminders: [early, { at: '2126-01-02T00:00:00.000Z' }] })
   await letBeDue(user, 5)
   const stream = await follow(user)

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { newUser, rowsOf, startApi, tokenFor, type TaskBody } from '../support/api.ts'
+import { newUser, rowsOf, startApi, tokenFor, unsetFields, type TaskBody } from '../support/api.ts'
 
 const api = startApi()
 afterAll(api.stop)
@@ -24,18 +24,7 @@ describe('creating', () => {
       title: 'Buy milk',
       description: null,
       completed: false,
-      priority: 'none',
-      tags: [],
-      due_date: null,
-      due_time: null,
-      due_timezone: null,
-      due_at: null,
-      recurrence: null,
-      recurrence_from: 'due',
-      series_id: null,
-      occurrence_date: null,
-      next_task_id: null,
-      reminders: [],
+      ...unsetFields,
       completed_at: null,
       created_at: instant,
       updated_at: instant,

@@ -53,7 +53,7 @@ test.each([
 })
 
 test.each(['migrate', 'restored', 'forget dave'])(
-  '%s works on no database that it would have to make',
+  '%s refuses to work on a database that it would have to create',
   async (words) => {
     const elsewhere = await makeDirectory()
     await mkdir(join(elsewhere.path, '.data', 'postgres'), { recursive: true })

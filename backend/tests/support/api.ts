@@ -66,6 +66,22 @@ export type RequestOptions = {
 
 export type TaskBody = Task
 
+/** What a task has in the fields that nobody has set. */
+export const unsetFields = {
+  priority: 'none',
+  tags: [],
+  due_date: null,
+  due_time: null,
+  due_timezone: null,
+  due_at: null,
+  recurrence: null,
+  recurrence_from: 'due',
+  series_id: null,
+  occurrence_date: null,
+  next_task_id: null,
+  reminders: [],
+} satisfies Partial<Task>
+
 let conformance: Promise<Conformance> | undefined
 
 /** What the OpenAPI document says of answers. It is the same whatever the settings are. */

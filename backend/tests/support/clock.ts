@@ -11,7 +11,7 @@ export function pass(milliseconds: number): void {
   jest.advanceTimersByTime(milliseconds)
 }
 
-/** Until everything that can go on without time has gone on. */
+/** Waits until everything has happened that needs no time to pass. */
 export async function settled(): Promise<void> {
   for (let turns = 0; turns < 50; turns += 1) await Promise.resolve()
 }

@@ -29,7 +29,7 @@ const userPrefix = /^\/api\/[^/]+(?=\/tasks(?:\/|$))/
 export type Conformance = ReturnType<typeof createConformance>
 
 /**
- * The document with what its references name in their places; the same thing for the same name.
+ * The document with each reference replaced by what it names, the same object for the same name.
  *
  * @throws Error if a reference names nothing
  */

@@ -29,6 +29,28 @@ export async function run(
   return { stdout, stderr, exitCode }
 }
 
+/**
+ * Runs a program that is not ours to its end.
+ *
+ * @returns what it wrote to its standard output
+ * @throws Error with all that it wrote, if it fails
+ */
+export async function runCommand(
+  command: string[],
+  cwd: string,
+  settings: Settings = {},
+): Promise<string> {
+  const env = { ...process.env, ...settings }
+  const child = Bun.spawn(command, { cwd, env, stdout: 'pipe', stderr: 'pipe' })
+  const [output, errors, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ])
+  if (code !== 0) throw new Error(`${command.join(' ')} exited ${code}: ${output}${errors}`)
+  return output
+}
+
 /** Starts the server as a process of its own and waits until it answers. */
 export async function startProcess(cwd: string, settings: Settings = {}) {
   const port = freePort()

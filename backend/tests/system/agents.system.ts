@@ -8,7 +8,7 @@ import { repository, startServer } from '../support/server.ts'
 
 const postgres = await startPostgres()
 const url = databaseUrl(postgres, 'sslmode=require')
-/** Nobody is there, so that servers look at their streams every second, and not every 15. */
+/** Nothing listens there, so servers look at their streams every second instead of every 15. */
 const noListener = { DATABASE_URL_UNPOOLED: databaseUrl({ port: 1 }, 'sslmode=require') }
 const [one, other] = [await startServer(url, noListener), await startServer(url, noListener)]
 afterAll(async () => {

@@ -15,7 +15,7 @@ afterAll(async () => {
 const parameters = 'sslmode=require&channel_binding=require&prepare=false'
 const patience = 480_000 // ms, for all of them
 
-/** Tests of what is in the tables. The others would only say the same once more. */
+/** Tests of what is in the tables. The others have nothing to do with partitions. */
 const aboutTables = [
   'bulk',
   'compat',

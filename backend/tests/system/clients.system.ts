@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'bun:test'
 import { join, resolve } from 'node:path'
 import { newUser, startApi } from '../support/api.ts'
-import { makeDirectory } from '../support/process.ts'
+import { makeDirectory, runCommand } from '../support/process.ts'
 
 /** Generators of clients, as their users install them; none of them knows TypeScript 7 yet. */
 const packages = [
@@ -19,25 +19,11 @@ afterAll(async () => {
   await directory.remove()
 })
 
-async function runIn(...command: string[]): Promise<string> {
-  const child = Bun.spawn(command, {
-    cwd: directory.path,
-    env: { ...process.env, ORVAL_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1' },
-    stdout: 'pipe',
-    stderr: 'pipe',
-  })
-  const [output, errors, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ])
-  if (code !== 0) throw new Error(`${command.join(' ')} exited ${code}: ${output}${errors}`)
-  return output
-}
-
+const quiet = { ORVAL_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1' }
+const runIn = async (...command: string[]) => runCommand(command, directory.path, quiet)
 const bin = (name: string) => join('node_modules', '.bin', name)
 
-/** What each program does: a task is created, listed, and changed by a version that is none. */
+/** What each program does: it creates a task, lists it, and changes it at a version that it does not have. */
 const programs = {
   'openapi-typescript': `
 import createClient from 'openapi-fetch'

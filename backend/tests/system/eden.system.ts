@@ -3,7 +3,7 @@ import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { dependencies, devDependencies } from '../../../package.json'
 import { newUser, startApi } from '../support/api.ts'
-import { makeDirectory } from '../support/process.ts'
+import { makeDirectory, runCommand } from '../support/process.ts'
 import { repository } from '../support/server.ts'
 
 const api = startApi()
@@ -21,20 +21,8 @@ async function filesOnThePage(): Promise<Map<string, string>> {
   return new Map([...blocks].map(([, name = '', text = '']) => [name, text]))
 }
 
-async function runIn(folder: string, ...command: string[]): Promise<string> {
-  const child = Bun.spawn(command, {
-    cwd: join(directory.path, folder),
-    stdout: 'pipe',
-    stderr: 'pipe',
-  })
-  const [output, errors, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ])
-  if (code !== 0) throw new Error(`${command.join(' ')} exited ${code}: ${output}${errors}`)
-  return output
-}
+const runIn = async (folder: string, ...command: string[]) =>
+  runCommand(command, join(directory.path, folder))
 
 test('the Eden client in docs/api.md compiles and runs with the files on that page and nothing else', async () => {
   for (const part of ['backend', 'package.json', 'tsconfig.json'])

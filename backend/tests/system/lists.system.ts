@@ -92,7 +92,7 @@ describe('prepared statements on a connection', () => {
 })
 
 describe('a statement that several users share', () => {
-  /** What each has got of its shared statements, and of what is read at the users' own turns. */
+  /** A list, with the rows of its shared statements and the users for whom it read at their own turns. */
   function watched() {
     const shared: { json: string | null; total: number }[][] = []
     const own: string[] = []
@@ -129,7 +129,7 @@ describe('a statement that several users share', () => {
     return id
   }
 
-  test('has small lists, all of them at once', async () => {
+  test('reads small lists, all of them at once', async () => {
     const { shared, own, list } = watched()
     const users = await Promise.all(Array.from({ length: 20 }, async () => userWith(20)))
     const pages = await Promise.all(users.map(async (user) => list(user, {})))
@@ -143,7 +143,7 @@ describe('a statement that several users share', () => {
     ['many tasks', 1_000, {}],
     ['much text', 90, { description: '😀'.repeat(1_000) }],
     ['a few tasks beyond a large trash', 20, { trashed: 2_000 }],
-  ])('has nothing of a list of %s: it is read at its user’s turn', async (_, tasks, more) => {
+  ])('reads nothing of a list with %s: that is read at its user’s turn', async (_, tasks, more) => {
     const { shared, own, list } = watched()
     const [greedy, modest] = [await userWith(tasks, more), await userWith(20)]
     const everybody = [greedy, modest, greedy, greedy, modest]

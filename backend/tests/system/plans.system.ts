@@ -234,7 +234,7 @@ test.each(actions)('%s reads %j rows at most, by an index', async (_, most, act)
   }
 })
 
-test('reminders that are due are read a few times each, however many wait', async () => {
+test('each reminder that is due is read a few times at most, however many wait', async () => {
   await postgres.admin`
     insert into todo_api.reminders (user_id, task_id, fires_at)
     select user_id, id, now() from todo_api.tasks where user_id = ${owner}`
@@ -252,7 +252,7 @@ test('reminders that are due are read a few times each, however many wait', asyn
   expect(told!['max'] - told!['min']).toBe(3_999)
 })
 
-test('plans that were remembered while the tables were empty go by indexes when they are full', async () => {
+test('plans that were made while the tables were empty go by indexes once they are full', async () => {
   const name = await postgres.createDatabase()
   const young = connect(
     parseDatabaseUrl(databaseUrl({ port: postgres.port, database: name }, 'sslmode=require&max=1')),

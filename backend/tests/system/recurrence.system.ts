@@ -33,7 +33,7 @@ async function send<Body = TaskBody>(
   })
 }
 
-/** Not all at once, or those in the end would wait for too long on a slow machine. */
+/** Not all at once, or the last ones would wait for too long on a slow machine. */
 async function inWaves<Answer>(
   count: number,
   act: (turn: number) => Promise<Answer>,
@@ -51,7 +51,7 @@ async function createDaily(user: User): Promise<number> {
   return (await send(user, ['POST', '', json])).body.id
 }
 
-/** The user's tasks, after a look at whether the list counts them, and every change has its number. */
+/** The user's tasks, once it is clear that the list counts them and that every change has its own number. */
 async function rowsOf({ id: user }: User): Promise<Row[]> {
   const rows = await database.query<Row & { change: number }>`
     select id, previous_task_id as previous, completed, change
@@ -73,7 +73,7 @@ async function expectNoDeadlock(): Promise<void> {
   expect(row!.deadlocks).toBe(0)
 }
 
-test('however many complete a task at once, by two servers, one task comes after it', async () => {
+test('however many requests complete a task at once, at two servers, one task comes after it', async () => {
   const user = await newUser()
   const id = await createDaily(user)
   const answers = await inWaves(300, async (turn) =>

@@ -7,6 +7,9 @@ import { eventually } from '../support/eventually.ts'
 import { openEvents, type ReceivedEvent } from '../support/events.ts'
 import { databaseUrl, startPostgres } from '../support/postgres.ts'
 import { startServer } from '../support/server.ts'
+import { parseDatabaseUrl } from '../../db/address.ts'
+import { connect } from '../../db/pool.ts'
+import { createFireReminders } from '../../reminders/reminders.ts'
 
 const postgres = await startPostgres()
 const url = databaseUrl(postgres, 'sslmode=require')
@@ -44,7 +47,7 @@ async function instantIn(milliseconds: number): Promise<string> {
   return row!.at
 }
 
-/** A task of which something waits: on a slow machine what comes soon may be past when it is set. */
+/** A task whose reminder waits: on a slow machine one that is due soon may be past when it is set. */
 async function createDueIn(server: Server, user: User, milliseconds: number): Promise<TaskBody> {
   const task = await create(server, user, {
     reminders: [{ at: await instantIn(milliseconds) }],
@@ -86,7 +89,7 @@ describe('a reminder', () => {
     expect(await Promise.all(servers.map(async (server) => server.end()))).toEqual([0, 0])
   })
 
-  test('that a process was killed over, before it could tell of it, comes when the client resumes', async () => {
+  test('whose process was killed before it could tell of it comes when the client resumes', async () => {
     const killed = await startServer(url)
     const user = await newUser()
     const stream = await follow(killed, user)
@@ -191,7 +194,26 @@ describe('a reminder', () => {
     await server.end()
   })
 
-  test('goes with its task if a server of the version before writes that, whose role may not know the table', async () => {
+  test('of a user whose list is held does not keep back the others in its statement', async () => {
+    const server = await startServer(url)
+    const [held, free] = await Promise.all([newUser(), newUser()])
+    for (const user of [held, free])
+      await letBeDue(await create(server, user, { reminders: [later] }), '1 second')
+    const database = connect(parseDatabaseUrl(url))
+    const fire = createFireReminders(database)
+    const release = await postgres.hold(
+      `select from todo_api.task_lists where user_id = '${held.id}' for update`,
+    )
+    // The first goes at once, and the other two together.
+    const fired = await Promise.all(['nobody', held.id, free.id].map(fire))
+    expect(fired).toEqual([false, false, true])
+    await release()
+    expect(await fire(held.id)).toBe(true)
+    await database.close()
+    await server.end()
+  })
+
+  test('moves with its task if a server of the previous version, whose role may not use the table, writes that', async () => {
     const server = await startServer(url)
     const user = await newUser()
     const task = await create(server, user, {
@@ -216,7 +238,7 @@ describe('a reminder', () => {
     await server.end()
   })
 
-  test('is not waited for, nor looked for, when nobody has a stream open', async () => {
+  test('is neither waited for nor looked for when nobody has a stream open', async () => {
     const server = await startServer(url)
     const user = await newUser()
     const stream = await follow(server, user)

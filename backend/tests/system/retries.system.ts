@@ -164,7 +164,7 @@ test.each([
     () => [1, 2].map((title) => ({ op: 'create', data: { title: `${title}` } })),
   ],
 ])(
-  'many operations, of which one %s: a retry that began before the first ended is answered as it, and not %s',
+  'many operations, one of which %s: a retry that began before the first ended gets its answer, and not %s',
   async (_, __, operationsOn) => {
     const { token, id } = await newTask(false)
     const options = {
@@ -174,7 +174,7 @@ test.each([
     }
     const release = await postgres.hold('select pg_advisory_xact_lock(1)')
     const overlapping = late.request<BulkAnswer>('POST', '/api/tasks/bulk', options)
-    // By then it has no limit to its waiting, and so will not begin again.
+    // By then there is no limit to how long it waits, so it will not begin again.
     const held = async () => (await postgres.waiting({ longerThan: 200 })) === 1
     await eventually('the retry waits', held)
     const begun = await first.request<BulkAnswer>('POST', '/api/tasks/bulk', options)

@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 source backend/tests/support/programs.sh
 
-# Most of these tests wait most of the time, and so two files run at a time. Those that load the machine get
-# it for themselves; so do those that fail beside others, once more, for many have to do with deadlines.
+# Most of these tests wait most of the time, and so two files run at a time. Those that load the
+# machine run alone. So do those that fail next to others, once more, because many depend on deadlines.
 alone='fairness|lists|plans|quick-streams'
 all=(backend/tests/system/*.system.ts)
 

@@ -278,7 +278,7 @@ test.each([
   connection.close()
 })
 
-test('the balancer takes dots that are part of a name', async () => {
+test('the balancer lets dots through that are part of a name', async () => {
   const connection = await openConnection(balancer.port)
   expect((await connection.request('GET', '/health?next=/../x', {})).status).toBe(200)
   expect((await connection.request('GET', '/..health', {})).status).toBe(404)

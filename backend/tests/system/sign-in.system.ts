@@ -36,7 +36,7 @@ async function terminate(): Promise<void> {
       select pg_terminate_backend(pid) from pg_stat_activity
       where backend_type = 'client backend' and (usename = ${owner.name} or usename is null)`
     const sessions = await admin<{ pid: number }[]>`select pid from pg_stat_activity`
-    // Who still gives a password is a process already, and no session yet.
+    // A client that is still signing in has a process already, and no session yet.
     const known = new Set(sessions.map(({ pid }) => pid))
     return ended.length === 0 && children.every((pid) => known.has(pid))
   })

@@ -90,7 +90,7 @@ test('users whose tasks are locked leave connections to everybody else', async (
   expect(new Set(answers.map(({ body }) => `${body.id} ${body.version}`)).size).toBe(answers.length)
 })
 
-test('users whose tasks are locked leave room for what others send in bulk, and for their reads', async () => {
+test('users whose tasks are locked leave room for the bulk requests and reads of others', async () => {
   const blockedUsers = await newUsers(10)
   const modest = await newUsers(6)
   const locked = await Promise.all(blockedUsers.map(async (user) => create(user, 'Locked')))

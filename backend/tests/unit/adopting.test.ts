@@ -19,7 +19,7 @@ test('the license is the one that the package names', async () => {
 
 type Compose = { services: Record<string, { environment: Record<string, string> }> }
 
-/** What compose.yaml gives its services where this is set, in the environment or in .env. */
+/** What compose.yaml gives its services if this is set, in the environment or in .env. */
 async function composed(given: Record<string, string>) {
   const { services } = Bun.YAML.parse(await read('compose.yaml')) as Compose
   const putIn = (text: string): string =>
@@ -39,7 +39,7 @@ async function composed(given: Record<string, string>) {
   return { settings, database }
 }
 
-test('compose.yaml passes every setting on, but those that the image decides', async () => {
+test('compose.yaml passes every setting on, except those that the image decides', async () => {
   const asked = new Set<string>()
   const recorder = new Proxy<Record<string, string>>(
     { BETTER_AUTH_SECRET: '0123456789abcdefghijklmnopqrstuv' },

@@ -9,6 +9,7 @@ import { embeddedVersion, startEmbedded, type EmbeddedDatabase } from '../../db/
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
 import { createChangeFeed } from '../../sync/changes.ts'
 import { createTaskStore } from '../../tasks/store.ts'
+import { unsetFields } from '../support/api.ts'
 
 let embedded: EmbeddedDatabase
 let database: Database
@@ -63,18 +64,7 @@ describe('migrations', () => {
       title: 'Second',
       description: '',
       completed: true,
-      priority: 'none',
-      tags: [],
-      due_date: null,
-      due_time: null,
-      due_timezone: null,
-      due_at: null,
-      recurrence: null,
-      recurrence_from: 'due',
-      series_id: null,
-      occurrence_date: null,
-      next_task_id: null,
-      reminders: [],
+      ...unsetFields,
       completed_at: '2026-01-05T00:00:00.500Z',
       created_at: '2026-01-04T00:00:00.000Z',
       updated_at: '2026-01-05T00:00:00.500Z',

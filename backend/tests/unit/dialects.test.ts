@@ -47,7 +47,7 @@ function told({ completed, priority, due_date: date, due_at: instant, ...task }:
   }
 }
 
-test('a task is told as it is, whatever its texts are, and what is unknown is passed on', () => {
+test('a task comes out as it is, whatever its texts are, and what is unknown is passed on', () => {
   fc.assert(
     fc.property(tasks, (list) => {
       expect(JSON.parse(translateTasks(JSON.stringify(list)))).toEqual(list.map(told))
@@ -56,7 +56,7 @@ test('a task is told as it is, whatever its texts are, and what is unknown is pa
   )
 })
 
-test('a list is told alike, however it is cut on its way', async () => {
+test('a list comes out the same, however it is cut on its way', async () => {
   const slice = fc.record({ offset: fc.nat({ max: 9 }), limit: fc.integer({ min: 1, max: 9 }) })
   await fc.assert(
     fc.asyncProperty(

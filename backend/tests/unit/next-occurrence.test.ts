@@ -17,7 +17,7 @@ const months = numbers(1, 12)
 const monthDays = [...numbers(1, 28), ...numbers(-28, -1)]
 const seldom = () => next(4) === 0
 
-/** Of what the oracle reads as it is meant here; the test below has the rest. */
+/** Only rules that the oracle reads as they are meant here; the test below has the rest. */
 function randomRule(): string {
   const frequency = oneOf(['DAILY', 'WEEKLY', 'MONTHLY', 'YEARLY'])
   const byMonth = seldom() ? `BYMONTH=${someOf(months, 3).join(',')}` : ''
@@ -41,7 +41,7 @@ function randomDate(year: number): string {
     .toString()
 }
 
-/** The dates after the first that rrule-temporal gives, up to some of them in the years before 2060. */
+/** The dates after the first that rrule-temporal gives: so many at most, and none after 2059. */
 function oracle(rule: string, start: string, most: number): string[] {
   const dates: string[] = []
   const series = new RRuleTemporal({
@@ -83,7 +83,7 @@ test('PostgreSQL finds the dates that rrule-temporal finds, of random rules', as
     try {
       rules.push([readRule(randomRule()), randomDate(2024)])
     } catch {
-      // It comes never.
+      // It never comes.
     }
   }
   const found = await chains(rules, 6)

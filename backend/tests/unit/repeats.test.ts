@@ -17,7 +17,7 @@ function listen() {
   return { lines, happens }
 }
 
-test('the first of a kind is said at once, and of the others once a minute how many they were', () => {
+test('the first of a kind is said at once, and the number of the others once a minute', () => {
   const { lines, happens } = listen()
   for (let times = 0; times < 1_000; times += 1) happens('away')
   happens('late')
@@ -31,7 +31,7 @@ test('the first of a kind is said at once, and of the others once a minute how m
   expect(lines.slice(3)).toEqual(['away 1'])
 })
 
-test('after a minute without it, it is new again', () => {
+test('a kind that has not come for a minute is new again', () => {
   const { lines, happens } = listen()
   happens('away')
   pass(60_000)

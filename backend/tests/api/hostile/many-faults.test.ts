@@ -39,7 +39,7 @@ function expectSmall(what: string, text: string): void {
   ])
 }
 
-test.each(bodies(largest))('%s: a 422 is small, of every route', async (what, data) => {
+test.each(bodies(largest))('%s: the 422 of every route is small', async (what, data) => {
   const { task, ...user } = await probe.userWithTask()
   const headers = bearer(user)
   for (const [method, target] of [
@@ -57,7 +57,7 @@ test.each(bodies(largest))('%s: a 422 is small, of every route', async (what, da
   }
 })
 
-test.each(bodies(largestBulk))('%s: a 422 is small, of many operations', async (what, data) => {
+test.each(bodies(largestBulk))('%s: the 422 of a bulk request is small', async (what, data) => {
   const { task, ...user } = await probe.userWithTask()
   const share = JSON.stringify(data).length < 10_000 ? 100 : 1
   const operations = Array.from({ length: share }, () => ({ op: 'create', data }))
@@ -73,7 +73,7 @@ test.each(bodies(largestBulk))('%s: a 422 is small, of many operations', async (
   }
 })
 
-test('too many operations are one fault, and what they have is none', async () => {
+test('too many operations are one fault, whatever is in them', async () => {
   const user = await probe.userWithTask()
   const operations = Array.from({ length: 40_000 }, () => ({ op: 1 }))
   const body = JSON.stringify({ operations })

@@ -68,7 +68,7 @@ test(
 )
 
 test(
-  'what an agent adds comes back as it was sent, or is refused in words of ours',
+  'what an agent adds comes back as it was sent, or is refused in our own words',
   async () => {
     const agent = await newUser()
     const { call } = speakMcp(probe.api, agent.token)
