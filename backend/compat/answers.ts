@@ -42,7 +42,7 @@ export async function translateAnswer(
   if (status === 200 && method === 'GET' && tasks.isList) {
     const total = Number(headers.get('x-total-count'))
     if (slice) linkNext(headers, place, slice, total)
-    // An array that is told whole is told as it is.
+    // A whole array stays as it is.
     if (slice || place.dialect !== 'array')
       translate = createListTranslator(place.dialect, slice, total)
   }

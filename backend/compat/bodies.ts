@@ -20,8 +20,8 @@ const localTime = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?$/
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /**
- * Lets whoever reads the body of a request read it as the API would have it. Nothing is read before
- * they do: the token is looked at first.
+ * Makes a request's body read as the API would have it. Nothing is read before the route reads it: the
+ * token is looked at first.
  */
 export function translateBody(
   request: Request,

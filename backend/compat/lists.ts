@@ -3,7 +3,7 @@ import type { TranslatePiece } from './pieces.ts'
 import type { Slice } from './slices.ts'
 import { translateTasks } from './words.ts'
 
-/** How a task begins. A quote in a text has a backslash before it, so that nothing else looks so. */
+/** How a task begins. A quote in a text has a backslash before it, so nothing else looks like it. */
 const taskBegins = '{"id":'
 
 /** Up to where there are whole tasks in a piece of a list, the comma after them included. */
@@ -12,7 +12,7 @@ export function wholeTasksIn(text: string): number {
 }
 
 /**
- * Makes a list what the dialect has for one, in as many pieces as it comes in.
+ * Turns a list into the dialect's, in the pieces in which it comes.
  *
  * @param slice the part of it that was asked for; absent if all of it was
  * @param total how many tasks there are in all
@@ -27,7 +27,7 @@ export function createListTranslator(
   let passed = 0
   let count = 0
 
-  /** Of the tasks in a piece those that are asked for, with commas between them. */
+  /** The tasks in a piece that are asked for, with commas between them. */
   function choose(piece: string): string {
     let start: number | undefined
     let end = piece.length - 1 // of the comma after the last, or the bracket

@@ -28,7 +28,7 @@ function inSnakeCase(value: string): string {
 
 /**
  * Gives parameters the names that the list has for them. A value that it does not know is left where
- * it is, and ignored, as all of a parameter is that it does not know.
+ * it is, and ignored, like a parameter that it does not know.
  */
 export function renameParameters(query: URLSearchParams): void {
   for (const [theirs, ours, valueOf] of spellings) {

@@ -3,7 +3,7 @@ export type TranslatePiece = (piece: string, isLast: boolean) => string
 
 /**
  * Translates a text as it is read, piece by piece. What is not read is held back at its source, which
- * knows when to cut a reader off; whoever stops reading ends the source.
+ * knows when to cut a reader off; a reader that stops ends the source.
  *
  * @param wholeTo how much of a text can be translated without what comes after it
  */

@@ -6,7 +6,7 @@ const dueDate = '"due_date":'
 const dueAt = '"due_at":'
 
 /**
- * Tasks in the words of the dialects, in whatever JSON or events they stand. PostgreSQL writes them
+ * Tasks in the words of the dialects, in any JSON or event. PostgreSQL writes them
  * without white space, their columns in the order of `taskColumns`, and JSON writes a backslash before
  * every quote in a text: so what is looked for is found in no title. Whatever else a task has is passed
  * on. Parsing a list and writing it again takes three times as long.
@@ -35,7 +35,7 @@ export function translateTasks(json: string): string {
   return told + json.slice(toldTo)
 }
 
-/** Of a date or an instant, which has no quote in it. */
+/** The end of a date or an instant, which has no quote in it. */
 function endOfText(json: string, start: number): number {
   return json.indexOf('"', start + 1) + 1
 }

@@ -157,7 +157,7 @@ begin
 end
 $$;
 
--- The date of the task that comes next: of days that were missed none is made up, and today is not missed.
+-- The date of the task that comes next: missed days are not made up, and today does not count as missed.
 create function next_date(rule text, rule_from text, rule_start date, occurrence date, zone text) returns date
 language plpgsql stable
 as $$
@@ -277,8 +277,8 @@ begin
 end
 $$;
 
--- By how much the list grows through a step: 1 for a task that comes next, -1 for one that is taken back,
--- which is one that nobody has touched, and nobody will until the end of the transaction. Null: nothing
+-- How much the list grows by a step: 1 for a task that comes next, -1 for one that is taken back because
+-- nobody has touched it, and nobody will until the end of the transaction. Null: nothing
 -- can be done, because somebody holds that task just now (and is not waited for), or the series has ended.
 --
 -- This and the next function are for statements that hold the task. Each looks anew at what is there by

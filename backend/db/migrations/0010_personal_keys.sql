@@ -1,4 +1,4 @@
--- With which scripts and agents act for a user. Of a key its SHA-256 is kept, and the beginning, by which
+-- What scripts and agents use to act for a user. Only a key's SHA-256 is kept, and its beginning, by which
 -- its user knows it.
 create table personal_keys (
   user_id text not null,
@@ -15,6 +15,6 @@ create table personal_keys (
   primary key (user_id, id),
   unique (user_id, slot)
 );
--- Whoever comes with a key is known by it alone.
+-- Nothing but the key itself says whose it is.
 create index personal_keys_by_hash on personal_keys (hash);
 create index personal_keys_by_age on personal_keys (expires_at);

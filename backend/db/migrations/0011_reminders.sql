@@ -15,9 +15,9 @@ create index reminders_waiting on reminders (user_id, fires_at) where change is 
 create index reminders_by_change on reminders (user_id, change) where change is not null;
 create index reminders_by_age on reminders (coalesce(fired_at, fires_at));
 
--- Keeps the waiting rows of a task what its reminders, its instant and its state say, whoever writes it: a
+-- Keeps the waiting rows of a task what its reminders, its instant and its state say, whichever program writes it: a
 -- server of the version before knows nothing of reminders, and its role may lack rights on them. What is
--- past when it comes to be does not wait. Rows are locked after the task and its list, for what a statement
+-- past when it is set does not wait. Rows are locked after the task and its list, for what a statement
 -- triggers runs at its end.
 create function schedule_reminders() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -51,7 +51,7 @@ end
 $$;
 
 -- A task without reminders pays for these conditions alone, which PostgreSQL reads anew in each statement: the
--- longer they are, the dearer.
+-- longer they are, the more they cost.
 create trigger schedule_reminders after insert on tasks
 for each row when (new.reminders <> '[]') execute function schedule_reminders();
 create trigger reschedule_reminders after update on tasks
@@ -64,7 +64,7 @@ for each row when (old.reminders <> '[]') execute function schedule_reminders();
 -- only the last is told of, and none that is late by more than a day.
 --
 -- Lists are locked first, in their order, and what is due is looked for only then: a statement in here sees
--- what was committed while the one before it waited. Whoever writes a task, and so its reminders, holds its
+-- what was committed while the one before it waited. A write to a task, and so to its reminders, holds its
 -- list. So nothing is told twice, and nothing of a task that has just been moved or completed.
 create function fire_reminders(owners text[], tasks_at_once int) returns table (owner text, fired bigint)
 language plpgsql
@@ -73,7 +73,7 @@ declare
   locked text[];
   present timestamptz;
 begin
-  -- For whom somebody else's lock stands in the way, everybody would have to wait.
+  -- Everybody would have to wait for one user's lock.
   perform set_config('lock_timeout', '100ms', true);
   select array_agg(user_id) into locked
   from (

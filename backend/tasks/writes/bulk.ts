@@ -17,7 +17,7 @@ export type Bulk = {
   idempotency?: Idempotency | undefined
 }
 
-/** What became of them; no row if the user has no list yet. Busy: somebody holds a task that is to go. */
+/** What became of them; no row if the user has no list yet. Busy: another write holds a task that has to be removed. */
 type BulkOutcome = {
   outcome: 'done' | 'refused' | 'repeated' | 'running' | 'busy'
   /** A JSON array with an element for each operation. */
@@ -39,7 +39,7 @@ const refusals: Record<string, { status: number; detail: string }> = Object.from
     ] as const
   ).map((code) => [code, { status: failures[code].status, detail: failures[code].detail }]),
 )
-// The one thing that only the task itself can tell.
+// Only the task itself can tell whether it has a date.
 refusals['validation_failed'] = {
   status: 422,
   detail: 'due_time, due_timezone and recurrence need a due_date',

@@ -70,7 +70,7 @@ function fieldsOf(operation: Extract<Operation, { fields: object }>): object {
   }
 }
 
-/** What is said of the series, by itself: most writes say nothing of it. */
+/** The fields about the series, apart, since most writes have none. */
 function seriesOf({
   recurrence,
   recurrence_from,

@@ -77,15 +77,15 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
       row_number() over (partition by user_id order by place) as number,
       count(*) over (partition by user_id) as numbers`,
 
-    /** The same of tasks that come again, some of which write another: a number for each task. */
+    /** The same for tasks that come again, some of which write another: a number for each task. */
     weighedNumbering: fragment`
       sum(1 + coalesce(abs(weight), 0)) over (partition by user_id order by place) as number,
       sum(1 + coalesce(abs(weight), 0)) over (partition by user_id) as numbers`,
 
     /**
-     * By how much the list is longer afterwards.
+     * How much longer the list is afterwards.
      *
-     * @param weight by how much through the series of the task
+     * @param weight how much of that is due to the series of the task
      */
     growth: (weight: Fragment) => fragment`
       case op
@@ -106,8 +106,8 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
             select user_id, max(numbers) as numbers, sum(growth) as growth
             from allowed group by user_id
           ) as demand,
-          -- A list, or somebody who has nothing yet and gets theirs here. Whose list is missing gets it
-          -- from addLists. Not 'exists', for which PostgreSQL might read all lists of all users.
+          -- A list, or somebody who has nothing yet and gets theirs here. If a user has no list yet,
+          -- addLists makes it. Not 'exists', for which PostgreSQL might read all lists of all users.
           lateral (
             (select from todo_api.task_lists where task_lists.user_id = demand.user_id)
             union all
@@ -132,7 +132,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
 
     numbered: fragment`
       numbered as materialized (
-        -- Of one piece, so that a task is looked up by its user and its id, and not by one of them.
+        -- As one condition, so that a task is looked up by its user and its id, and not by one of them.
         select allowed.*, list.counter - numbers + number as change
         from allowed join list using (user_id)
       )`,

@@ -13,7 +13,7 @@ export function createSeriesParts({ fragment }: Pick<Database, 'fragment'>) {
     isOne: fragment`((op = 'update' or op = 'toggle') and ${isOne})`,
 
     /**
-     * Of a task that is locked: what the write does to its series, if it is of one.
+     * What the write does to the series of a locked task, if it has one.
      *
      * @param isSound whether to ask at all: a rule without a date is refused by an error
      */
@@ -21,11 +21,11 @@ export function createSeriesParts({ fragment }: Pick<Database, 'fragment'>) {
       case when (${isOne} or input.series is not null or op = 'skip') and ${isSound} then todo_api.step_of(tasks, to_jsonb(input)) end as step`,
 
     /**
-     * By how much the list grows through that; null if the write cannot be made now. A task that is written
-     * in the same statement is as good as touched.
+     * How much the list grows by that; null if the write cannot be made now. A task that the same statement
+     * writes counts as touched.
      *
      * @param others those tasks whose writes in the statement may happen, as rows with an `id` and nothing else
-     * @param waits whether to wait for whoever holds the task that is to go
+     * @param waits whether to wait for the holder of the task that is to go
      */
     weight: (others: Fragment, waits: Fragment) => fragment`
       case
@@ -46,7 +46,7 @@ export function createSeriesParts({ fragment }: Pick<Database, 'fragment'>) {
       case when series ->> 'recurrence' is not null then due_date end,
       case when series ->> 'recurrence' is not null then due_date end`,
 
-    /** What is set of a task that is changed. */
+    /** What is set on a changed task. */
     dueDate: fragment`
       case
         when op = 'skip' then (step).due_date

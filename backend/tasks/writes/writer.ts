@@ -31,7 +31,7 @@ const mostAttempts = 20
 /**
  * Makes writes: together with others, and those that stay undone by themselves. A write happens whole
  * or not at all, whatever becomes of the connection. Why one was refused is asked afterwards, and only
- * then: the answer would make every write dearer.
+ * then: asking in every write would make it slower.
  */
 export function createWriter(database: Database, { maxTasksPerUser }: { maxTasksPerUser: number }) {
   const { queryFor, queryWithin, fragment, deadline } = database
