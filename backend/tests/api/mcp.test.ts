@@ -654,6 +654,22 @@ describe('the endpoint', () => {
     await published.stop()
   })
 
+  test('is not there for a page that came here over the other scheme, by what a trusted proxy says', async () => {
+    const statusAt = async (over: typeof api, scheme: string, proto?: string) => {
+      const { ask } = speakMcp(over, (await newUser()).token)
+      const origin = over.origin.replace('http', scheme)
+      const headers = { origin, ...(proto !== undefined && { 'x-forwarded-proto': proto }) }
+      return (await ask('tools/list', {}, 'modern', { headers })).status
+    }
+    expect(await statusAt(api, 'https')).toBe(403)
+    expect(await statusAt(api, 'https', 'https')).toBe(403) // nobody believes this client
+    const behind = startApi({ settings: { TRUSTED_PROXIES: '127.0.0.1' } })
+    expect(await statusAt(behind, 'https', 'https')).toBe(200)
+    expect(await statusAt(behind, 'http', 'https')).toBe(403)
+    expect(await statusAt(behind, 'http', 'http')).toBe(200)
+    await behind.stop()
+  })
+
   test('lets pages send its headers', async () => {
     const { headers } = await api.request('OPTIONS', '/mcp', {
       headers: { origin: frontEnd, 'access-control-request-method': 'POST' },
