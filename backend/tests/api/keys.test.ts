@@ -450,6 +450,14 @@ describe('revoking', () => {
     const remove = async () => api.request('DELETE', `/api/keys/${key.id}`, alice)
     expect((await remove()).status).toBe(204)
     expect((await remove()).status).toBe(404)
+    const { token: again } = await makeKey(alice.token)
+    const [{ id: left } = { id: 0 }] = await listKeys(alice.token)
+    const under = { ...alice, headers: { 'idempotency-key': 'same' } }
+    for (const status of [204, 404]) {
+      const answer = await api.request('DELETE', `/api/keys/${left}`, under)
+      expect([answer.status, answer.headers.has('idempotent-replayed')]).toEqual([status, false])
+    }
+    expect((await api.request('GET', '/api/tasks', { token: again })).status).toBe(401)
     for (const id of ['01', 'x', '-1', '1e3', '9007199254740993'])
       expect((await api.request('DELETE', `/api/keys/${id}`, alice)).status).toBe(422)
   })
