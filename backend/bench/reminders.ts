@@ -135,13 +135,6 @@ async function streamsAtRest(count: number): Promise<void> {
   say(`${count} streams without reminders: ${await cpuOf(30)}`)
   await setReminders(users, 1, `clock_timestamp() + random() * interval '1 hour'`)
   await Bun.sleep(5_000)
-  say(`${count} streams without reminders: ${await cpuOf(30)}`)
-  await setReminders(users, 1, '3600 seconds')
-  await sql`
-    update todo_api.reminders set fires_at = clock_timestamp() + random() * interval '1 hour' where user_id = any(${users.map(({ id }) => id)})`
-  for (const { token } of users)
-    await server.request('POST', '/api/tasks', { token, json: { title: 'A nudge' } })
-  await Bun.sleep(5_000)
   say(
     `${count} streams with a reminder each within the hour: ${await cpuOf(30)}; ${received.length} came`,
   )
