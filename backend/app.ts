@@ -98,7 +98,7 @@ export function createApp(given: AppParts) {
 
   const agents = new Elysia()
     .decorate({ mcp: parts.mcp, answers: parts.ofUser.answers })
-    .use(ownOrigins([...corsOrigins, ...(publicUrl === undefined ? [] : [publicUrl])]))
+    .use(ownOrigins([...corsOrigins, ...(publicUrl === undefined ? [] : [publicUrl])], proxies))
     .use(currentUser(parts.authenticateAgent, limitUser, { needs: 'see route' }))
     .post('/mcp', answerMessage, mcp.answerMessage)
 

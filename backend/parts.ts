@@ -11,7 +11,7 @@ import type { Metrics } from './http/metrics.ts'
 import type { Proxies } from './http/proxies.ts'
 import type { RateLimits } from './http/rate-limit.ts'
 import { createKeyStore } from './keys/store.ts'
-import { withKeys } from './keys/verifier.ts'
+import { createKeyVerifier, withKeys } from './keys/verifier.ts'
 import { createMcp } from './mcp/endpoint.ts'
 import { createFireReminders } from './reminders/reminders.ts'
 import { createChangeFeed } from './sync/changes.ts'
@@ -62,11 +62,12 @@ export function createParts(given: AppParts) {
   })
   given.metrics?.watchStreams(live.count)
   given.onStop?.(async () => live.close())
-  const tickets = createTickets(database)
+  const keyVerifier = createKeyVerifier(database)
+  const tickets = createTickets(database, keyVerifier)
   const tasks = createTaskStore(database, { maxTasksPerUser, onChange: live.announce })
   const list = createTaskList(database)
   const tellFailure = createFailureLog(log)
-  const verifyToken = withKeys(given.verifyToken, database)
+  const verifyToken = withKeys(given.verifyToken, keyVerifier)
   return {
     authenticate: createAuthenticate(verifyToken),
     authenticateAgent: createAuthenticate(verifyToken, given.resource),

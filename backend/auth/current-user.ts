@@ -22,14 +22,21 @@ export function createAuthenticate(verifyToken: VerifyToken, resource?: Resource
     try {
       return await verifyToken(token, resource)
     } catch (error) {
-      if (!(error instanceof TokenError)) throw error
-      const { reason, detail, message } = error
-      const told = { headers: challenge('error="invalid_token"'), ...(detail && { detail }) }
-      throw reason === 'expired'
-        ? new ApiError('token_expired', told)
-        : new ApiError('token_invalid', { ...told, reason: message })
+      if (error instanceof TokenError) throw refusalOf(error, challenge('error="invalid_token"'))
+      throw error
     }
   }
+}
+
+/** @param headers which challenge its bearer (RFC 6750, 3) */
+export function refusalOf(
+  { reason, detail, message }: TokenError,
+  headers: Record<string, string>,
+): ApiError {
+  const told = { headers, ...(detail && { detail }) }
+  return reason === 'expired'
+    ? new ApiError('token_expired', told)
+    : new ApiError('token_invalid', { ...told, reason: message })
 }
 
 /** Tells who was given a ticket, in place of a token, or refuses with 401. */
@@ -64,7 +71,7 @@ export function currentUser(
           ? // HEAD changes nothing (RFC 9110, 9.2.1): the ticket is still good for the stream itself.
             await (request.method === 'HEAD' ? tickets.look : tickets.redeem)(query['ticket'])
           : await authenticate(headers['authorization'])
-      const { userId, expires, scopes, recheck } = given
+      const { userId, expires, scopes, recheck, keyId } = given
       limitUser(userId, set.headers)
       // Where the path has no parameters Elysia gives none, whatever its types say.
       const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }
@@ -72,7 +79,7 @@ export function currentUser(
       if (needs === 'the user' && scopes !== undefined) throw new ApiError('key_not_allowed')
       if (needs !== 'the user' && needs !== 'see route')
         expectScope({ scopes }, needs ?? scopeFor(request.method))
-      return { userId, expires, scopes, recheck }
+      return { userId, expires, scopes, recheck, keyId }
     },
   )
 }

@@ -68,6 +68,8 @@ export type Bearer = {
    * @throws TokenError, DatabaseUnavailable
    */
   recheck?: (() => Promise<unknown>) | undefined
+  /** The id of the personal key that it is. */
+  keyId?: number | undefined
 }
 
 /**

@@ -1,10 +1,10 @@
-import { tokenFor } from '../tests/support/api.ts'
 import type { Random } from '../tests/support/random.ts'
 import type { Client } from './client.ts'
 import type { Fields, Write } from './history.ts'
 import { creationTag, type Notebook } from './notebook.ts'
 import { createReader } from './reader.ts'
 import type { Report } from './report.ts'
+import { createStranger } from './stranger.ts'
 import { createWriter } from './writer.ts'
 
 export type Actor = ReturnType<typeof createActor>
@@ -30,13 +30,14 @@ const recentTasks = 6 // of a user, which all clients work on
 
 /** A client of a user that does at random what the API offers, and notes all that it learns. */
 export function createActor(cast: Cast) {
-  const { client, report, notebook, others, origin, next, keyed, mayForget, isDialect } = cast
-  const { id: userId, token } = notebook.user
+  const { client, report, notebook, origin, next, keyed, mayForget, isDialect } = cast
+  const { token } = notebook.user
   const priorities = isDialect ? ['low', 'high'] : ['none', 'low', 'medium', 'high']
   const versions = new Map<number, number>()
   const person = { client, notebook, token, origin, versions }
   const reader = createReader(person)
   const writer = createWriter(person, reader, report)
+  const stranger = createStranger(cast)
   const oneOf = <Value>(values: readonly Value[]): Value => values[next(values.length)]!
 
   function randomFields(): Fields {
@@ -64,16 +65,6 @@ export function createActor(cast: Cast) {
     const fields = { priority: oneOf(priorities), ...randomFields(), title }
     const json = { ...fields, tags: [creationTag(title)] }
     return send({ does: 'create', fields }, undefined, ['POST', '/api/tasks', json])
-  }
-
-  /** What must be refused, and must have no effect. */
-  async function trespass(): Promise<void> {
-    const foreign = oneOf(others)?.ids().at(-1) ?? Number.MAX_SAFE_INTEGER
-    const path = `/api/tasks/${foreign}`
-    const expired = await tokenFor(userId, { exp: Math.floor(Date.now() / 1000) - 60 })
-    const [asked, wanted] = next(2) === 0 ? [{ token }, [403, 404]] : [{ token: expired }, [401]]
-    const outcome = await client.ask(origin(), 'DELETE', path, asked, wanted)
-    if (outcome !== 'lost' && outcome.status < 300) report.violation(`${path} let a stranger in`)
   }
 
   return {
@@ -106,7 +97,7 @@ export function createActor(cast: Cast) {
       if (what < 90) return void (await reader.readAll('list'))
       if (what < 93) return void (await reader.readAll('trash'))
       if (what < 98) return reader.readChanges(mayForget)
-      return trespass()
+      return stranger.trespass()
     },
   }
 }

@@ -49,6 +49,8 @@ export function createNotebook(user: User) {
 
   return {
     user,
+    /** The user's personal keys, as far as they are known. */
+    keys: [] as { id: number; key: string }[],
     lists,
     historyOf,
     know,

@@ -28,7 +28,8 @@ export const createKey = {
     operationId: 'createKey',
     summary: 'Make a key',
     description: `For a script or an agent: it works wherever a token does, but not on these routes. It outlives the
-session in which it was made. The answer is the only one that shows it. A user has 20 keys at most.`,
+session in which it was made. The answer is the only one that shows it. A user has 20 keys at most.
+It takes no \`Idempotency-Key\`: the answer is a secret, and is not stored to be given again.`,
   },
 }
 
@@ -39,6 +40,7 @@ export const revokeKey = {
     tags,
     operationId: 'revokeKey',
     summary: 'Revoke a key',
-    description: 'From now on it is refused. Streams that were opened with it end within a minute.',
+    description: `From now on it is refused, and so are tickets that it got. Streams that were opened with it end within a
+minute. It takes no \`Idempotency-Key\`: repeated, it is \`key_not_found\`, for the key is gone.`,
   },
 }

@@ -4,10 +4,10 @@ import { createLine } from '../db/line.ts'
 import type { Database } from '../db/pool.ts'
 import type { KeyScope } from './schemas.ts'
 import { digestOf, isKey } from './secret.ts'
+import { createUses } from './uses.ts'
 
 const atOnce = 64 // keys
 const longestQueue = 500 // requests with one key
-const patience = 1_000 // ms, with writing down that keys were used
 
 const allowed: Record<KeyScope, readonly Scope[]> = {
   read: ['tasks:read'],
@@ -18,6 +18,7 @@ const unknownKey = 'There is no such key, or it was revoked; make a new one'
 const expiredKey = 'The key has expired; make a new one'
 
 type Found = {
+  id: number
   hash: string
   user_id: string
   scope: KeyScope
@@ -28,74 +29,82 @@ type Found = {
   is_due: boolean
 }
 
+export type KeyVerifier = ReturnType<typeof createKeyVerifier>
+
 /**
- * Lets personal keys in besides the tokens that `verifyToken` verifies. A key is looked up on every
- * request, so that one that is revoked is refused at once by every process; keys of requests that wait
- * at the same moment are looked up together. When it was used is written down once a minute.
+ * Verifies personal keys. A key is looked up on every request, so that one that is revoked is refused at
+ * once by every process; keys of requests that wait at the same moment are looked up together. When it was
+ * used is written down once a minute.
  */
-export function withKeys(
-  verifyToken: VerifyToken,
-  { queryWithin, fragment, deadline }: Pick<Database, 'queryWithin' | 'fragment' | 'deadline'>,
-): VerifyToken {
+export function createKeyVerifier(
+  database: Pick<Database, 'queryFor' | 'queryWithin' | 'fragment' | 'deadline'>,
+) {
+  const { queryFor, queryWithin, fragment, deadline } = database
+  const noteUses = createUses(database)
   // Each key has its own turn: whose it is, is not known yet.
   const lookUp = createLine<string, Found | undefined>({
-    send: findAndMark,
+    send: findTogether,
     width: 1,
     most: atOnce,
     deadline,
     longest: longestQueue,
   })
 
+  const columns = fragment`
+    id, hash, user_id, scope, extract(epoch from expires_at)::float8 as expires,
+    coalesce(expires_at <= now(), false) as is_expired,
+    coalesce(last_used_at < date_trunc('minute', now()), true) as is_due`
+
   const findStatement = fragment`
-    select
-      hash, user_id, scope, extract(epoch from expires_at)::float8 as expires,
-      coalesce(expires_at <= now(), false) as is_expired,
-      coalesce(last_used_at < date_trunc('minute', now()), true) as is_due
-    from todo_api.personal_keys
+    select ${columns} from todo_api.personal_keys
     where hash = any (array(select json_array_elements_text(${''}::text::json)))`
 
-  // It waits for nobody: if another process is at it, that one writes the same.
-  const markStatement = fragment`
-    with due as (
-      select user_id, id from todo_api.personal_keys
-      where hash = any (array(select json_array_elements_text(${''}::text::json)))
-        and coalesce(last_used_at < date_trunc('minute', now()), true)
-      order by user_id, id for update skip locked
-    )
-    update todo_api.personal_keys set last_used_at = date_trunc('minute', now())
-    from due where personal_keys.user_id = due.user_id and personal_keys.id = due.id`
-
-  async function findAndMark(
+  async function findTogether(
     hashes: readonly string[],
     left: number,
   ): Promise<(Found | undefined)[]> {
     const statement = findStatement.with([JSON.stringify(hashes)])
     const rows = await queryWithin(left, hashes.length)<Found>`${statement}`
-    await mark(rows.filter(({ is_due, is_expired }) => is_due && !is_expired))
+    noteUses(rows.filter(({ is_due, is_expired }) => is_due && !is_expired))
     const found = new Map(rows.map((row) => [row.hash, row]))
     return hashes.map((hash) => found.get(hash))
   }
 
-  async function mark(used: readonly Found[]): Promise<void> {
-    if (used.length === 0) return
-    const statement = markStatement.with([JSON.stringify(used.map(({ hash }) => hash))])
-    // A key is good even if that cannot be written down, as on a standby; the next request tries again.
-    await queryWithin(patience, 1)`${statement}`.catch(() => [])
+  async function verifyHash(hash: string): Promise<Bearer> {
+    return bearerOf(await lookUp(hash, hash))
   }
 
-  async function verifyKey(key: string): Promise<Bearer> {
-    const hash = digestOf(key)
-    const found = await lookUp(hash, hash)
+  function bearerOf(found: Found | undefined): Bearer {
     if (found === undefined) throw new TokenError('invalid', 'no such key', unknownKey)
     if (found.is_expired) throw new TokenError('expired', 'expired', expiredKey)
     return {
       userId: found.user_id,
       expires: found.expires ?? endOfTime,
       scopes: allowed[found.scope],
-      recheck: async () => verifyKey(key),
+      recheck: async () => verifyHash(found.hash),
+      keyId: found.id,
     }
   }
 
+  return {
+    /** @throws TokenError */
+    verifyKey: async (key: string): Promise<Bearer> => verifyHash(digestOf(key)),
+
+    /**
+     * Gives the bearer of a user's key, of whom something else is known that only the key could get.
+     *
+     * @throws TokenError
+     */
+    async verifyKeyOf(owner: string, id: number): Promise<Bearer> {
+      const [found] = await queryFor(owner)<Found>`
+        select ${columns} from todo_api.personal_keys where user_id = ${owner} and id = ${id}`
+      return bearerOf(found)
+    },
+  }
+}
+
+/** Lets personal keys in besides the tokens that `verifyToken` verifies. */
+export function withKeys(verifyToken: VerifyToken, { verifyKey }: KeyVerifier): VerifyToken {
   return async function verifyKeyOrToken(token, resource) {
     return isKey(token) ? verifyKey(token) : verifyToken(token, resource)
   }

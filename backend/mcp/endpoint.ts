@@ -5,7 +5,7 @@ import { NeedsRoom } from '../db/written.ts'
 import type { Answers } from '../http/answers.ts'
 import { parseBody, readBytes } from '../http/body.ts'
 import { rememberCode, type TellFailure } from '../http/failure-log.ts'
-import { ApiError, failures } from '../http/failures.ts'
+import { ApiError, failures, sentenceOf, type FailureCode } from '../http/failures.ts'
 import { jsonResponse } from '../http/responses.ts'
 import type * as contracts from './contracts.ts'
 import type { McpAnswer } from './contracts.ts'
@@ -32,6 +32,15 @@ export type McpOptions = ToolParts & {
  */
 const copies = 3
 
+/** What failures say that speak elsewhere of a path or a header, which no tool has. */
+const inOtherWords: Partial<Record<FailureCode, string>> = {
+  wrong_user: 'user_id names another user than the key or token; leave it out',
+  idempotency_in_progress:
+    'The first call with this idempotency_key still runs; call again shortly',
+  rate_limited: 'Too many calls at once; call again in a second',
+  internal_error: 'Something went wrong on our side; tell your user',
+}
+
 /** Who sent a message, and with which request. */
 type Caller = Pick<Bearer, 'userId' | 'scopes'> & { request: Request; requestId: string }
 
@@ -42,7 +51,8 @@ export function createMcp({ translate, tellFailure, ...parts }: McpOptions) {
   /** A refusal is for the agent to read, a fault for our log. */
   function explain(error: unknown, { request, requestId }: Caller): ToolResult {
     const failure = translate(error)
-    const { code, message: detail, current } = failure
+    const { code, current } = failure
+    const detail = inOtherWords[code] ?? sayWithArguments(failure)
     rememberCode(request, code)
     if (failures[code].status >= 500)
       tellFailure({ requestId, route: '/mcp', failure, cause: error })
@@ -80,6 +90,12 @@ export function createMcp({ translate, tellFailure, ...parts }: McpOptions) {
     if (tooLarge !== undefined) throw new NeedsRoom(tooLarge.bytes * copies)
     return answered
   }
+}
+
+function sayWithArguments({ message, errors: [error] = [] }: ApiError): string {
+  return error?.field === 'Idempotency-Key'
+    ? sentenceOf({ ...error, field: 'idempotency_key' })
+    : message
 }
 
 /**

@@ -33,13 +33,20 @@ export function refusal(status: number, code: number, id: unknown = null): Answe
   return { status, json: writeError(code, id) }
 }
 
-/** Gives what the SDK answered, an error in words of our own. */
-export async function readAnswer(response: Response): Promise<Answer> {
+/**
+ * Gives what the SDK answered, an error in words of our own.
+ *
+ * @param wasHandled whether a handler of ours took the message. Nothing but its params can have failed before
+ *   that, which the SDK (2.4.0) calls an internal error
+ */
+export async function readAnswer(response: Response, wasHandled: () => boolean): Promise<Answer> {
   const { status } = response
   const json = await response.text()
   if (json === '') return { status }
   const { error, id }: { error?: { code: number; data?: unknown }; id?: unknown } = JSON.parse(json)
-  return { status, json: error ? writeError(error.code, id, error.data) : json }
+  if (error === undefined) return { status, json }
+  const isOfParams = error.code === internalError && status === 200 && !wasHandled()
+  return { status, json: writeError(isOfParams ? invalidParams : error.code, id, error.data) }
 }
 
 /** @param data is passed on where clients need it: to choose a version */

@@ -35,26 +35,35 @@ export async function serveMessage(
   // Everybody takes JSON, whatever they say; the SDK would insist on a stream, too.
   headers.set('accept', 'application/json, text/event-stream')
   const asked = new Request('http://localhost/mcp', { method: 'POST', headers })
+  let wasHandled = false
+  const makeServer = () =>
+    serverOf(view, () => {
+      wasHandled = true
+    })
   if (!(await isLegacyRequest(asked, message))) {
-    const handler = createMcpHandler(() => serverOf(view), { legacy: 'reject' })
-    return readAnswer(await handler.fetch(asked, { parsedBody: message }))
+    const handler = createMcpHandler(makeServer, { legacy: 'reject' })
+    const response = await handler.fetch(asked, { parsedBody: message })
+    return readAnswer(response, () => wasHandled)
   }
   const transport = new WebStandardStreamableHTTPServerTransport({ enableJsonResponse: true })
-  const server = serverOf(view)
+  const server = makeServer()
   await server.connect(transport)
   try {
-    return await readAnswer(await transport.handleRequest(asked, { parsedBody: message }))
+    const response = await transport.handleRequest(asked, { parsedBody: message })
+    return await readAnswer(response, () => wasHandled)
   } finally {
     await server.close()
   }
 }
 
-function serverOf({ tools, call }: View): Server {
+/** @param onHandled is told when a handler of it takes a message */
+function serverOf({ tools, call }: View, onHandled: () => void): Server {
   const server = new Server(
     { name: 'todo-api', title: 'Todo API', version },
     { capabilities: { tools: {} }, instructions },
   )
   server.setRequestHandler('tools/list', async function listTools() {
+    onHandled()
     return {
       tools: tools.map(({ name, description, inputSchema, annotations }) => ({
         name,
@@ -66,6 +75,7 @@ function serverOf({ tools, call }: View): Server {
     }
   })
   server.setRequestHandler('tools/call', async function callTool({ params }) {
+    onHandled()
     const tool = tools.find(({ name }) => name === params.name)
     if (tool === undefined) throw new ProtocolError(invalidParams, 'no such tool')
     const { json, isError } = await call(tool, params.arguments ?? {})

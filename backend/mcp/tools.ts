@@ -8,7 +8,7 @@ import { expectation } from '../http/values.ts'
 import { readIdempotency } from '../tasks/idempotency.ts'
 import { refuse } from '../tasks/list/request.ts'
 import type { TaskList } from '../tasks/list/list.ts'
-import { tidyQuery } from '../tasks/list/query.ts'
+import { refusePageNumbers, tidyQuery } from '../tasks/list/query.ts'
 import { Completion, ListQuery, NewTask, keptFields, TaskChanges } from '../tasks/schemas.ts'
 import type { TaskStore } from '../tasks/store.ts'
 
@@ -43,7 +43,10 @@ type Annotations = {
   openWorldHint: boolean
 }
 
-/** Of other fields, for front ends that are there already. They are understood, and no agent need know. */
+/**
+ * Of other fields, for front ends that are there already. They are understood, as the parameters of lists are
+ * that Asked leaves out, and no agent need know.
+ */
 const spellings = ['recurrence_rule', 'recurrence_pattern', 'reminder_at']
 
 const usualPage = 50
@@ -91,7 +94,7 @@ const Asked = t.Object({
 const readId = argumentsOf(Id)
 const readIfVersion = argumentsOf(IfVersion)
 const readOnce = argumentsOf(Once)
-const readAsked = argumentsOf(Asked)
+const readAsked = argumentsOf(t.Object({ ...ListQuery.properties, limit: Asked.properties.limit }))
 const readNewTask = argumentsOf(NewTask)
 const readChanges = argumentsOf(TaskChanges)
 const readCompletion = argumentsOf(t.Object(Completion.properties))
@@ -106,12 +109,8 @@ export const tools: readonly Tool[] = [
     annotations: { ...hints('List tasks'), readOnlyHint: true },
     scope: 'tasks:read',
     async run({ list }, owner, given, most) {
-      const tidy = { ...given }
-      tidyQuery(tidy, new URLSearchParams())
-      const { overdue, limit = usualPage, ...asked } = readAsked(tidy)
-      const lateness =
-        overdue === undefined ? {} : ({ overdue: overdue ? 'true' : 'false' } as const)
-      const query = { ...asked, limit, ...lateness }
+      const { limit = usualPage, ...asked } = readAsked(asQuery(given))
+      const query = { ...asked, limit }
       const page = await list(owner, query, undefined, most).catch(refuseCursor)
       if (page.state === 'unchanged') throw new TypeError('nobody holds this page already')
       const next = page.next === undefined ? '' : `,"next_cursor":${JSON.stringify(page.next)}`
@@ -229,6 +228,20 @@ function inputOf(...schemas: TObject[]): Tool['inputSchema'] {
 function argumentsOf<Schema extends TSchema>(schema: Schema): (given: Given) => Static<Schema> {
   const read = createReader(schema, 'arguments')
   return (given) => Value.Decode(schema, read(given))
+}
+
+/**
+ * The arguments of a list as a request over HTTP has them.
+ *
+ * @throws ApiError 422
+ */
+function asQuery(given: Given): Given {
+  refusePageNumbers((name) => Object.hasOwn(given, name) && given[name] !== '', 'next_cursor')
+  const query = { ...given }
+  for (const name of ['overdue', 'completed'])
+    if (typeof query[name] === 'boolean') query[name] = String(query[name])
+  tidyQuery(query, new URLSearchParams())
+  return query
 }
 
 /** Where a cursor comes from here. */

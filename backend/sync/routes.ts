@@ -64,9 +64,10 @@ export async function issueTicket({
   userId,
   expires,
   recheck,
+  keyId,
   set,
 }: Call<typeof contracts.issueTicket>): Promise<Ticket> {
-  const ticket = await tickets.issue({ userId, expires, recheck })
+  const ticket = await tickets.issue({ userId, expires, recheck, keyId })
   set.status = 201
   return { ticket, expires_in: ticketLifetime }
 }

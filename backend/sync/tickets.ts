@@ -1,10 +1,12 @@
-import type { Bearer } from '../auth/tokens.ts'
+import { refusalOf } from '../auth/current-user.ts'
+import { TokenError, type Bearer } from '../auth/tokens.ts'
 import { createLine } from '../db/line.ts'
 import type { Database, Fragment } from '../db/pool.ts'
 import { ApiError } from '../http/failures.ts'
 
 export const ticketLifetime = 30 // s
 const unknownFor = 60 // s
+const challenge = { 'www-authenticate': 'Bearer error="invalid_token"' }
 
 export type Tickets = ReturnType<typeof createTickets>
 
@@ -14,13 +16,21 @@ export type Tickets = ReturnType<typeof createTickets>
  *
  * Whose a ticket is, is not known before it is looked up, so each has its own turn, and those that wait
  * at the same moment go together: a flood of made-up ones keeps nobody out.
+ *
+ * One that came of a personal key ends in the key's id, which is under the digest, too. It is good as long as
+ * the key is, and opens what the key would.
+ *
+ * @param verifyKeyOf gives the bearer of a user's key, by its id; throws TokenError
  */
-export function createTickets({
-  queryFor,
-  queryWithin,
-  fragment,
-  deadline,
-}: Pick<Database, 'queryFor' | 'queryWithin' | 'fragment' | 'deadline'>) {
+export function createTickets(
+  {
+    queryFor,
+    queryWithin,
+    fragment,
+    deadline,
+  }: Pick<Database, 'queryFor' | 'queryWithin' | 'fragment' | 'deadline'>,
+  { verifyKeyOf }: { verifyKeyOf: (owner: string, id: number) => Promise<Bearer> },
+) {
   const together = { width: 1, most: 64, deadline, longest: 500 }
   const columns = fragment`
     hash, user_id, extract(epoch from token_expires_at)::numeric::text as expires,
@@ -56,12 +66,13 @@ export function createTickets({
     }
   }
 
-  const issue = async ({ userId, expires, recheck }: Bearer): Promise<string> => {
-    // A ticket does not say of which token it came. If that can be taken back, what the ticket opens
+  const issue = async ({ userId, expires, recheck, keyId }: Bearer): Promise<string> => {
+    // A ticket does not say of which session it came. If that can be taken back, what the ticket opens
     // ends in time for it.
     const soon = Date.now() / 1000 + unknownFor
     const until = recheck ? Math.min(expires, soon) : expires
-    const ticket = Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')
+    const random = Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')
+    const ticket = keyId === undefined ? random : `${random}.${keyId}`
     await queryFor(userId)`
       insert into todo_api.event_tickets (hash, user_id, token_expires_at, expires_at)
       values (
@@ -71,10 +82,25 @@ export function createTickets({
     return ticket
   }
 
+  async function bearerOf(ticket: string, found: Found | undefined): Promise<Bearer> {
+    if (!found?.is_good)
+      throw new ApiError('token_invalid', {
+        headers: challenge,
+        reason: `the ticket is unknown, used or older than ${ticketLifetime} s`,
+      })
+    const [, keyId] = ticket.split('.')
+    if (keyId === undefined) return { userId: found.user_id, expires: Number(found.expires) }
+    try {
+      return await verifyKeyOf(found.user_id, Number(keyId))
+    } catch (error) {
+      throw error instanceof TokenError ? refusalOf(error, challenge) : error
+    }
+  }
+
   /** @throws ApiError 401 */
   const redeem = async (ticket: string): Promise<Bearer> => {
     const digest = hash(ticket)
-    return bearerOf(await useUp(digest, digest))
+    return bearerOf(ticket, await useUp(digest, digest))
   }
 
   /**
@@ -84,22 +110,13 @@ export function createTickets({
    */
   const look = async (ticket: string): Promise<Bearer> => {
     const digest = hash(ticket)
-    return bearerOf(await lookUp(digest, digest))
+    return bearerOf(ticket, await lookUp(digest, digest))
   }
 
   return { issue, redeem, look }
 }
 
 type Found = { hash: string; user_id: string; expires: string; is_good: boolean }
-
-function bearerOf(found: Found | undefined): Bearer {
-  if (!found?.is_good)
-    throw new ApiError('token_invalid', {
-      headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
-      reason: `the ticket is unknown, used or older than ${ticketLifetime} s`,
-    })
-  return { userId: found.user_id, expires: Number(found.expires) }
-}
 
 function hash(ticket: string): string {
   return new Bun.CryptoHasher('sha256').update(ticket).digest('base64url')

@@ -7,6 +7,22 @@ const caseless = ['status', 'priority', 'order']
 const pagedByNumber = ['offset', 'skip', 'page']
 
 /**
+ * @param cursorsFrom where cursors are found, and what else to do
+ * @throws ApiError 422 if a page is asked for by its number
+ */
+export function refusePageNumbers(
+  isGiven: (parameter: string) => boolean,
+  cursorsFrom: string,
+): void {
+  const refused = pagedByNumber.filter(isGiven)
+  if (refused.length === 0) return
+  const detail = `must not be sent: page with cursor, from ${cursorsFrom}`
+  throw new ApiError('validation_failed', {
+    errors: refused.map((field) => ({ field, detail })),
+  })
+}
+
+/**
  * Brings the query of a list into the form that its schema describes, in place: what is empty is not
  * there, as forms send what was left blank.
  *
@@ -15,14 +31,10 @@ const pagedByNumber = ['offset', 'skip', 'page']
  * @throws ApiError 422 if it asks for a page by its number
  */
 export function tidyQuery(query: Record<string, unknown>, given: URLSearchParams): void {
-  const refused = pagedByNumber.filter((name) => given.getAll(name).some((value) => value !== ''))
-  if (refused.length > 0)
-    throw new ApiError('validation_failed', {
-      errors: refused.map((field) => ({
-        field,
-        detail: 'must not be sent: page with cursor, from the Link header, or use /compat',
-      })),
-    })
+  refusePageNumbers(
+    (name) => given.getAll(name).some((value) => value !== ''),
+    'the Link header, or use /compat',
+  )
   for (const [name, value] of Object.entries(query)) {
     if (value === '') delete query[name]
     else if (typeof value === 'string' && caseless.includes(name)) query[name] = value.toLowerCase()

@@ -9,6 +9,8 @@ import {
   type Answer,
   type TaskBody,
 } from '../support/api.ts'
+import { Fragment } from '../../db/pool.ts'
+import { eventually } from '../support/eventually.ts'
 import { openEvents } from '../support/events.ts'
 import { everythingOf } from '../support/rows.ts'
 import { purge } from '../../tasks/purge.ts'
@@ -248,7 +250,9 @@ describe('a key', () => {
       database.query`select xmin::text from todo_api.personal_keys where user_id = ${id}`
     const before = Math.floor(Date.now() / 60_000) * 60_000
     await api.request('GET', '/api/tasks', key)
-    const used = Date.parse((await lastUsed())!)
+    const used = Date.parse(
+      await eventually('the use is written down', async () => (await lastUsed()) ?? undefined),
+    )
     expect(used % 60_000).toBe(0)
     expect(used).toBeGreaterThanOrEqual(before)
     expect(used).toBeLessThanOrEqual(Date.now())
@@ -262,6 +266,37 @@ describe('a key', () => {
       ),
     )
     expect(await version()).toEqual(written)
+  })
+
+  test('waits for nobody who is in the way of writing that down, and takes one connection for it', async () => {
+    const writes: string[] = []
+    const { promise: released, resolve: release } = Promise.withResolvers<void>()
+    const locked = startApi({
+      over: {
+        ...database,
+        queryWithin:
+          (...limits) =>
+          async (strings, ...parameters) => {
+            const { sql } = Fragment.of(strings, parameters)
+            if (sql.includes('update todo_api.personal_keys')) {
+              writes.push(sql)
+              await released
+            }
+            return database.queryWithin(...limits)(strings, ...parameters)
+          },
+      },
+    })
+    const { token } = await newUser()
+    const keys = [await makeKey(token), await makeKey(token), await makeKey(token)]
+    for (const key of keys)
+      expect((await locked.request('GET', '/api/tasks', key)).status).toBe(200)
+    expect(writes).toHaveLength(1)
+    release()
+    await eventually('every use is written down', async () =>
+      (await listKeys(token)).every(({ last_used_at }) => last_used_at !== null),
+    )
+    expect(writes).toHaveLength(2)
+    await locked.stop()
   })
 
   test('past its time is token_expired, and its time is the database’s', async () => {
@@ -360,6 +395,47 @@ describe('revoking', () => {
     expect((await listKeys(token)).map(({ id }) => id)).toEqual([other.id])
   }, 70_000)
 
+  test('ends what a ticket of the key opens: at once if it is not open yet', async () => {
+    const looking = startApi({ lookEvery: 100 })
+    const { token } = await newUser()
+    const [key, other] = [await makeKey(token, 'read'), await makeKey(token, 'read')]
+    const ticketOf = async (bearer: { token: string }) => {
+      const issued = await api.request<{ ticket: string }>(
+        'POST',
+        '/api/tasks/events/ticket',
+        bearer,
+      )
+      return issued.body.ticket
+    }
+    const [used, unused, others, own] = [
+      await ticketOf(key),
+      await ticketOf(key),
+      await ticketOf(other),
+      await ticketOf({ token }),
+    ]
+    const path = (ticket: string) => `/api/tasks/events?ticket=${ticket}`
+    const stream = await openEvents(`${looking.origin}${path(used)}`)
+    expect(stream.status).toBe(200)
+    await api.request('DELETE', `/api/keys/${key.id}`, { token })
+
+    for (const method of ['HEAD', 'GET']) {
+      const refused = await elsewhere.request(method, path(unused))
+      expect(refused.status).toBe(401)
+      expect(refused.headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
+    }
+    await stream.ended
+    // Nobody gets around it by saying that a ticket is another key's, or a session's.
+    const stolen = await ticketOf(other)
+    for (const forged of [unused.split('.')[0]!, stolen.split('.')[0]!, `${own}.${other.id}`])
+      expect((await api.request('GET', path(forged))).status).toBe(401)
+    for (const ticket of [others, own]) {
+      const opened = await openEvents(`${elsewhere.origin}${path(ticket)}`)
+      expect(opened.status).toBe(200)
+      opened.close()
+    }
+    await looking.stop()
+  })
+
   test('what is nobody’s, somebody else’s or gone already is 404', async () => {
     const [alice, bob] = [await newUser(), await newUser()]
     const key = await makeKey(alice.token)
@@ -374,6 +450,14 @@ describe('revoking', () => {
     const remove = async () => api.request('DELETE', `/api/keys/${key.id}`, alice)
     expect((await remove()).status).toBe(204)
     expect((await remove()).status).toBe(404)
+    const { token: again } = await makeKey(alice.token)
+    const [{ id: left } = { id: 0 }] = await listKeys(alice.token)
+    const under = { ...alice, headers: { 'idempotency-key': 'same' } }
+    for (const status of [204, 404]) {
+      const answer = await api.request('DELETE', `/api/keys/${left}`, under)
+      expect([answer.status, answer.headers.has('idempotent-replayed')]).toEqual([status, false])
+    }
+    expect((await api.request('GET', '/api/tasks', { token: again })).status).toBe(401)
     for (const id of ['01', 'x', '-1', '1e3', '9007199254740993'])
       expect((await api.request('DELETE', `/api/keys/${id}`, alice)).status).toBe(422)
   })

@@ -202,6 +202,35 @@ describe('tools', () => {
     expect(seen).toEqual(['Late', 'Salt', 'Bread', 'Milk'])
   })
 
+  test('list_tasks understands what lists over HTTP do, in every spelling', async () => {
+    const { call } = await newAgent()
+    await call('add_task', { title: 'Milk', due_date: '2030-05-17' })
+    const { structuredContent: bread } = await call('add_task', { title: 'Bread' })
+    await call('complete_task', { id: bread['id'] })
+    const titles = async (args: object) => {
+      const { structuredContent } = await call('list_tasks', args)
+      return (structuredContent['tasks'] as TaskBody[]).map(({ title }) => title)
+    }
+    expect(await titles({ search: 'read' })).toEqual(['Bread'])
+    for (const completed of [true, 'true']) expect(await titles({ completed })).toEqual(['Bread'])
+    for (const completed of [false, 'false']) expect(await titles({ completed })).toEqual(['Milk'])
+    for (const order of ['desc', 'DESC']) expect(await titles({ order })).toEqual(['Bread', 'Milk'])
+    expect(await titles({ sort: 'created_at', order: 'asc' })).toEqual(['Milk', 'Bread'])
+    expect(await titles({ due_from: '2030-05-17', due_to: '2030-05-17' })).toEqual(['Milk'])
+    expect(await titles({ due_to: '2030-05-16' })).toEqual([])
+    expect(await titles({ overdue: 'false', tz: 'Europe/Paris' })).toEqual(['Milk', 'Bread'])
+  })
+
+  test.each(['offset', 'skip', 'page'])('list_tasks refuses %s, and names cursor', async (name) => {
+    const { call } = await newAgent()
+    for (const value of [0, 2, '2', null])
+      expect((await call('list_tasks', { [name]: value })).structuredContent).toEqual({
+        detail: `${name}: must not be sent: page with cursor, from next_cursor`,
+        code: 'validation_failed',
+      })
+    expect((await call('list_tasks', { [name]: '' })).isError).toBe(undefined)
+  })
+
   test('list_tasks gives 50 if nothing is said, and 100 at most', async () => {
     const { call, token } = await newAgent()
     for (const count of [100, 1]) {
@@ -264,6 +293,37 @@ describe('tools', () => {
       structuredContent: { code: 'idempotency_key_reused' },
     })
     expect(await rowsOf(id)).toHaveLength(1)
+  })
+
+  test('a refusal names the argument, and no path or header of HTTP', async () => {
+    const { call, token } = await newAgent()
+    const details: unknown[] = []
+    const refused = async (name: string, args: object) => {
+      const { isError, structuredContent } = await call(name, args)
+      expect(isError).toBe(true)
+      details.push(structuredContent['detail'])
+      return structuredContent
+    }
+    const idempotency_key = crypto.randomUUID()
+    await call('add_task', { title: 'One', idempotency_key })
+    expect(await refused('add_task', { title: 'Other', idempotency_key })).toEqual({
+      detail: 'idempotency_key: was used for another request',
+      code: 'idempotency_key_reused',
+    })
+    expect(await refused('add_task', { title: 'x', idempotency_key: '""' })).toMatchObject({
+      detail: expect.stringMatching(/^idempotency_key: must be/),
+    })
+    expect(await refused('get_task', { id: 1, user_id: 'somebody' })).toEqual({
+      detail: 'user_id names another user than the key or token; leave it out',
+      code: 'wrong_user',
+    })
+    const overHttp = await api.request('POST', '/api/tasks', {
+      token,
+      json: { title: 'Other' },
+      headers: { 'idempotency-key': idempotency_key },
+    })
+    expect(overHttp.body).toMatchObject({ errors: [{ field: 'Idempotency-Key' }] })
+    expect(details.join()).not.toMatch(/path|header|Idempotency-Key/)
   })
 
   test('know recurrence and reminders, each by one name', async () => {
@@ -512,6 +572,20 @@ describe('the endpoint', () => {
     )
   })
 
+  test('says of params that do not fit that they do not', async () => {
+    const { ask } = await newAgent()
+    const unlike = { protocolVersion: 7, capabilities: {}, clientInfo: { name: 'x', version: '1' } }
+    for (const [era, method, params] of [
+      ['legacy', 'initialize', {}],
+      ['legacy', 'initialize', unlike],
+      ['legacy', 'tools/list', { cursor: 7 }],
+      ['modern', 'tools/list', { cursor: 7 }],
+    ] as const) {
+      const { status, body } = await ask(method, params, era)
+      expect([status, body]).toMatchObject([200, { id: 1, error: { code: -32602 } }])
+    }
+  })
+
   test('names the revisions that it speaks, to who asks for another', async () => {
     const { ask } = await newAgent()
     const { json } = messageOf('modern', 'tools/list')
@@ -578,6 +652,22 @@ describe('the endpoint', () => {
     const headers = { origin: 'https://todo.example' }
     expect((await own.ask('tools/list', {}, 'modern', { headers })).status).toBe(200)
     await published.stop()
+  })
+
+  test('is not there for a page that came here over the other scheme, by what a trusted proxy says', async () => {
+    const statusAt = async (over: typeof api, scheme: string, proto?: string) => {
+      const { ask } = speakMcp(over, (await newUser()).token)
+      const origin = over.origin.replace('http', scheme)
+      const headers = { origin, ...(proto !== undefined && { 'x-forwarded-proto': proto }) }
+      return (await ask('tools/list', {}, 'modern', { headers })).status
+    }
+    expect(await statusAt(api, 'https')).toBe(403)
+    expect(await statusAt(api, 'https', 'https')).toBe(403) // nobody believes this client
+    const behind = startApi({ settings: { TRUSTED_PROXIES: '127.0.0.1' } })
+    expect(await statusAt(behind, 'https', 'https')).toBe(200)
+    expect(await statusAt(behind, 'http', 'https')).toBe(403)
+    expect(await statusAt(behind, 'http', 'http')).toBe(200)
+    await behind.stop()
   })
 
   test('lets pages send its headers', async () => {

@@ -2,6 +2,7 @@ import { afterAll, describe, expect, test } from 'bun:test'
 import { parseDatabaseUrl } from '../../db/address.ts'
 import { migrate } from '../../db/migrate.ts'
 import { connect, type Database } from '../../db/pool.ts'
+import { createKeyVerifier } from '../../keys/verifier.ts'
 import { createTickets } from '../../sync/tickets.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 import { createTaskList } from '../../tasks/list/list.ts'
@@ -221,7 +222,7 @@ describe('a role with settings of its own', () => {
         ]
         expect(other.text).toBe(one.text)
       }
-      const tickets = createTickets(over)
+      const tickets = createTickets(over, createKeyVerifier(over))
       const expires = 1_800_000_123
       const ticket = await tickets.issue({ userId: user.id, expires })
       expect(await tickets.redeem(ticket)).toEqual({ userId: user.id, expires })

@@ -6,7 +6,7 @@ import { migrate } from '../../db/migrate.ts'
 import { ApiError } from '../../http/failures.ts'
 import { createFireReminders } from '../../reminders/reminders.ts'
 import { createKeyStore } from '../../keys/store.ts'
-import { withKeys } from '../../keys/verifier.ts'
+import { createKeyVerifier } from '../../keys/verifier.ts'
 import { createChangeFeed } from '../../sync/changes.ts'
 import { createTaskList } from '../../tasks/list/list.ts'
 import { createTaskStore } from '../../tasks/store.ts'
@@ -34,7 +34,7 @@ const list = async (...asked: Parameters<ReturnType<typeof createTaskList>>) =>
   createTaskList(database)(...asked)
 const sync = createChangeFeed(database)
 const keys = createKeyStore(database)
-const verifyKey = withKeys(async () => Promise.reject(new Error('no key')), database)
+const { verifyKey } = createKeyVerifier(database)
 afterAll(async () => {
   await database.close()
   await postgres.close()

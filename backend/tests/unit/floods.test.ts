@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'bun:test'
 import { withSessions } from '../../auth/sessions.ts'
 import { TokenError } from '../../auth/tokens.ts'
+import { createKeyVerifier } from '../../keys/verifier.ts'
 import { createTickets } from '../../sync/tickets.ts'
 import { database, newUser, secret } from '../support/api.ts'
 
@@ -73,7 +74,7 @@ describe('a flood of session tokens', () => {
 
 describe('a flood of unknown tickets', () => {
   test.each(['redeem', 'look'] as const)('to %s lets in who has one', async (use) => {
-    const tickets = createTickets(database)
+    const tickets = createTickets(database, createKeyVerifier(database))
     const { id } = await newUser()
     const expires = Math.floor(Date.now() / 1000) + 600
     const ticket = await tickets.issue({ userId: id, expires })
@@ -85,7 +86,7 @@ describe('a flood of unknown tickets', () => {
 })
 
 test('a ticket that is used twice at the same moment is good once', async () => {
-  const tickets = createTickets(database)
+  const tickets = createTickets(database, createKeyVerifier(database))
   const { id } = await newUser()
   const ticket = await tickets.issue({ userId: id, expires: 1_900_000_000 })
   // Another is looked up first, so that these wait together for the next statement.
