@@ -63,7 +63,7 @@ async function prepareWhenReady(
   const told = new Set<string>()
   for (;;) {
     try {
-      await expectUtf8(database)
+      await expectUsable(database)
       await migrate(database)
       return
     } catch (error) {
@@ -81,18 +81,31 @@ async function prepareWhenReady(
 
 /**
  * A database with another encoding refuses what users write or, if it is SQL_ASCII, counts bytes, whereas
- * the limits of fields and searches count characters.
+ * the limits of fields and searches count characters. Under a stricter isolation PostgreSQL ends one of two
+ * writes that meet, in place of letting it wait (SQLSTATE 40001).
  *
  * @throws DatabaseUnusable
  */
-async function expectUtf8({ query }: Database): Promise<void> {
-  const [found] = await query<{ name: string; encoding: string }>`
-    select current_database() as name, current_setting('server_encoding') as encoding`
-  const { name, encoding } = found!
-  if (encoding === 'UTF8') return
-  throw new DatabaseUnusable(
-    `the database ${name} is encoded as ${encoding}, and tasks need UTF8. Create another one: create database … template template0 encoding 'UTF8'`,
-  )
+async function expectUsable({ query }: Database): Promise<void> {
+  const [found] = await query<{ role: string; name: string; encoding: string; isolation: string }>`
+    select
+      quote_ident(current_user) as role, quote_ident(current_database()) as name,
+      current_setting('server_encoding') as encoding,
+      current_setting('default_transaction_isolation') as isolation`
+  const { role, name, encoding, isolation } = found!
+  if (encoding !== 'UTF8')
+    throw new DatabaseUnusable(
+      `the database ${name} is encoded as ${encoding}, and tasks need UTF8. Create another one: create database … template template0 encoding 'UTF8'`,
+    )
+  if (!['read committed', 'read uncommitted'].includes(isolation))
+    throw new DatabaseUnusable(
+      `default_transaction_isolation is ${isolation}, under which writes at the same moment fail, and it has to be read committed. See where it is set: ${whereSet('default_transaction_isolation', role, name)}`,
+    )
+}
+
+/** Where somebody may have set what is not so by itself. */
+function whereSet(setting: string, role: string, database: string): string {
+  return `alter role ${role} or alter database ${database}, reset ${setting}; the options of DATABASE_URL; postgresql.conf`
 }
 
 /** Warns if a setting makes the database read-only. A failover would pass, a setting does not. */
@@ -107,7 +120,7 @@ async function warnIfReadOnly(
   const { role, name, is_set } = found!
   if (is_set)
     onWarning(
-      `default_transaction_read_only is on, so every write is answered with 503. See where it is set: alter role ${role} or alter database ${name}, reset default_transaction_read_only; the options of DATABASE_URL; postgresql.conf`,
+      `default_transaction_read_only is on, so every write is answered with 503. See where it is set: ${whereSet('default_transaction_read_only', role, name)}`,
     )
 }
 

@@ -27,7 +27,7 @@ export type McpOptions = ToolParts & {
 }
 
 /**
- * An answer has what a tool gives twice, once as text, in which every quotation mark and backslash of JSON
+ * An answer carries the result of a tool twice, once as text, in which every quotation mark and backslash of JSON
  * is two characters.
  */
 const copies = 3
@@ -83,13 +83,20 @@ export function createMcp({ translate, tellFailure, ...parts }: McpOptions) {
       }
     }
 
-    // Loaded when the first message comes: it takes half a second and 26 MB.
-    const { serveMessage } = await import('./server.ts')
+    const { serveMessage } = await loadServer()
     const allowed = tools.filter(({ scope }) => scopes === undefined || scopes.includes(scope))
     const answered = await serveMessage(request, message, { tools: allowed, call })
     if (tooLarge !== undefined) throw new NeedsRoom(tooLarge.bytes * copies)
     return answered
   }
+}
+
+/** Loads it when the first message comes: it takes half a second and 26 MB. */
+async function loadServer() {
+  return import('./server.ts').catch((error: unknown) => {
+    // A process without a free file descriptor cannot read it. The log cannot write what the runtime throws.
+    throw new Error(`The code that answers agents could not be loaded: ${String(error)}`)
+  })
 }
 
 function sayWithArguments({ message, errors: [error] = [] }: ApiError): string {

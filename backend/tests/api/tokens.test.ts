@@ -9,6 +9,7 @@ import {
   startApi,
   tokenFor,
   type Answer,
+  type TaskBody,
 } from '../support/api.ts'
 
 const authServer = startAuthServer()
@@ -133,6 +134,7 @@ describe('a bad token', () => {
     ['a sub that is a list', async () => tokenFor(user.id, { sub: ['alice'] })],
     ['a sub that is an object', async () => tokenFor(user.id, { sub: { id: 'alice' } })],
     ['a sub of 256 characters', async () => tokenFor('x'.repeat(256))],
+    ['a sub of 256 characters of two units each', async () => tokenFor('😀'.repeat(256))],
     ['a sub with a NUL', async () => tokenFor('alice\0')],
     ['a sub with half a surrogate pair', async () => tokenFor('alice\ud800')],
     ['an attacker’s key with our claims', async () => signedByAttacker({})],
@@ -239,6 +241,15 @@ describe('a good token', () => {
   test.each(['bearer', 'BEARER', 'Bearer '])('the scheme may be written %p', async (scheme) => {
     const headers = { authorization: `${scheme} ${await tokenFor('anybody')}` }
     expect((await api.request('GET', '/api/tasks', { headers })).status).toBe(200)
+  })
+
+  test.each(['x', 'é', '😀'])('names a user by 255 characters such as %s', async (character) => {
+    const name = character.repeat(255)
+    const token = await tokenFor(name)
+    const path = `/api/${encodeURIComponent(name)}/tasks`
+    const created = await api.request<TaskBody>('POST', path, { token, json: { title: 'Mine' } })
+    expect(created.status).toBe(201)
+    expect((await api.request('GET', '/api/tasks', { token })).body).toEqual([created.body])
   })
 
   test('iss and aud of an HS256 token may be anything', async () => {

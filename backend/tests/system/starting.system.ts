@@ -97,6 +97,20 @@ describe('a database that will never work is reported at once, with its setting 
   })
 })
 
+test.each(['repeatable read', 'serializable'])(
+  'writes would fail under %s, and so a start says so at once',
+  async (isolation) => {
+    const database = await postgres.createDatabase()
+    const setting = 'default_transaction_isolation'
+    await postgres.admin.unsafe(`alter database ${database} set ${setting} = '${isolation}'`)
+    const { said, took } = await refusal(databaseUrl({ ...postgres, database }, 'sslmode=require'))
+    expect(said).toBe(
+      `DATABASE_URL: ${setting} is ${isolation}, under which writes at the same moment fail, and it has to be read committed. See where it is set: alter role ${owner.name} or alter database ${database}, reset ${setting}; the options of DATABASE_URL; postgresql.conf`,
+    )
+    expect(took).toBeLessThan(atOnce)
+  },
+)
+
 test('an unknown host may be one that is starting; in the end the setting is named', async () => {
   const { said, lines, took } = await refusal(
     databaseUrl({ ...postgres, host: 'nowhere.invalid' }, 'sslmode=require'),
