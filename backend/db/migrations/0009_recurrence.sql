@@ -181,7 +181,8 @@ begin
     raise check_violation using constraint = 'recurrence_needs_due_date', message = 'a rule needs a date on which it starts';
   end if;
   if todo_api.next_occurrence(rule, start, start - 1) is null then
-    raise check_violation using constraint = 'recurrence_falls', message = 'a rule has no date on or after its start';
+    raise check_violation using constraint = 'recurrence_falls', message = 'a rule has no date on or after its start',
+      detail = rule || ' from ' || to_char(start, 'YYYY-MM-DD');
   end if;
   return rule;
 end

@@ -1,5 +1,11 @@
 import { createLine } from '../../db/line.ts'
-import { DatabaseUnavailable, Locked, type Database, type Fragment } from '../../db/pool.ts'
+import {
+  DatabaseUnavailable,
+  Locked,
+  StatementFailed,
+  type Database,
+  type Fragment,
+} from '../../db/pool.ts'
 import { ApiError, failures } from '../../http/failures.ts'
 import type { Idempotency } from '../idempotency.ts'
 import { addLists } from '../list/missing.ts'
@@ -113,22 +119,25 @@ export function createBulkWriter(
         if (error instanceof Locked) send = sendWhenFree
         else if (idempotency && isKeyTaken(error))
           await forgetOldKey(queryFor(owner), owner, idempotency)
-        else refuseDueDate(error, nameIn(asked))
+        else refuseDueDate(error, nameIn(asked, error))
       }
     }
     throw new DatabaseUnavailable(`A write found no quiet moment in ${mostAttempts} attempts`)
   }
 }
 
-/** Names the field of the operation that a constraint on due dates speaks of, if only one can be meant. */
-function nameIn({ operations }: Bulk): (field: string) => string {
-  const places = operations.flatMap(({ operation }, place) =>
-    'fields' in operation && (operation.fields.due_date ?? operation.fields.recurrence)
-      ? [place]
-      : [],
-  )
-  return (field) =>
-    places.length === 1 ? `operations.${places[0]}.data.${field}` : `operations.*.data.${field}`
+/** Names the field of the operation that a constraint on due dates speaks of, if it is known which it is. */
+function nameIn({ operations }: Bulk, error: unknown): (field: string) => string {
+  const [, rule, start] =
+    (error instanceof StatementFailed && /^(FREQ=.+) from (.+)$/.exec(error.detail ?? '')) || []
+  const [first, ...others] = operations.flatMap(({ operation }, place) => {
+    if (!('fields' in operation)) return []
+    const { recurrence, due_date = start } = operation.fields
+    const isMeant = rule ? recurrence === rule && due_date === start : (due_date ?? recurrence)
+    return isMeant ? [place] : []
+  })
+  const place = rule || others.length === 0 ? first : undefined
+  return (field) => `operations.${place ?? '*'}.data.${field}`
 }
 
 function resultsOf({ outcome, results, request }: BulkOutcome, { idempotency }: Bulk) {

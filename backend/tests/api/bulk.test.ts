@@ -190,6 +190,31 @@ describe('a refusal', () => {
     await small.stop()
   })
 
+  test('of a rule that never comes names the operation that has it', async () => {
+    const { token } = await newUser()
+    const { id } = await create(token, 'Tenth')
+    await api.request('PUT', `/api/tasks/${id}`, { token, json: { due_date: '2030-01-10' } })
+    const rule = 'FREQ=DAILY;UNTIL=20300105'
+    const falls = [1, 2].map((day) => ({
+      op: 'create',
+      data: { title: 'x', due_date: `2030-01-0${day}`, recurrence: rule },
+    }))
+    const never = { op: 'create', data: { ...falls[0]!.data, due_date: '2030-01-06' } }
+    const alone = { op: 'update', id, data: { recurrence: rule } }
+    for (const wrong of [never, alone]) {
+      const { status, body } = await bulk(token, { operations: [...falls, wrong] })
+      expect([status, body.errors]).toEqual([
+        422,
+        [
+          {
+            field: 'operations.2.data.recurrence',
+            detail: 'never comes on or after the due_date, where it starts',
+          },
+        ],
+      ])
+    }
+  })
+
   test('of a time without a date is told by its field or its operation', async () => {
     const { token } = await newUser()
     const { id } = await create(token, 'No date')
