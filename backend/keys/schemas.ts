@@ -11,7 +11,7 @@ export const KeyScope = OneOf(['read', 'write'], {
 export type KeyScope = typeof KeyScope.static
 
 const expiresAt = t.Union([instant('Computed'), t.Null()], {
-  description: 'From when it is refused. Null: never',
+  description: 'When it stops working. Null: never',
 })
 
 export const NewKey = t.Object(

@@ -14,7 +14,7 @@ export function isKey(token: string): boolean {
   return shape.test(token)
 }
 
-/** Without salt or rounds: 256 random bits cannot be guessed, and it is looked up by this. */
+/** Without salt or rounds: 256 random bits cannot be guessed, and keys are looked up by it. */
 export function digestOf(key: string): string {
   return new Bun.CryptoHasher('sha256').update(key).digest('base64url')
 }

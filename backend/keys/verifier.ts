@@ -41,7 +41,7 @@ export function createKeyVerifier(
 ) {
   const { queryFor, queryWithin, fragment, deadline } = database
   const noteUses = createUses(database)
-  // Each key has its own turn: whose it is, is not known yet.
+  // Nobody knows yet whose a key is, so each has a turn of its own.
   const lookUp = createLine<string, Found | undefined>({
     send: findTogether,
     width: 1,

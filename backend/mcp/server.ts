@@ -9,7 +9,7 @@ import { version } from '../../package.json'
 import { readAnswer, invalidParams, type Answer, type Message } from './messages.ts'
 import type { Tool } from './tools.ts'
 
-/** What a tool gives to whoever called it. */
+/** What a tool gives to its caller. */
 export type ToolResult = { json: string; isError: boolean }
 
 /** One bearer's view of the tools. */
@@ -23,8 +23,8 @@ HH:MM in due_timezone. What is deleted is in the trash for 30 days. Ask before y
 
 /**
  * Answers one message with the SDK. A server is made for each and keeps nothing, so that any process
- * may take the next one. In the revisions before 2026-07-28 too the answer is a body of JSON: what the
- * SDK does by itself there is a stream with one event.
+ * may take the next one. Before revision 2026-07-28, too, the answer is a body of JSON: by itself the
+ * SDK would send a stream with one event there.
  */
 export async function serveMessage(
   request: Request,
@@ -32,7 +32,7 @@ export async function serveMessage(
   view: View,
 ): Promise<Answer> {
   const headers = new Headers(request.headers)
-  // Everybody takes JSON, whatever they say; the SDK would insist on a stream, too.
+  // All clients take JSON, whatever they accept; the SDK would insist on a stream, too.
   headers.set('accept', 'application/json, text/event-stream')
   const asked = new Request('http://localhost/mcp', { method: 'POST', headers })
   let wasHandled = false

@@ -44,8 +44,8 @@ type Annotations = {
 }
 
 /**
- * Of other fields, for front ends that are there already. They are understood, as the parameters of lists are
- * that Asked leaves out, and no agent need know.
+ * Other names of fields, for existing front ends. They are understood, like those parameters of lists that
+ * Asked leaves out, but agents need not know them.
  */
 const spellings = ['recurrence_rule', 'recurrence_pattern', 'reminder_at']
 
@@ -174,7 +174,7 @@ export const tools: readonly Tool[] = [
   {
     name: 'delete_task',
     description:
-      'Moves a task into the trash, from which restore_task takes it for 30 days. Again is no error.',
+      'Moves a task into the trash, from which restore_task takes it for 30 days. Doing it again is no error.',
     inputSchema: inputOf(Id),
     annotations: { ...hints('Delete a task'), destructiveHint: true },
     scope: 'tasks:write',
