@@ -25,7 +25,7 @@ begin
     from pg_constraint where conrelid = format('todo_api.%I', name)::regclass and contype = 'p';
     -- Definitions name the table as it is called now, and as the new one will be.
     select array_agg(pg_get_indexdef(indexrelid)) into indexes
-    from pg_index where indrelid = format('todo_api.%I', name)::regclass and not indisunique;
+    from pg_index where indrelid = format('todo_api.%I', name)::regclass and not indisprimary;
     select array_agg(pg_get_triggerdef(oid)) into triggers
     from pg_trigger where tgrelid = format('todo_api.%I', name)::regclass and not tgisinternal;
     select string_agg(quote_ident(attname), ', ') into columns

@@ -127,14 +127,11 @@ export class StatementFailed extends Error {
   readonly sqlState: string
   /** The name of the constraint that was violated. */
   readonly constraint: string | undefined
-  /** What violated it. Users wrote it, so it is for no log. */
-  readonly detail: string | undefined
 
-  constructor(sqlState: string, message: string, constraint?: string, detail?: string) {
+  constructor(sqlState: string, message: string, constraint?: string) {
     super(message)
     this.sqlState = sqlState
     this.constraint = constraint
-    this.detail = detail
   }
 }
 
@@ -365,7 +362,7 @@ function translate(error: unknown, describe: Describe): Error {
     if (code === lockNotAvailable) return new Locked(message, code)
     return passing.test(code)
       ? new DatabaseUnavailable(message, code)
-      : new StatementFailed(code, message, error.constraint_name, error.detail)
+      : new StatementFailed(code, message, error.constraint_name)
   }
   if (isOfConnection(error, code)) return new DatabaseUnavailable(`${code}: ${error.message}`, code)
   return error

@@ -113,9 +113,10 @@ end
 $$;
 
 -- The first date of a rule that began on `start` which is later than another; null if there is none. How
--- many dates a rule still has (COUNT) is not looked at. The calendar repeats itself after 400 years of
--- 146097 days in all: what has not come by then does not come. Nor does anything come on the last day of the
--- year 9999, part of which is in the year after it in UTC; but a rule may start on it.
+-- many dates a rule still has (COUNT) is not looked at. The calendar repeats itself after 400 years, which are
+-- 146097 days, and a rule after as many of those as make whole intervals: what has not come by then
+-- does not come. Nor does anything come on the last day of the year 9999, part of which is in the year after it
+-- in UTC; but a rule may start on it.
 create function next_occurrence(rule text, start date, after date) returns date
 language plpgsql immutable strict parallel safe
 as $$
@@ -123,8 +124,14 @@ declare
   frequency constant text := substring(rule from 'FREQ=([A-Z]+)');
   step constant int := coalesce(substring(rule from 'INTERVAL=([0-9]+)'), '1');
   first constant date := greatest(start, after + 1);
+  cycle constant date := case frequency
+    when 'DAILY' then first + lcm(146097, step)
+    when 'WEEKLY' then first + lcm(146097, 7 * step)
+    when 'MONTHLY' then first + make_interval(months => least(lcm(4800, step), 96000))
+    else first + make_interval(years => least(lcm(400, step), 8000))
+  end;
   last constant date := least(
-    substring(rule from 'UNTIL=([0-9]+)')::date, first + 146097, greatest(start, '9999-12-30')
+    substring(rule from 'UNTIL=([0-9]+)')::date, cycle, greatest(start, '9999-12-30')
   );
   months int[] := string_to_array(substring(rule from 'BYMONTH=([0-9,]+)'), ',');
   month_days int[] := string_to_array(substring(rule from 'BYMONTHDAY=([-0-9,]+)'), ',');
@@ -157,12 +164,23 @@ begin
 end
 $$;
 
+-- Today where a task is due. PostgreSQL may not know a zone: of a task without a time nobody has asked yet.
+create function today_in(zone text) returns date
+language plpgsql stable
+as $$
+begin
+  return now() at time zone todo_api.zone_name(coalesce(zone, 'UTC'));
+exception when invalid_parameter_value then
+  return now() at time zone 'UTC';
+end
+$$;
+
 -- The date of the task that comes next: missed days are not made up, and today does not count as missed.
 create function next_date(rule text, rule_from text, rule_start date, occurrence date, zone text) returns date
 language plpgsql stable
 as $$
 declare
-  today constant date := now() at time zone todo_api.zone_name(coalesce(zone, 'UTC'));
+  today constant date := todo_api.today_in(zone);
 begin
   if substring(rule from 'COUNT=([0-9]+)') = '1' then return null; end if;
   if rule_from = 'completion' then return todo_api.next_occurrence(rule, today, today); end if;
@@ -170,8 +188,8 @@ begin
 end
 $$;
 
--- A rule as it is when it starts. One that never comes is refused here, when it is written: to look for
--- its next date again and again would take long.
+-- The rule of a new task. One that never comes is refused when it is written: to look for its next date again
+-- and again would take long.
 create function starting_rule(rule text, start date) returns text
 language plpgsql stable
 as $$
@@ -181,8 +199,7 @@ begin
     raise check_violation using constraint = 'recurrence_needs_due_date', message = 'a rule needs a date on which it starts';
   end if;
   if todo_api.next_occurrence(rule, start, start - 1) is null then
-    raise check_violation using constraint = 'recurrence_falls', message = 'a rule has no date on or after its start',
-      detail = rule || ' from ' || to_char(start, 'YYYY-MM-DD');
+    raise check_violation using constraint = 'recurrence_falls', message = 'a rule has no date on or after its start';
   end if;
   return rule;
 end
@@ -193,6 +210,8 @@ $$;
 create type step as (
   -- Of the task after the write. `rule_from` is never null.
   rule text, rule_from text, rule_start date, occurrence date, due_date date,
+  -- Whether the rule that starts anew ever comes, which takes a date to start on. Null: none does.
+  falls boolean,
   -- When the next task comes, if the write makes it, and what it takes over.
   next_date date, series_id bigint, title text, description text, priority text, tags text[],
   due_time time, due_timezone text, reminders jsonb,
@@ -232,7 +251,8 @@ begin
     step.rule_start := task.recurrence_start;
     step.occurrence := task.occurrence_date;
     if sets_rule and (step.rule is distinct from task.recurrence or given_date is null) then
-      step.rule := todo_api.starting_rule(step.rule, step.due_date);
+      step.falls := todo_api.next_occurrence(step.rule, step.due_date, step.due_date - 1) is not null;
+      if not step.falls then return step; end if;
       step.rule_start := step.due_date;
       step.occurrence := step.due_date;
     end if;
@@ -240,7 +260,7 @@ begin
 
   if given ->> 'op' = 'skip' then
     -- From completion there is none here: the rule counts from the day that is skipped, or from today.
-    today := now() at time zone todo_api.zone_name(coalesce(step.due_timezone, 'UTC'));
+    today := todo_api.today_in(step.due_timezone);
     step.due_date := case
       when task.completed then null
       when step.rule_from = 'completion' then todo_api.next_date(
@@ -279,8 +299,8 @@ end
 $$;
 
 -- How much the list grows by a step: 1 for a task that comes next, -1 for one that is taken back because
--- nobody has touched it, and nobody will until the end of the transaction. Null: nothing
--- can be done, because somebody holds that task just now (and is not waited for), or the series has ended.
+-- nobody has touched it, and nobody will until the end of the transaction. Null: nothing can be done, because
+-- somebody holds that task just now (and is not waited for), the series has ended, or its rule never comes.
 --
 -- This and the next function are for statements that hold the task. Each looks anew at what is there by
 -- then: the statement itself would see other rows as they were when it began.
@@ -290,14 +310,14 @@ as $$
 declare
   untouched boolean;
 begin
-  if step.has_ended then return null; end if;
+  if step.has_ended or not step.falls then return null; end if;
   if step.next_date is not null then return 1; end if;
   if step.follower is null then return 0; end if;
   if waits then
-    select version = 1 and not completed and deleted_at is null into untouched
+    select updated_at = created_at and not completed and deleted_at is null into untouched
     from todo_api.tasks where user_id = owner and id = step.follower for update;
   else
-    select version = 1 and not completed and deleted_at is null into untouched
+    select updated_at = created_at and not completed and deleted_at is null into untouched
     from todo_api.tasks where user_id = owner and id = step.follower for update skip locked;
   end if;
   if not found then
@@ -339,3 +359,17 @@ begin
   return next_id;
 end
 $$;
+
+-- A server of the version before knows nothing of rules, and clears the date alone.
+create function end_rule() returns trigger
+language plpgsql
+as $$
+begin
+  new.recurrence := null;
+  new.recurrence_start := null;
+  new.occurrence_date := null;
+  return new;
+end
+$$;
+create trigger rule_needs_due_date before update on tasks
+for each row when (new.due_date is null and new.recurrence is not null) execute function end_rule();

@@ -1,18 +1,12 @@
 import { createLine } from '../../db/line.ts'
-import {
-  DatabaseUnavailable,
-  Locked,
-  StatementFailed,
-  type Database,
-  type Fragment,
-} from '../../db/pool.ts'
+import { DatabaseUnavailable, Locked, type Database, type Fragment } from '../../db/pool.ts'
 import { ApiError, failures } from '../../http/failures.ts'
 import type { Idempotency } from '../idempotency.ts'
 import { addLists } from '../list/missing.ts'
 import type { Precondition } from '../preconditions.ts'
 import { rowsOf, type Operation } from './operation.ts'
 import { createWriteParts } from './parts.ts'
-import { forgetOldKey, isKeyTaken, refuseDueDate } from './refusals.ts'
+import { forgetOldKey, isKeyTaken, refuseDueDate, refuseRule } from './refusals.ts'
 
 /** Many operations on one user's tasks, none of them on the same. */
 export type Bulk = {
@@ -23,9 +17,13 @@ export type Bulk = {
   idempotency?: Idempotency | undefined
 }
 
-/** What became of them; no row if the user has no list yet. Busy: another write holds a task that has to be removed. */
+/**
+ * What became of them; no row if the user has no list yet. Malformed: the rule of one, whose place is the
+ * result, never comes on or after the date that is sent with it. Busy: another write holds a task that has
+ * to be removed.
+ */
 type BulkOutcome = {
-  outcome: 'done' | 'refused' | 'repeated' | 'running' | 'busy'
+  outcome: 'done' | 'refused' | 'repeated' | 'running' | 'malformed' | 'busy'
   /** A JSON array with an element for each operation. */
   results: string
   /** What the key stands for. */
@@ -45,10 +43,11 @@ const refusals: Record<string, { status: number; detail: string }> = Object.from
     ] as const
   ).map((code) => [code, { status: failures[code].status, detail: failures[code].detail }]),
 )
-// Only the task itself can tell whether it has a date.
+// Only the task itself can tell whether it has a date, and which.
 refusals['validation_failed'] = {
   status: 422,
-  detail: 'due_time, due_timezone and recurrence need a due_date',
+  detail:
+    'due_time, due_timezone and recurrence need a due_date, and a recurrence has to come on or after it',
 }
 
 /** Each is for somebody else's write that came in between. */
@@ -119,29 +118,24 @@ export function createBulkWriter(
         if (error instanceof Locked) send = sendWhenFree
         else if (idempotency && isKeyTaken(error))
           await forgetOldKey(queryFor(owner), owner, idempotency)
-        else refuseDueDate(error, nameIn(asked, error))
+        else refuseDueDate(error, nameIn(asked))
       }
     }
     throw new DatabaseUnavailable(`A write found no quiet moment in ${mostAttempts} attempts`)
   }
 }
 
-/** Names the field of the operation that a constraint on due dates speaks of, if it is known which it is. */
-function nameIn({ operations }: Bulk, error: unknown): (field: string) => string {
-  const [, rule, start] =
-    (error instanceof StatementFailed && /^(FREQ=.+) from (.+)$/.exec(error.detail ?? '')) || []
-  const [first, ...others] = operations.flatMap(({ operation }, place) => {
-    if (!('fields' in operation)) return []
-    const { recurrence, due_date = start } = operation.fields
-    const isMeant = rule ? recurrence === rule && due_date === start : (due_date ?? recurrence)
-    return isMeant ? [place] : []
-  })
-  const place = rule || others.length === 0 ? first : undefined
-  return (field) => `operations.${place ?? '*'}.data.${field}`
+/** Names the field of the operation that a constraint on due dates speaks of, if only one can be meant. */
+function nameIn({ operations }: Bulk): (field: string) => string {
+  const places = operations.flatMap(({ operation }, place) =>
+    'fields' in operation && operation.fields.due_date ? [place] : [],
+  )
+  return (field) => `operations.${places.length === 1 ? places[0] : '*'}.data.${field}`
 }
 
 function resultsOf({ outcome, results, request }: BulkOutcome, { idempotency }: Bulk) {
   if (outcome === 'running') throw new ApiError('idempotency_in_progress')
+  if (outcome === 'malformed') refuseRule(`operations.${results}.data.recurrence`)
   if (outcome === 'refused') throw new ApiError('bulk_refused', { results })
   if (outcome === 'repeated' && request !== idempotency?.request)
     throw new ApiError('idempotency_key_reused', {
@@ -217,9 +211,9 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         for update of tasks
       ), judged as (
         select input.*, target.deleted_at, target.current, target.step,
-          ${series.weight(fragment`(select id from target where is_met and is_sound)`, fragment`false`)},
+          ${series.weight(fragment`(select id from target where is_met and is_sound and (step).falls is not false)`, fragment`false`)},
           case
-            when kind = 'create' or is_met and is_sound then null
+            when kind = 'create' or is_met and is_sound and (target.step).falls is not false then null
             when is_met then 'validation_failed'
             when target.place is not null then 'version_conflict'
             when (
@@ -230,6 +224,15 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
           end as obstacle
         from input left join target using (place)
         where not exists (select from prior) and not exists (select from turn where not is_ours)
+      ), malformed as (
+        select place from judged
+        where due_date is not null and case kind
+          when 'create' then
+            series ->> 'recurrence' is not null
+            and todo_api.next_occurrence(series ->> 'recurrence', due_date, due_date - 1) is null
+          else (step).falls is false
+        end
+        order by place limit 1
       ), grown as (
         select coalesce(sum(${growth(fragment`weight`)}), 0) as growth from judged where obstacle is null
       ), room as (
@@ -237,7 +240,8 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         from todo_api.task_lists
         -- The tasks are locked by now, and not only the list.
         where user_id = ${owner} and (select growth from grown) is not null
-          and not exists (select from judged where weight is null)
+          and not exists (select from judged where weight is null and obstacle is null)
+          and not exists (select from malformed)
         for update
       ), refused as (
         select place, coalesce(obstacle, 'task_limit_reached') as code, current
@@ -289,6 +293,11 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
       union all
       (select 'running', null, null from turn where not is_ours limit 1)
       union all
-      (select 'busy', null, null from judged where weight is null limit 1)`
+      select 'malformed', place::text, null from malformed
+      union all
+      (
+        select 'busy', null, null from judged
+        where weight is null and obstacle is null and not exists (select from malformed) limit 1
+      )`
   }
 }

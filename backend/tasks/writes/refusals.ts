@@ -23,15 +23,7 @@ export function refuseDueDate(
       throw new ApiError('validation_failed', {
         errors: [{ field: nameOf(field), detail: 'needs a due_date' }],
       })
-  if (error.constraint === 'recurrence_falls')
-    throw new ApiError('validation_failed', {
-      errors: [
-        {
-          field: nameOf('recurrence'),
-          detail: 'never comes on or after the due_date, where it starts',
-        },
-      ],
-    })
+  if (error.constraint === 'recurrence_falls') refuseRule(nameOf('recurrence'))
   if (error.constraint === 'due_at_has_a_year')
     throw new ApiError('validation_failed', {
       errors: [{ field: nameOf('due_date'), detail: 'must be in the years 1 to 9999 in UTC, too' }],
@@ -46,6 +38,14 @@ export function refuseDueDate(
       ],
     })
   throw error
+}
+
+/** A rule that has no date on or after the one on which it starts, or nothing to start on. */
+export function refuseRule(field: string, isDated = true): never {
+  const detail = isDated
+    ? 'never comes on or after the due_date, where it starts'
+    : 'needs a due_date'
+  throw new ApiError('validation_failed', { errors: [{ field, detail }] })
 }
 
 /** A key that is a day old is as good as none, and still in the way until it is purged. */

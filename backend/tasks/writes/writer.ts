@@ -11,7 +11,7 @@ import { taskColumns } from '../columns.ts'
 import { addLists } from '../list/missing.ts'
 import type { Precondition } from '../preconditions.ts'
 import { namesSeries, rowsOf, type Operation, type Write } from './operation.ts'
-import { forgetOldKey, isKeyTaken, refuseDueDate } from './refusals.ts'
+import { forgetOldKey, isKeyTaken, refuseDueDate, refuseRule } from './refusals.ts'
 import { createSetStatement, type Outcome } from './set.ts'
 
 /** What a write is answered with, now and to every repetition under the same Idempotency-Key. */
@@ -157,8 +157,6 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
   /**
    * What stands in the way of a write, or stood there a moment ago, in a snapshot of its own. What it does to a
    * series is asked of the function that the statement of the write asks.
-   *
-   * @throws ApiError 422 if its dates and its rule do not go together
    */
   async function findObstacle(asked: Write): Promise<Obstacle> {
     const { owner, operation, idempotency } = asked
@@ -166,7 +164,8 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     const [row] = rowsOf([asked])
     const [found] = await queryFor(owner)<ObstacleRow>`
       select list.task_count, prior.*, is_own, task_version, task_json, recurs,
-        (step).next_date is not null as comes_again, (step).has_ended
+        (step).next_date is not null as comes_again, (step).has_ended,
+        (step).falls, (step).due_date is not null as is_dated
       from (values (${JSON.stringify(row)}::text::jsonb)) as asked (given)
         left join todo_api.task_lists as list on list.user_id = ${owner}
         left join (
@@ -184,7 +183,7 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
             then todo_api.step_of(tasks, given) end as step
           from todo_api.tasks where tasks.id = ${id} and ${among(operation)}
           offset 0
-        ) as task on true`.catch(refuseDueDate)
+        ) as task on true`
     const { id: priorId, request, version, json, ...obstacle } = found!
     const prior: Outcome | undefined =
       priorId === null
@@ -201,6 +200,7 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
       if (!isMet(precondition, obstacle.task_version!))
         throw new ApiError('version_conflict', { current: obstacle.task_json! })
     }
+    if (obstacle.falls === false) refuseRule('recurrence', obstacle.is_dated)
     if (operation.op === 'skip' && obstacle.has_ended)
       throw new ApiError(obstacle.recurs ? 'recurrence_ended' : 'not_recurring')
     const needsRoom =
@@ -247,6 +247,10 @@ type Obstacle = {
   comes_again: boolean
   /** Whether the task was to be moved to its next date, and there is none. */
   has_ended: boolean | null
+  /** Whether the rule that is to start anew ever comes. Null: none is. */
+  falls: boolean | null
+  /** Whether the task would have a date for it. */
+  is_dated: boolean
   /** The answer to the first request with this key. */
   prior: Outcome | undefined
 }

@@ -193,15 +193,14 @@ describe('a refusal', () => {
   test('of a rule that never comes names the operation that has it', async () => {
     const { token } = await newUser()
     const { id } = await create(token, 'Tenth')
-    await api.request('PUT', `/api/tasks/${id}`, { token, json: { due_date: '2030-01-10' } })
     const rule = 'FREQ=DAILY;UNTIL=20300105'
     const falls = [1, 2].map((day) => ({
       op: 'create',
       data: { title: 'x', due_date: `2030-01-0${day}`, recurrence: rule },
     }))
     const never = { op: 'create', data: { ...falls[0]!.data, due_date: '2030-01-06' } }
-    const alone = { op: 'update', id, data: { recurrence: rule } }
-    for (const wrong of [never, alone]) {
+    const moved = { op: 'update', id, data: { due_date: '2030-01-06', recurrence: rule } }
+    for (const wrong of [never, moved]) {
       const { status, body } = await bulk(token, { operations: [...falls, wrong] })
       expect([status, body.errors]).toEqual([
         422,
@@ -213,6 +212,37 @@ describe('a refusal', () => {
         ],
       ])
     }
+  })
+
+  test('of a rule that never comes after the date that its task has is of that operation alone', async () => {
+    const { token } = await newUser()
+    const [{ id }, other] = [await create(token, 'Tenth'), await create(token, 'Other')]
+    await api.request('PUT', `/api/tasks/${id}`, { token, json: { due_date: '2030-01-10' } })
+    const operations = [
+      { op: 'complete', id: other.id },
+      { op: 'update', id, data: { recurrence: 'FREQ=DAILY;UNTIL=20300105' } },
+    ]
+    const refusal = {
+      index: 1,
+      status: 422,
+      code: 'validation_failed',
+      detail:
+        'due_time, due_timezone and recurrence need a due_date, and a recurrence has to come on or after it',
+    }
+    const whole = await bulk(token, { operations })
+    expect([whole.status, whole.body.code, whole.body.results[1]]).toEqual([
+      409,
+      'bulk_refused',
+      refusal,
+    ])
+    expect((await read(token, other.id)).body).toMatchObject({ completed: false, version: 1 })
+    const parts = await bulk(token, { atomic: false, operations })
+    expect([parts.status, parts.body.results[0]!.status, parts.body.results[1]]).toEqual([
+      200,
+      200,
+      refusal,
+    ])
+    expect((await read(token, id)).body).toMatchObject({ recurrence: null, version: 2 })
   })
 
   test('of a time without a date is told by its field or its operation', async () => {
