@@ -9,11 +9,14 @@ export type AlarmOptions = {
 type Alarm = {
   timer?: Timer
   isRinging: boolean
-  /** How long to wait at least, in milliseconds. */
-  least: number
+  /** It rings no earlier, on `performance.now()`. */
+  restsUntil: number
+  /** How often it failed since it last did not. */
+  failures: number
 }
 
 const retryAfter = 1_000 // ms, if the database is away, or somebody holds what is due
+const longestRetry = 60_000 // ms, as for a database that only reads
 const longestTimer = 2 ** 31 - 1 // ms
 
 /** A timer to the next reminder of each user who has a stream open here, and none for anybody else. */
@@ -25,11 +28,15 @@ export function createAlarms({ fire, onFired, onTrouble }: AlarmOptions) {
     try {
       const isAnything = await fire(owner)
       alarm.isRinging = false
-      alarm.least = isAnything ? 0 : retryAfter
+      alarm.failures = 0
+      alarm.restsUntil = isAnything ? 0 : performance.now() + retryAfter
       onFired(owner, isAnything)
     } catch (error) {
       alarm.isRinging = false
-      if (alarms.get(owner) === alarm) set(owner, retryAfter)
+      alarm.restsUntil =
+        performance.now() + Math.min(retryAfter * 2 ** alarm.failures, longestRetry)
+      alarm.failures += 1
+      if (alarms.get(owner) === alarm) set(owner, 0)
       onTrouble(error)
     }
   }
@@ -37,13 +44,14 @@ export function createAlarms({ fire, onFired, onTrouble }: AlarmOptions) {
   /** @param wait until the user's next reminder is due, in milliseconds; null if none waits */
   function set(owner: string, wait: number | null): void {
     if (wait === null) return drop(owner)
-    const alarm = alarms.get(owner) ?? { isRinging: false, least: 0 }
+    const alarm = alarms.get(owner) ?? { isRinging: false, restsUntil: 0, failures: 0 }
     alarms.set(owner, alarm)
     clearTimeout(alarm.timer)
     // It is set anew once it has rung.
     if (alarm.isRinging) return
-    if (wait > 0) alarm.least = 0
-    const soon = Math.min(Math.max(wait, alarm.least), longestTimer)
+    // What failed is no longer there.
+    if (wait > 0) alarm.restsUntil = 0
+    const soon = Math.min(Math.max(wait, alarm.restsUntil - performance.now()), longestTimer)
     alarm.timer = setTimeout(() => void ring(owner, alarm), soon)
   }
 

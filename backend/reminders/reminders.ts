@@ -4,7 +4,7 @@ import { Locked, type Database, type Fragment } from '../db/pool.ts'
 /**
  * Makes events of the owner's reminders that are due, each once, however many processes ask.
  *
- * @returns whether there are any; more may be due
+ * @returns whether any were due; then more may be
  * @throws DatabaseUnavailable
  */
 export type FireReminders = (owner: string) => Promise<boolean>

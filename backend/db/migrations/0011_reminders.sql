@@ -60,27 +60,33 @@ create trigger forget_reminders after delete on tasks
 for each row when (old.reminders <> '[]') execute function schedule_reminders();
 
 -- Tells of those reminders of these users that are due: each gets a number of its list's counter. Gives the
--- users who have any, and how many. A minute after its time a reminder is late: of several late ones of a task
--- only the last is told of, and none that is late by more than a day.
+-- users of whom any was due, and how many were told. A minute after its time a reminder is late: of several
+-- late ones of a task only the last is told of, and none that is late by more than a day.
 --
 -- Lists are locked first, in their order, and what is due is looked for only then: a statement in here sees
 -- what was committed while the one before it waited. A write to a task, and so to its reminders, holds its
--- list. So nothing is told twice, and nothing of a task that has just been moved or completed.
+-- list. So nothing is told twice, and nothing of a task that has just been moved or completed. Each user has
+-- the same share of the tasks at once, so that nobody waits for what others have due.
+--
+-- The plans may be older than what is in the table by thousands of rows, and then only look-ups by index are
+-- good ones: a scan of a table that was believed to be empty took seconds.
 create function fire_reminders(owners text[], tasks_at_once int) returns table (owner text, fired bigint)
 language plpgsql
+set lock_timeout = '100ms' -- or everybody would have to wait for one user's lock
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   locked text[];
   present timestamptz;
 begin
-  -- Everybody would have to wait for one user's lock.
-  perform set_config('lock_timeout', '100ms', true);
   select array_agg(user_id) into locked
   from (
     select user_id from todo_api.task_lists
-    where user_id = any (owners) and exists (
-      select from todo_api.reminders
-      where reminders.user_id = task_lists.user_id and change is null and fires_at <= clock_timestamp()
+    where user_id = any (owners) and (
+      select true from todo_api.reminders
+      where reminders.user_id = task_lists.user_id and change is null and fires_at <= clock_timestamp() limit 1
     )
     order by user_id
     for update
@@ -98,10 +104,10 @@ begin
     from
       (
         select distinct user_id, task_id
-        from (
-          select user_id, task_id from todo_api.reminders
-          where user_id = any (locked) and change is null and fires_at <= present
-          order by fires_at limit tasks_at_once
+        from unnest(locked) as holder (user_id), lateral (
+          select task_id from todo_api.reminders
+          where reminders.user_id = holder.user_id and change is null and fires_at <= present
+          order by fires_at limit greatest(tasks_at_once / cardinality(locked), 1)
         ) as earliest
       ) as task,
       -- By the primary key: with all its conditions in here, PostgreSQL read what waits once for each task.
@@ -123,15 +129,19 @@ begin
     where task_lists.user_id = counted.user_id
     returning task_lists.user_id, counter, numbers
   ), told as (
-    update todo_api.reminders set change = counter - list.numbers + number, fired_at = present
-    from numbered join list using (user_id)
-    where reminders.user_id = numbered.user_id and reminders.task_id = numbered.task_id
-      and reminders.fires_at = numbered.fires_at
+    update todo_api.reminders set change = with_change.change, fired_at = present
+    from (
+      select user_id, task_id, fires_at, counter - list.numbers + number as change
+      from numbered join list using (user_id)
+      offset 0 -- or all reminders of a list were read for each of them
+    ) as with_change
+    where reminders.user_id = with_change.user_id and reminders.task_id = with_change.task_id
+      and reminders.fires_at = with_change.fires_at
   ), dropped as (
     delete from todo_api.reminders using due
     where reminders.user_id = due.user_id and reminders.task_id = due.task_id
       and reminders.fires_at = due.fires_at and not is_told
   )
-  select user_id, numbers from list;
+  select user_id, count(*) filter (where is_told) from due group by user_id;
 end
 $$;

@@ -213,6 +213,55 @@ describe('a reminder', () => {
     await server.end()
   })
 
+  test('of one user waits for no more than a share of what others have due', async () => {
+    const server = await startServer(url)
+    const [many, other, few] = ['many', 'other', 'few'].map(
+      (name) => `${name}-${crypto.randomUUID()}`,
+    )
+    await sql`
+      insert into todo_api.task_lists (user_id, counter, task_count)
+      select *, 0, 0 from unnest(${[many!, other!, few!]}::text[])`
+    await sql`
+      insert into todo_api.reminders (user_id, task_id, fires_at)
+      select owner, n, now() - interval '2 seconds' from unnest(${[many!, other!]}::text[]) as owner, generate_series(1, 20) n
+      union all select ${few!}, 1, now() - interval '1 second'`
+    const fire = async () => sql`
+      select owner, fired::int from todo_api.fire_reminders(${[many!, other!, few!]}, 9) order by owner`
+    expect([...(await fire())]).toEqual([
+      { owner: few, fired: 1 },
+      { owner: many, fired: 3 },
+      { owner: other, fired: 3 },
+    ])
+    expect([...(await fire())]).toEqual([
+      { owner: many, fired: 4 },
+      { owner: other, fired: 4 },
+    ])
+    await server.end()
+  })
+
+  test('is not kept waiting by those that are too late to be told of', async () => {
+    const server = await startServer(url)
+    const user = await newUser()
+    const task = await create(server, user, { reminders: [later] })
+    await letBeDue(task, '1 second')
+    await sql`
+      insert into todo_api.reminders (user_id, task_id, fires_at)
+      select ${user.id}, 1000000 + n, now() - interval '25 hours' from generate_series(1, 700) n`
+    const database = connect(parseDatabaseUrl(url))
+    const fire = createFireReminders(database)
+    // It says each time that more may be due, though the first told of nothing.
+    expect([await fire(user.id), await fire(user.id), await fire(user.id)]).toEqual([
+      true,
+      true,
+      false,
+    ])
+    const rows = await sql`
+      select task_id::int, change is not null as is_told from todo_api.reminders where user_id = ${user.id}`
+    expect([...rows]).toEqual([{ task_id: task.id, is_told: true }])
+    await database.close()
+    await server.end()
+  })
+
   test('moves with its task if a server of the previous version, whose role may not use the table, writes that', async () => {
     const server = await startServer(url)
     const user = await newUser()

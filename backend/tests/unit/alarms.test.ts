@@ -63,6 +63,30 @@ test('a failure is told, and the alarm rings again after a second', async () => 
   expect(await during(1)).toEqual(['rings', 'Error: away'])
 })
 
+test('what keeps failing is tried less and less often, to once a minute, and anew after a success', async () => {
+  let isAway = true
+  const { set, during } = startAlarms(async () =>
+    isAway ? Promise.reject(new Error('only reads')) : true,
+  )
+  const failed = ['rings', 'Error: only reads']
+  set('alice', 0)
+  expect(await during(1)).toEqual(failed)
+  for (const seconds of [1, 2, 4, 8, 16, 32, 60, 60]) {
+    // Whoever looks meanwhile finds it due, and changes nothing.
+    set('alice', 0)
+    expect(await during(seconds * 1_000 - 500)).toEqual([])
+    set('alice', -1_000)
+    expect(await during(499)).toEqual([])
+    expect(await during(1)).toEqual(failed)
+  }
+  isAway = false
+  expect(await during(60_000)).toEqual(['rings', 'fired'])
+  isAway = true
+  set('alice', 0)
+  expect(await during(1)).toEqual(failed)
+  expect(await during(1_000)).toEqual(failed)
+})
+
 test('an alarm that is set while it rings rings once', async () => {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const { set, during } = startAlarms(async () => promise)
