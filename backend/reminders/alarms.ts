@@ -51,7 +51,7 @@ export function createAlarms({ fire, onFired, onTrouble }: AlarmOptions) {
     if (alarm.isRinging) return
     // What failed is no longer there.
     if (wait > 0) alarm.restsUntil = 0
-    const soon = Math.min(Math.max(wait, alarm.restsUntil - performance.now()), longestTimer)
+    const soon = Math.min(Math.max(0, wait, alarm.restsUntil - performance.now()), longestTimer)
     alarm.timer = setTimeout(() => void ring(owner, alarm), soon)
   }
 

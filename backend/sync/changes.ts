@@ -20,6 +20,12 @@ export type News = Place & {
   until_reminder: number | null
 }
 
+/**
+ * The place of a list's last change, the number of the last that has been forgotten, and of the first
+ * reminder that was told in the last minute.
+ */
+export type Position = Place & { purged_through: number; just_told: number | null }
+
 export type ChangeFeed = ReturnType<typeof createChangeFeed>
 
 const eventsAtOnce = 100
@@ -37,21 +43,27 @@ export function createChangeFeed(database: Database) {
   return {
     since: createPageOfChanges(database),
 
-    /** The place of the owner's last change, and the number of the last that has been forgotten. */
-    async position(owner: string): Promise<Place & { purged_through: number }> {
-      const [found] = await queryFor(owner)<
-        Place & { purged_through: number }
-      >`select ${state(owner)}`
+    /** How far the owner's list has come. */
+    async position(owner: string): Promise<Position> {
+      const [found] = await queryFor(owner)<Position>`
+        select
+          ${state(owner)},
+          (
+            select min(change) from todo_api.reminders
+            where user_id = ${owner} and change > coalesce((
+              select change from todo_api.reminders
+              where user_id = ${owner} and change is not null and fired_at <= now() - interval '1 minute'
+              order by change desc limit 1
+            ), 0)
+          ) as just_told`
       return found!
     },
 
     /**
-     * What changed after a number, by the last change of each task; and for a day the reminders that
-     * were due, unless their task has been completed or deleted since. At most a hundred.
-     *
-     * @param told the reminders up to this number are known, though the changes are not
+     * What changed after a number, by the last change of each task; and the reminders that were told after
+     * a number, for a day and unless their task has been completed or deleted since. At most a hundred.
      */
-    async newsAfter(owner: string, after: number, told = after): Promise<News> {
+    async newsAfter(owner: string, after: number, toldAfter = after): Promise<News> {
       const rows = await queryFor(owner)<Omit<News, 'events'> & (TaskEvent | { change: null })>`
         select place.*, event.*
         from (
@@ -81,7 +93,7 @@ export function createChangeFeed(database: Database) {
             union all
             (
               select task_id, change, null, 0, 0, fires_at from todo_api.reminders
-              where user_id = ${owner} and change > ${Math.max(after, told)}::bigint
+              where user_id = ${owner} and change > ${toldAfter}::bigint
                 and fired_at > now() - interval '24 hours'
                 and (
                   select true from todo_api.tasks

@@ -30,8 +30,8 @@ export const streamEvents = {
     summary: 'Follow my tasks live',
     description: `Server-Sent Events: \`task.created\`, \`task.updated\`, \`task.restored\` with the task, and
 \`task.deleted\` with \`{"id": 1}\`; and \`reminder.due\` with \`{"task": …, "fires_at": "…", "late": false}\`, once for
-each reminder, to all open streams or else to the next. An event's \`id\` is its place in the order of changes; sent back in
-\`Last-Event-ID\`, nothing is lost and nothing comes twice. If that is too far back there is one
+each reminder, to all open streams or else to the next, and for a minute to streams that begin. An event's \`id\` is its place in
+the order of changes; sent back in \`Last-Event-ID\`, nothing is lost and nothing comes twice. If that is too far back there is one
 event \`resync\`: read the list anew. The stream ends when the token expires.`,
     security: tokenOrTicket,
     'x-answers': {

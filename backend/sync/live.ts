@@ -1,8 +1,9 @@
 import type { Bearer } from '../auth/tokens.ts'
 import type { Place } from '../tasks/list/place.ts'
+import type { Seen } from '../tasks/sync-token.ts'
 import { createAlarms } from '../reminders/alarms.ts'
 import type { FireReminders } from '../reminders/reminders.ts'
-import type { ChangeFeed, News } from './changes.ts'
+import type { ChangeFeed, News, Position } from './changes.ts'
 import { openStream, type Stream } from './stream.ts'
 import { watch, type WatchOptions } from './watch.ts'
 
@@ -85,8 +86,8 @@ export function createLive({
   }
 
   /** Every read says when the next reminder is due, so that none is asked for by itself. */
-  async function readNews(owner: string, after: number, told: number): Promise<News> {
-    const news = await readTogether(owner, after, told)
+  async function readNews(owner: string, after: number, toldAfter: number): Promise<News> {
+    const news = await readTogether(owner, after, toldAfter)
     if (streams.has(owner)) alarms.set(owner, news.until_reminder)
     return news
   }
@@ -101,25 +102,24 @@ export function createLive({
      * Opens a stream of the bearer's events (Server-Sent Events), until their token expires or is
      * found to be taken back.
      *
-     * @param after the last change that the client has seen, 0 for none; without it, only what comes is
-     *   sent
+     * @param seen what the client has seen; without it, only what comes is sent
      * @throws DatabaseUnavailable
      */
     async open(
       { userId, expires, recheck }: Bearer,
-      after: Place | undefined,
+      seen: Seen | undefined,
     ): Promise<ReadableStream<Uint8Array>> {
       const current = await changes.position(userId)
-      const { epoch, counter } = current
-      const resumes = after !== undefined && canResume(after, current)
-      // A stream that begins with nothing gets all tasks, and none of the reminders that others were told of.
-      const told = resumes && after.counter > 0 ? 0 : counter
+      const resumes = seen !== undefined && canResume(seen, current)
+      const known = resumes ? seen.counter : current.counter
+      const told = resumes && seen.isEvent ? known : toldBefore(known, current)
       return openStream({
-        start: { epoch, counter: resumes ? after.counter : counter },
-        needsResync: after !== undefined && !resumes,
+        start: { epoch: current.epoch, counter: Math.min(known, told) },
+        needsResync: seen !== undefined && !resumes,
         endsAt: expires * 1000,
         recheck,
-        read: async (position) => readNews(userId, position, told),
+        read: async (position) =>
+          readNews(userId, Math.max(position, known), Math.max(position, told)),
         onTrouble,
         onStart(stream) {
           streams.add(userId, stream)
@@ -145,6 +145,16 @@ function canResume(after: Place, current: Place & { purged_through: number }): b
       after.counter >= current.purged_through &&
       after.counter <= current.counter)
   )
+}
+
+/**
+ * The reminders up to this number are not told to a stream that begins. Those of the last minute are: whoever
+ * was told of them may have been gone already, as a page that is loaded again.
+ *
+ * @param known the change up to which the client knows the tasks, 0 for none
+ */
+function toldBefore(known: number, { counter, just_told: justTold }: Position): number {
+  return Math.min(known === 0 ? counter : known, justTold === null ? counter : justTold - 1)
 }
 
 /** The open streams by their owner. */
@@ -205,11 +215,15 @@ function createStreams(maxPerUser: number) {
  */
 function createSharedReads(changes: ChangeFeed) {
   const reads = new Map<string, Promise<News>>()
-  return async function readTogether(owner: string, after: number, told: number): Promise<News> {
-    const key = `${after} ${Math.max(after, told)} ${owner}`
+  return async function readTogether(
+    owner: string,
+    after: number,
+    toldAfter: number,
+  ): Promise<News> {
+    const key = `${after} ${toldAfter} ${owner}`
     const begun = reads.get(key)
     if (begun) return begun
-    const read = changes.newsAfter(owner, after, told)
+    const read = changes.newsAfter(owner, after, toldAfter)
     reads.set(key, read)
     queueMicrotask(() => reads.delete(key))
     return read

@@ -89,6 +89,12 @@ function createStream(
     }
   }
 
+  /** There is nothing to tell of what lies between; the client resumes from here all the same. */
+  function moveOnTo(reached: number): void {
+    position = reached
+    send(`id: ${writePlace({ epoch, counter: reached })}\n\n`)
+  }
+
   async function readAndSend(): Promise<void> {
     isReading = true
     try {
@@ -100,7 +106,7 @@ function createStream(
         unsent = [...news.events] // a copy: what is read is shared
         if (unsent.length > 0)
           isNudged = true // there may be more than is read at once
-        else position = Math.max(position, news.counter) // there is nothing to tell of what lies between
+        else if (news.counter > position) moveOnTo(news.counter)
         sendUnsent()
       }
     } catch (error) {

@@ -26,18 +26,21 @@ export function readSyncToken(token: string, owner: string): Progress {
   return progress
 }
 
+/** What a client has seen. Only one that has an event's id has been told of reminders. */
+export type Seen = Place & { isEvent: boolean }
+
 /**
- * Where the stream begins for a client that has a Sync-Token, or an event's id. A text that is
- * neither is beyond all changes: nothing can be resumed from there.
+ * Where the stream begins for a client that has a Sync-Token, or an event's id, or 0 for nothing. A text
+ * that is none of them is beyond all changes: nothing can be resumed from there.
  */
-export function readPosition(text: string, owner: string): Place {
+export function readPosition(text: string, owner: string): Seen {
   const place = readPlace(text)
-  if (place !== undefined) return place
+  if (place !== undefined) return { ...place, isEvent: place.counter > 0 }
   try {
     const { epoch, seen } = readSyncToken(text, owner)
-    return { epoch, counter: seen }
+    return { epoch, counter: seen, isEvent: false }
   } catch {
-    return { epoch: '', counter: Infinity }
+    return { epoch: '', counter: Infinity, isEvent: false }
   }
 }
 

@@ -236,6 +236,13 @@ async function letBeDue({ id }: User, ...secondsAgo: number[]): Promise<void> {
       )`
 }
 
+/** As if so many seconds had passed since reminders were told. */
+async function letBeTold({ id }: User, secondsAgo: number): Promise<void> {
+  await database.query`
+    update todo_api.reminders set fired_at = now() - make_interval(secs => ${secondsAgo}::float8)
+    where user_id = ${id} and change is not null`
+}
+
 /** By the database's clock. */
 async function instantIn(seconds: number): Promise<string> {
   const [row] = await database.query<{ at: string }>`
@@ -315,6 +322,7 @@ describe('reminder.due', () => {
       [task.id, false],
     ])
     expect(await waiting(user)).toEqual([])
+    await letBeTold(user, 61)
     const again = await follow(user)
     await send(user, 'POST', '', { json: { title: 'After' } })
     await again.received(1)
@@ -332,6 +340,7 @@ describe('reminder.due', () => {
     await resumed.received(1)
     expect(resumed.events).toEqual(first.events)
     resumed.close()
+    await letBeTold(user, 61)
     const anew = await follow(user, '0')
     await send(user, 'PATCH', path, { json: { title: 'Renamed' } })
     await anew.until(() => anew.events.some(({ id }) => id === '3'))
@@ -342,12 +351,72 @@ describe('reminder.due', () => {
     expect(late.events.map(({ event }) => event)).toEqual(['reminder.due', 'task.updated'])
     expect(dueIn(late)[0]!.task.title).toBe('Renamed')
     late.close()
-    await database.query`
-      update todo_api.reminders set fired_at = now() - interval '25 hours' where user_id = ${user.id}`
+    await letBeTold(user, 25 * 3_600)
     const tooLate = await follow(user, '1')
     await tooLate.received(1)
     expect(tooLate.events.map(({ event }) => event)).toEqual(['task.updated'])
     tooLate.close()
+  })
+
+  test('is not told again when a stream that began with 0 resumes, whatever its numbers are', async () => {
+    const { user, path } = await create({ reminders: [early] })
+    await letBeDue(user, 5)
+    const first = await follow(user)
+    await first.received(1)
+    first.close()
+    await letBeTold(user, 61)
+    const anew = await follow(user, '0')
+    // The last event has a smaller number than the reminder; the id moves on without one.
+    await anew.until(() => anew.lastId() === '2')
+    expect(anew.events.map(({ id }) => id)).toEqual(['1'])
+    anew.close()
+    const resumed = await follow(user, anew.lastId())
+    await send(user, 'PATCH', path, { json: { title: 'Renamed' } })
+    await resumed.received(1)
+    expect(resumed.events[0]).toMatchObject({ id: '3', event: 'task.updated' })
+    resumed.close()
+  })
+
+  test('of the last minute comes to a stream that begins, since those it was told to may have been gone', async () => {
+    const { user, change } = await create({
+      reminders: [early, { at: '2126-01-02T00:00:00.000Z' }],
+    })
+    await letBeDue(user, 100)
+    const gone = await follow(user)
+    await gone.received(1)
+    gone.close()
+    await letBeTold(user, 61)
+    const token = (await send(user, 'GET', '')).headers.get('sync-token')!
+    await change({ title: 'Renamed' })
+    await letBeDue(user, 1)
+    const lost = await follow(user)
+    await lost.until(() => dueIn(lost).length === 1)
+    lost.close()
+    // Nothing has come to them but the second reminder, which is number 4.
+    for (const [seen, events] of [
+      ['0', ['task.created', 'reminder.due']],
+      [undefined, ['reminder.due']],
+      ['never', ['resync', 'reminder.due']],
+      [token, ['task.updated', 'reminder.due']],
+      ['3', ['reminder.due']],
+    ] as const) {
+      const stream = await follow(user, seen)
+      await stream.until(() => stream.lastId() === '4')
+      expect([seen, stream.events.map(({ event }) => event)]).toEqual([seen, [...events]])
+      stream.close()
+    }
+    await change({ title: 'Again' })
+    const known = (await send(user, 'GET', '')).headers.get('sync-token')!
+    for (const seen of [undefined, '0', known]) {
+      const stream = await follow(user, seen)
+      await stream.until(() => dueIn(stream).length > 0 && stream.lastId() === '5')
+      expect(dueIn(stream)).toMatchObject([{ task: { title: 'Again' } }])
+      stream.close()
+    }
+    const resumed = await follow(user, '4')
+    await resumed.until(() => resumed.lastId() === '5')
+    expect(dueIn(resumed)).toEqual([])
+    resumed.close()
   })
 
   test('is not told again of a task that has been completed or deleted since', async () => {

@@ -14,6 +14,7 @@ export async function openEvents(
   const response = await fetch(url, { headers, signal: abort.signal })
   const events: ReceivedEvent[] = []
   const comments: string[] = []
+  let lastId = ''
   const waiting = new Set<() => void>()
 
   const ended = (async () => {
@@ -38,6 +39,7 @@ export async function openEvents(
     const field = (name: string) => fields.find(([key]) => key === name)?.[1]
     const comment = field('')
     if (comment !== undefined) comments.push(comment)
+    lastId = field('id') ?? lastId
     if (field('data') === undefined) return
     const received = {
       id: field('id') ?? '',
@@ -63,6 +65,8 @@ export async function openEvents(
     headers: response.headers,
     events,
     comments,
+    /** What an EventSource would send to resume; a block without data moves it on, too. */
+    lastId: () => lastId,
     until,
     received: async (count: number) => until(() => events.length >= count),
     close: () => abort.abort(),

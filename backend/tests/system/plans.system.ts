@@ -160,6 +160,7 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
   ],
   ['a page of changes', [51, 51], async () => sync.since(owner, undefined, 50)],
   ['the next changes', [51, 51], async () => sync.since(owner, changed.token, 50)],
+  ['opening a stream', [], async () => sync.position(owner)],
   ['events', [101, 101], async () => sync.newsAfter(owner, 1)],
   ['looking for changes', [], async () => sync.behind([{ owner, epoch: '', counter: 1 }])],
   ['the trash', [10], async () => store.trash(owner)],
