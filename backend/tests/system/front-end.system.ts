@@ -78,6 +78,7 @@ test(
     const apiSettings = { PORT: String(apiPort), BETTER_AUTH_URL: origin, CORS_ORIGINS: origin }
     let server = await startServer(url, apiSettings)
     await page.writeFiles(directory, (name) => name !== 'auth.ts')
+    await Bun.write(`${directory}/public/worker.js`, '// Only there.')
     await run(directory, page.commands('npm install --save-exact next'))
     await run(directory, page.commands('npx -y bun'), settings)
     const next = start(directory, `exec npx next dev --port ${port}`, settings)
@@ -141,11 +142,14 @@ test(
     expect(asked.refused).toEqual(['422 POST /api/tasks'])
 
     // A reminder is one notification, whichever tab shows it.
-    await tab.getByLabel('Remind me at').fill('2126-01-01T09:00')
-    await add(tab, 'Water the plants')
-    await shows([tab, other], 'Buy milk', 'Water the plants')
-    await postgres.admin`update todo_api.reminders set fires_at = now()`
-    await add(other, 'Something else')
+    async function remindOf(title: string) {
+      await tab.getByLabel('Remind me at').fill('2126-01-01T09:00')
+      await add(tab, title)
+      await shows([tab, other], 'Buy milk', title)
+      await postgres.admin`update todo_api.reminders set fires_at = now() where change is null`
+      await add(other, `After ${title}`)
+    }
+    await remindOf('Water the plants')
     await eventually('both tabs remind', async () => {
       const all = await Promise.all([tab, other].map(notificationsOf))
       return all.every((shown) => shown.length > 0)
@@ -154,9 +158,29 @@ test(
       expect(await notificationsOf(each)).toEqual([
         { title: 'Water the plants', tag: expect.stringMatching(/^\d+ 20/), body: '' },
       ])
-    await other.locator('li', { hasText: 'Water the plants' }).getByRole('button').click()
-    await other.locator('li', { hasText: 'Something else' }).getByRole('button').click()
+    await remove(other, 'Water the plants', 'After Water the plants')
     await shows([tab, other], 'Buy milk')
+
+    // A browser that shows notifications by a service worker alone, as Chrome for Android: no stream ends of it.
+    const streams = asked.streams()
+    await other.evaluate(
+      `Notification = class { constructor() { throw new TypeError('Illegal constructor') } }`,
+    )
+    await remindOf('Feed the cat')
+    await other.waitForFunction(`document.title === 'Reminder: Feed the cat'`)
+    await remove(other, 'Feed the cat', 'After Feed the cat')
+    await other.evaluate(
+      `navigator.serviceWorker.register('/worker.js').then(() => navigator.serviceWorker.ready).then(() => {})`,
+    )
+    await remindOf('Feed the dog')
+    await other.waitForFunction(
+      `navigator.serviceWorker.getRegistration()
+        .then((worker) => worker.getNotifications())
+        .then((shown) => shown.map(({ title }) => title).join() === 'Feed the dog')`,
+    )
+    await remove(other, 'Feed the dog', 'After Feed the dog')
+    await shows([tab, other], 'Buy milk')
+    expect(asked.streams()).toEqual(streams)
 
     // One stream in each tab, though StrictMode mounts twice.
     await eventually('each tab has one stream', async () => asked.streams().length === 2)
@@ -285,6 +309,14 @@ async function signIn(tab: Page, button: 'Sign up' | 'Sign in', email: string) {
 async function add(tab: Page, title: string) {
   await tab.getByPlaceholder('What is to be done?').fill(title)
   await tab.getByRole('button', { name: 'Add' }).click()
+}
+
+async function remove(tab: Page, ...titles: string[]) {
+  for (const title of titles)
+    await tab
+      .locator('li', { has: tab.getByText(title, { exact: true }) })
+      .getByRole('button')
+      .click()
 }
 
 async function shows(tabs: Page[], ...titles: string[]) {
