@@ -7,7 +7,7 @@ import type { ChangeFeed, News } from './changes.ts'
 import { createStreams } from './open-streams.ts'
 import { createSharedReads } from './shared-reads.ts'
 import { openStream, type Stream } from './stream.ts'
-import { watch, type WatchOptions } from './watch.ts'
+import { createWatching, type WatchOptions } from './watch.ts'
 
 export type LiveOptions = Pick<WatchOptions, 'followNews' | 'lookEvery' | 'onTrouble'> & {
   changes: ChangeFeed
@@ -17,8 +17,6 @@ export type LiveOptions = Pick<WatchOptions, 'followNews' | 'lookEvery' | 'onTro
 }
 
 export type Live = ReturnType<typeof createLive>
-
-const watchOnFor = 10_000 // ms, after the last stream: many are opened again at once
 
 /**
  * The open event streams of this process. A notification is a nudge and no more: each stream then
@@ -41,22 +39,15 @@ export function createLive({
     onFired: (owner, isAnything) => (isAnything ? announce(owner) : streams.nudge(owner)),
     onTrouble,
   })
-  let stopWatching: (() => Promise<void>) | undefined
-  let stopWatchingSoon: Timer | undefined
-
-  /** Watches while there is somebody to tell, so that a database may sleep when nobody is there. */
-  function watchOthers(): void {
-    clearTimeout(stopWatchingSoon)
-    stopWatching ??= watch({
-      followNews,
-      lookEvery,
-      onNews: streams.nudge,
-      onMissedNews: streams.nudgeAll,
-      look,
-      beat: streams.beat,
-      onTrouble,
-    })
-  }
+  const watching = createWatching({
+    followNews,
+    lookEvery,
+    onNews: streams.nudge,
+    onMissedNews: streams.nudgeAll,
+    look,
+    beat: streams.beat,
+    onTrouble,
+  })
 
   async function look(): Promise<void> {
     streams.recheck()
@@ -65,19 +56,10 @@ export function createLive({
     for (const { owner, epoch } of await changes.behind(places)) streams.nudge(owner, epoch)
   }
 
-  async function endWatch(): Promise<void> {
-    clearTimeout(stopWatchingSoon)
-    const stop = stopWatching
-    stopWatching = undefined
-    await stop?.()
-  }
-
   function onEnd(owner: string, stream: Stream): void {
     streams.drop(owner, stream)
     if (!streams.has(owner)) alarms.drop(owner)
-    if (!streams.areNone()) return
-    clearTimeout(stopWatchingSoon)
-    stopWatchingSoon = setTimeout(() => void endWatch().catch(onTrouble), watchOnFor)
+    if (streams.areNone()) watching.endSoon()
   }
 
   /** Tells this process's streams of a change and, a moment later, the other processes. */
@@ -125,7 +107,7 @@ export function createLive({
         onTrouble,
         onStart(stream) {
           streams.add(userId, stream)
-          watchOthers()
+          watching.begin()
         },
         onEnd: (stream) => onEnd(userId, stream),
       })
@@ -134,7 +116,7 @@ export function createLive({
     /** Ends all streams; clients reconnect, elsewhere or later. */
     async close(): Promise<void> {
       streams.endAll()
-      await endWatch()
+      await watching.end()
     },
   }
 }
