@@ -22,7 +22,7 @@ type Sql = postgres.Sql
  * bulk, at two servers which both tell of it. No two may wait for each other, nothing is told that was
  * not so when it got its number, nothing twice, and nothing is left untold.
  */
-export async function remindersUnderWrites(battery: Omit<Battery, 'pgbouncer'>): Promise<void> {
+export async function remindersUnderWrites(battery: Battery): Promise<void> {
   const { postgres: cluster, report, seed, short } = battery
   const database = await cluster.createDatabase()
   const url = databaseUrl({ ...cluster, database }, 'sslmode=require')
