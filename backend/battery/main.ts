@@ -8,7 +8,6 @@ import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
 import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
 import { versionsSideBySide } from './versions.ts'
-import { remindersUnderWrites } from './reminders.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -24,7 +23,6 @@ export type Battery = {
 const parts: Record<string, (battery: Battery) => Promise<void>> = {
   faults: faultsUnderLoad,
   history: histories,
-  reminders: remindersUnderWrites,
   versions: versionsSideBySide,
 }
 

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
-import { remindersUnderWrites } from '../../battery/reminders.ts'
+import { remindersUnderWrites } from './reminders-storm.system.ts'
 import { createReport } from '../../battery/report.ts'
 import { newUser, tokenFor, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'

@@ -1,12 +1,12 @@
 import type postgres from 'postgres'
-import { newUser, type TaskBody } from '../tests/support/api.ts'
-import { eventually } from '../tests/support/eventually.ts'
-import { openEvents, type ReceivedEvent } from '../tests/support/events.ts'
-import { databaseUrl } from '../tests/support/postgres.ts'
-import { createRandom } from '../tests/support/random.ts'
-import { startServer } from '../tests/support/server.ts'
-import type { User } from './notebook.ts'
-import type { Battery } from './main.ts'
+import { newUser, type TaskBody } from '../support/api.ts'
+import { eventually } from '../support/eventually.ts'
+import { openEvents, type ReceivedEvent } from '../support/events.ts'
+import { databaseUrl } from '../support/postgres.ts'
+import { createRandom } from '../support/random.ts'
+import { startServer } from '../support/server.ts'
+import type { User } from '../../battery/notebook.ts'
+import type { Battery } from '../../battery/main.ts'
 
 const seconds = { short: 4, long: 30 }
 const people = 3
