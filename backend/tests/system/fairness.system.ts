@@ -99,3 +99,52 @@ describe('lists as long as they can be', () => {
     await server.end()
   }, 60_000)
 })
+
+test('a user who asks for all that one user can, many at a time, takes nothing from the others', async () => {
+  const server = await startServer(url, { MAX_TASKS_PER_USER: '1000000' })
+  const greedy = await newUser()
+  await fillList(postgres.admin, greedy.id, 1_000)
+  let isOver = false
+  const answered = new Set<number>()
+  async function keep(method: string, path: string, json?: object): Promise<void> {
+    while (!isOver) {
+      const asked = { token: greedy.token, ...(json && { json }) }
+      const { status } = await server.request(method, path, asked)
+      answered.add(status)
+      if (status >= 400) await Bun.sleep(50)
+    }
+  }
+  const lists = ['/api/tasks', '/api/tasks?sort=-title', '/api/tasks?q=😀', '/api/tasks/changes']
+  const greed = [
+    ...Array.from({ length: 10 }, async (_, index) => keep('GET', lists[index % lists.length]!)),
+    ...Array.from({ length: 40 }, async () => keep('POST', '/api/tasks', { title: 'More' })),
+  ]
+  const unread = Array.from({ length: 8 }, () =>
+    sendAndNotRead(server.origin, 'GET', '/api/tasks', greedy),
+  )
+  const modest = Array.from({ length: 12 }, async () => {
+    const user = await newUser()
+    const statuses: number[] = []
+    async function ask(method: string, path: string, json?: object) {
+      const asked = { token: user.token, ...(json && { json }) }
+      const { status, body } = await server.request<TaskBody>(method, `/api/tasks${path}`, asked)
+      statuses.push(status)
+      return body
+    }
+    for (let round = 0; round < 10; round += 1) {
+      // So long that the list comes to be a large answer.
+      const { id } = await ask('POST', '', { title: 'Mine', description: 'x'.repeat(1_000) })
+      await ask('PATCH', `/${id}/complete`)
+      for (const path of [`/${id}`, '', '/changes']) await ask('GET', path)
+    }
+    return statuses
+  })
+  const answers = (await Promise.all(modest)).flat()
+  isOver = true
+  await Promise.all(greed)
+  for (const socket of unread) socket.destroy()
+  expect(answers.filter((status) => status >= 400)).toEqual([])
+  expect([...answered].filter((status) => ![200, 201, 429, 503].includes(status))).toEqual([])
+  expect(await mostMemoryOf(server.pid)).toBeLessThan(700)
+  await server.end()
+})
