@@ -4,15 +4,19 @@
  *     bun run battery [--short] [--seed N] [--only part,part]
  */
 import { parseArgs } from 'node:util'
+import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
 import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
+import { fairness } from './fairness.ts'
 import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
 import { versionsSideBySide } from './versions.ts'
+import { quickStreams } from './quick-streams.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
 export type Battery = {
   postgres: Postgres
+  pgbouncer: PgBouncer
   /** From which everything that is random in the run follows. */
   seed: number
   /** A run of a minute, as every change gets it. */
@@ -21,6 +25,8 @@ export type Battery = {
 }
 
 const parts: Record<string, (battery: Battery) => Promise<void>> = {
+  streams: quickStreams,
+  fairness,
   faults: faultsUnderLoad,
   history: histories,
   versions: versionsSideBySide,
@@ -40,10 +46,12 @@ const print = (line: string) => void process.stdout.write(`${line}\n`)
 print(`seed ${seed}: repeat with --seed ${seed}`)
 const report = createReport(print)
 const postgres = await startPostgres()
+const pgbouncer = await startPgBouncer(postgres)
 for (const name of chosen) {
   print(`— ${name}`)
-  await parts[name]!({ postgres, seed, short: values.short, report })
+  await parts[name]!({ postgres, pgbouncer, seed, short: values.short, report })
 }
+await pgbouncer.close()
 await postgres.close()
 
 for (const [figure, count] of report.figures) print(`${figure}: ${count.toLocaleString('en')}`)
