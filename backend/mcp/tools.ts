@@ -70,11 +70,14 @@ const Once = t.Object({
     }),
   ),
 })
+const Completed = t.Object({
+  completed: t.Optional(t.Boolean({ default: true, description: 'false takes it back' })),
+})
 const { status, q, tag, priority, sort, cursor } = ListQuery.properties
 const Asked = t.Object({
   status,
   q,
-  tag,
+  tag: t.Optional({ ...tag, description: 'Tasks that have this tag; of a list, all of them' }),
   priority,
   overdue: t.Optional(t.Boolean({ description: 'Tasks that are late, or those that are not' })),
   sort,
@@ -161,7 +164,7 @@ export const tools: readonly Tool[] = [
   {
     name: 'complete_task',
     description: 'Sets whether a task is completed; it never toggles.',
-    inputSchema: inputOf(Id, Completion),
+    inputSchema: inputOf(Id, Completed),
     annotations: hints('Complete a task'),
     scope: 'tasks:write',
     async run({ tasks }, owner, given) {
