@@ -186,24 +186,32 @@ export const tools: readonly Tool[] = [
       try {
         await tasks.remove(owner, id, {})
       } catch (error) {
-        const isMissing = error instanceof ApiError && error.code === 'task_not_found'
-        if (!isMissing || !(await tasks.isInTrash(owner, id))) throw error
+        if (!isMissing(error) || !(await tasks.isInTrash(owner, id))) throw error
       }
       return JSON.stringify({ id, deleted: true })
     },
   },
   {
     name: 'restore_task',
-    description: 'Takes a task out of the trash.',
+    description: 'Takes a task out of the trash. Doing it again is no error.',
     inputSchema: inputOf(Id),
     annotations: hints('Restore a task'),
     scope: 'tasks:write',
     async run({ tasks }, owner, given) {
-      const { json } = await tasks.restore(owner, readId(given).id, {})
-      return json!
+      const { id } = readId(given)
+      try {
+        return (await tasks.restore(owner, id, {})).json!
+      } catch (error) {
+        if (!isMissing(error)) throw error
+        return (await tasks.find(owner, id)).json // in the list already, or nowhere
+      }
     },
   },
 ]
+
+function isMissing(error: unknown): boolean {
+  return error instanceof ApiError && error.code === 'task_not_found'
+}
 
 function hints(title: string): Annotations {
   return {
