@@ -182,7 +182,7 @@ export function isUserId(value: unknown): value is string {
   return (
     typeof value === 'string' &&
     value.length >= 1 &&
-    [...value.slice(0, 2 * longestUserId + 1)].length <= longestUserId &&
+    Array.from(value.slice(0, 2 * longestUserId + 1)).length <= longestUserId &&
     isStorable(value)
   )
 }

@@ -4,7 +4,6 @@ import type { Weather } from '../tests/support/proxy.ts'
 import { createClient, never, type Client } from './client.ts'
 import { embeddedFaults } from './embedded-faults.ts'
 import { startLoad } from './load.ts'
-import { logFaults } from './log-faults.ts'
 import type { Battery } from './main.ts'
 import { buildStand, type Stand } from './stand.ts'
 
@@ -207,11 +206,10 @@ async function recovered(admin: Stand['admin']): Promise<void> {
   )
 }
 
-/** Faults under load: of servers and their database, of the embedded database, and of the log. */
+/** Faults under load: of servers and their database, and of the embedded database. */
 export async function faultsUnderLoad(battery: Battery): Promise<void> {
   await databaseFaults(battery)
   await embeddedFaults(battery)
-  await logFaults(battery)
 }
 
 /** Faults, one after the other, under a steady load that is checked to the last row at the end. */

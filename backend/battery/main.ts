@@ -11,7 +11,6 @@ import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
 import { versionsSideBySide } from './versions.ts'
 import { quickStreams } from './quick-streams.ts'
-import { remindersUnderWrites } from './reminders.ts'
 import { createReport, type Report } from './report.ts'
 
 /** What every part of the battery is given. */
@@ -30,7 +29,6 @@ const parts: Record<string, (battery: Battery) => Promise<void>> = {
   fairness,
   faults: faultsUnderLoad,
   history: histories,
-  reminders: remindersUnderWrites,
   versions: versionsSideBySide,
 }
 

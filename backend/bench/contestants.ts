@@ -1,9 +1,7 @@
-import { closeSync, openSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { secret } from '../tests/support/api.ts'
-import { freePort } from '../tests/support/daemon.ts'
-import { eventually } from '../tests/support/eventually.ts'
+import { freePort, startDaemon } from '../tests/support/daemon.ts'
 import { repository } from '../tests/support/server.ts'
 import type { DatabaseName } from './database.ts'
 import type { Peer } from './peers.ts'
@@ -38,28 +36,19 @@ export async function startContestant(peer: Peer, addresses: Record<DatabaseName
   return { ...server, note: peer.note, identify: identifyBy[peer.identifies] }
 }
 
-/** Starts a program and waits until it answers. Its output goes to a file, as under a service manager. */
+/** Starts a program and waits until it answers. */
 export async function startProgram(
   { name, command, env }: Pick<Peer, 'name' | 'command' | 'env'>,
   cwd = repository,
 ) {
   const port = await freePort()
-  const log = join(tmpdir(), `${port}.log`)
-  const output = openSync(log, 'a')
+  const origin = `http://127.0.0.1:${port}`
   const began = performance.now()
-  const child = Bun.spawn(command, {
+  const isUp = async () => (await fetch(`${origin}/health`).catch(() => undefined))?.ok ?? false
+  const child = await startDaemon(command, join(tmpdir(), `${port}.log`), isUp, {
+    behind: ['setpriv'],
     cwd,
     env: { PATH: process.env['PATH'], PORT: String(port), HOST: '127.0.0.1', ...env },
-    stdin: 'ignore',
-    stdout: output,
-    stderr: output,
-  })
-  closeSync(output)
-  const origin = `http://127.0.0.1:${port}`
-  await eventually(`${name} answers`, async () => {
-    if (child.exitCode !== null) throw new Error(`${name}: ${await Bun.file(log).text()}`)
-    const response = await fetch(`${origin}/health`).catch(() => undefined)
-    return response?.ok
   })
   return {
     name,

@@ -7,6 +7,7 @@ import { residentMegabytes } from './cpu.ts'
 import type { BenchDatabase } from './database.ts'
 import { sendLoad, type LoadOptions } from './load.ts'
 import { costOf, median } from './measure.ts'
+import type { Rows } from './report.ts'
 import { identifyBy, works } from './work.ts'
 
 /** Milliseconds from the start of the process to its first answer, the median of some starts. */
@@ -32,11 +33,11 @@ async function often(times: number, start: () => ReturnType<typeof startProgram>
 
 const mixed = ['list of 20', 'one task', 'list, unchanged', 'toggle', 'create']
 
-/** Megabytes resident after so many requests of all kinds, and again after so many more. */
+/** Rows of requests of all kinds and the megabytes that are resident after them. */
 export async function measureMemory(database: BenchDatabase, counts: number[]) {
   const server = await startContestant(ours, database.addresses)
   const { identify, origin, port, pid } = server
-  const found = []
+  const found: Rows = []
   let sent = 0
   for (const count of counts) {
     while (sent < count)
@@ -45,18 +46,18 @@ export async function measureMemory(database: BenchDatabase, counts: number[]) {
         const requests = await work.makeRequests(identify, origin)
         sent += (await sendLoad(requests, port, { connections: 32, seconds })).requests
       }
-    found.push({ requests: sent, megabytes: residentMegabytes(pid) })
+    found.push([sent, residentMegabytes(pid)])
   }
   await server.stop()
   await database.tidy()
   return found
 }
 
-/** Microseconds of CPU time for a page of 50, of a list of so many tasks, each page read once. */
+/** Rows of a list's tasks and microseconds of CPU time for a page of 50 of them, each page read once. */
 export async function measurePages(database: BenchDatabase, sizes: number[], most: number) {
   const user = 'writer-1'
   const headers = identifyBy.token(user)
-  const found = []
+  const found: Rows = []
   for (const tasks of sizes) {
     await database.fill(user, tasks)
     const server = await startContestant(ours, database.addresses)
@@ -74,20 +75,20 @@ export async function measurePages(database: BenchDatabase, sizes: number[], mos
       }
       return { requests }
     })
-    found.push({ tasks, cpu: cost.cpu })
+    found.push([tasks, ...cost.cpu])
     await server.stop()
     await database.tidy()
   }
   return found
 }
 
-/** Requests per second of several processes together, each on a port of its own, by work and count. */
+/** Rows of a work, processes, each on a port of its own, and requests per second of all together. */
 export async function measureProcesses(
   database: BenchDatabase,
   counts: number[],
   { connections, seconds }: LoadOptions,
 ) {
-  const found = []
+  const found: Rows = []
   for (const processes of counts) {
     const starting = Array.from({ length: processes }, async () =>
       startContestant(ours, database.addresses),
@@ -103,7 +104,7 @@ export async function measureProcesses(
         ),
       )
       const requestsPerSecond = loads.reduce((sum, load) => sum + load.requestsPerSecond, 0)
-      found.push({ processes, work, requestsPerSecond })
+      found.push([work, processes, requestsPerSecond])
       await database.tidy()
     }
     await Promise.all(servers.map(async (server) => server.stop()))

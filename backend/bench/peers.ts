@@ -27,6 +27,7 @@ const versions = { ...dependencies, ...ofPeers }
 
 const file = (name: string) => join(import.meta.dir, 'peers', name)
 const env = { NODE_ENV: 'production', POOL: '10' }
+const usual = { database: 'plain', env, identifies: 'token' } as const
 
 export const peers: Peer[] = [
   {
@@ -38,36 +39,28 @@ export const peers: Peer[] = [
     identifies: 'header',
   },
   {
+    ...usual,
     name: `Elysia ${npmPackage('elysia')} + postgres.js ${npmPackage('postgres')} (Bun ${Bun.version})`,
     note: 'Plain table, no log.',
-    database: 'plain',
     command: [process.execPath, file('elysia.ts')],
-    env,
-    identifies: 'token',
   },
   {
+    ...usual,
     name: `Hono ${npmPackage('hono')} + postgres.js ${npmPackage('postgres')} (Bun ${Bun.version})`,
     note: 'Plain table, no log.',
-    database: 'plain',
     command: [process.execPath, file('hono.ts')],
-    env,
-    identifies: 'token',
   },
   {
+    ...usual,
     name: `Fastify ${npmPackage('fastify')} + pg ${npmPackage('pg')} (Node ${output([node, '--version']).slice(1)})`,
     note: 'Plain table, named prepared statements, no log.',
-    database: 'plain',
     command: [node, file('fastify.js')],
-    env,
-    identifies: 'token',
   },
   {
+    ...usual,
     name: `FastAPI ${debianPackage('python3-fastapi')} + SQLModel ${debianPackage('python3-sqlmodel')} + asyncpg ${debianPackage('python3-asyncpg')} (Python ${output([python, '--version']).replace('Python ', '')})`,
     note: "Plain table, uvloop and httptools, one worker, no log. Debian's packages, whose pydantic 1 is not compiled.",
-    database: 'plain',
     command: [python, file('fastapi_server.py')],
-    env,
-    identifies: 'token',
   },
 ]
 

@@ -18,16 +18,13 @@ const url = databaseUrl(postgres, 'sslmode=require')
 const sql = postgres.admin
 const say = (line: string) => void process.stdout.write(`${line}\n`)
 const server = await startServer(url, { MAX_TASKS_PER_USER: '100000' })
-const postmaster = Number(
-  (await Bun.file(`${postgres.directory}/data/postmaster.pid`).text()).split('\n')[0],
-)
 
 /** Microseconds of PostgreSQL's CPU time for one of many. */
 async function postgresCpu(times: number, action: () => Promise<unknown>): Promise<number> {
   for (let time = 0; time < 200; time += 1) await action()
-  const before = cpuSeconds(postmaster)
+  const before = cpuSeconds(postgres.pid)
   for (let time = 0; time < times; time += 1) await action()
-  return ((cpuSeconds(postmaster) - before) / times) * 1e6
+  return ((cpuSeconds(postgres.pid) - before) / times) * 1e6
 }
 
 /** What writes and lists cost, by turns with the triggers and without them. */
@@ -118,9 +115,9 @@ async function inTurns(users: readonly User[], act: (user: User) => Promise<void
 }
 
 async function cpuOf(seconds: number): Promise<string> {
-  const before = [cpuSeconds(server.pid), cpuSeconds(postmaster)]
+  const before = [cpuSeconds(server.pid), cpuSeconds(postgres.pid)]
   await Bun.sleep(seconds * 1_000)
-  const used = [cpuSeconds(server.pid), cpuSeconds(postmaster)].map(
+  const used = [cpuSeconds(server.pid), cpuSeconds(postgres.pid)].map(
     (after, index) => ((after - before[index]!) / seconds) * 100,
   )
   return `${used[0]!.toFixed(2)} % of a core for the server, ${used[1]!.toFixed(2)} % for PostgreSQL`

@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import { chartOf } from './chart.ts'
-import type { measureMemory, measurePages, measureProcesses } from './extra.ts'
 import type { Limit } from './limit.ts'
 import { median, type Sample } from './measure.ts'
 import { works } from './work.ts'
@@ -44,13 +43,16 @@ export function createResults(names: string[]) {
   }
 }
 
+/** A table's, without its head. */
+export type Rows = (string | number)[][]
+
 type Report = {
   results: Results
   limits: Record<string, Limit>
   starts: Record<string, number>
-  pages: Awaited<ReturnType<typeof measurePages>>
-  processes: Awaited<ReturnType<typeof measureProcesses>>
-  memory: Awaited<ReturnType<typeof measureMemory>>
+  pages: Rows
+  processes: Rows
+  memory: Rows
   machine: string
   rounds: number
   seconds: number
@@ -72,14 +74,16 @@ export async function writeReport(report: Report, isKept: boolean): Promise<stri
   return text
 }
 
-const whole = (value: number) => Math.round(value).toLocaleString('en')
-const tenths = (value: number) => value.toFixed(1)
-const mark = (isMet: boolean) => (isMet ? 'yes' : 'no')
-const hundredths = (value: number) => value.toFixed(2)
+/** No figure here is more exact than that. */
+const threeDigits = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 })
 
-function table(heads: string[], rows: string[][]): string {
+function cellOf(value: string | number): string {
+  return typeof value === 'number' ? threeDigits.format(value) : value
+}
+
+function table(heads: string[], rows: Rows): string {
   return [heads, heads.map(() => '---'), ...rows]
-    .map((cells) => `| ${cells.join(' | ')} |`)
+    .map((row) => `| ${row.map(cellOf).join(' | ')} |`)
     .join('\n')
 }
 
@@ -108,7 +112,7 @@ ${table(
   goals.filter(([work]) => measured.includes(work)).map((goal) => ratioRow(results, goal)),
 )}
 
-A list of 20, throughput ÷ FastAPI's: ${tenths(fastApi)} (goal: ≥ 25).
+A list of 20, throughput ÷ FastAPI's: ${threeDigits.format(fastApi)} (goal: ≥ 25).
 
 ### Every work
 
@@ -118,79 +122,45 @@ ${measured.map((work) => `**${work}**\n\n${tableOf(work, results, limits)}`).joi
 
 From the start of the process to its first answer, in milliseconds.
 
-${table(
-  ['start', 'ms'],
-  Object.entries(starts).map(([how, milliseconds]) => [how, whole(milliseconds)]),
-)}
+${table(['start', 'ms'], Object.entries(starts))}
 
 ### Long lists
 
 CPU time for a page of 50 tasks that is read for the first time, in microseconds.
 
-${table(
-  ['tasks in the list', 'server', 'PostgreSQL'],
-  pages.map(({ tasks, cpu }) => [whole(tasks), ...cpu.map(tenths)]),
-)}
+${table(['tasks in the list', 'server', 'PostgreSQL'], pages)}
 
 ### Several processes
 
 Requests per second of all together, 32 connections in all, on one machine with the load and PostgreSQL.
 
-${table(
-  ['work', ...new Set(processes.map(({ processes: count }) => `${count} processes`))],
-  [...new Set(processes.map(({ work }) => work))].map((work) => [
-    work,
-    ...processes.filter((each) => each.work === work).map((each) => whole(each.requestsPerSecond)),
-  ]),
-)}
+${table(['work', 'processes', 'requests/s'], processes)}
 
 ### Memory
 
 After requests of all kinds, resident.
 
-${table(
-  ['requests', 'MB'],
-  memory.map(({ requests, megabytes }) => [whole(requests), whole(megabytes)]),
-)}`
+${table(['requests', 'MB'], memory)}`
 }
 
-function ratioRow(results: Results, [work, cpu, throughput]: (typeof goals)[number]): string[] {
+function ratioRow(results: Results, [work, cpu, throughput]: (typeof goals)[number]) {
   const [ofCpu, ofThroughput] = [results.cpuRatio(work), results.throughputRatio(work)]
-  return [
-    work,
-    hundredths(ofCpu),
-    `≤ ${hundredths(cpu)}`,
-    mark(ofCpu <= cpu),
-    hundredths(ofThroughput),
-    `≥ ${hundredths(throughput)}`,
-    mark(ofThroughput >= throughput),
-  ]
+  const isMet = [ofCpu <= cpu, ofThroughput >= throughput].map((is) => (is ? 'yes' : 'no'))
+  return [work, ofCpu, `≤ ${cpu}`, isMet[0]!, ofThroughput, `≥ ${throughput}`, isMet[1]!]
 }
 
 function tableOf(work: string, { names, typical }: Results, limits: Record<string, Limit>): string {
+  const figures = ['requestsPerSecond', 'p50', 'p99', 'serverCpu', 'postgresCpu'] as const
   return table(
     ['server', 'requests/s', 'p50 ms', 'p99 ms', 'server CPU µs', 'PostgreSQL CPU µs'],
     [
-      ...names.map((name) => [
-        name,
-        whole(typical(work, name, 'requestsPerSecond')),
-        hundredths(typical(work, name, 'p50')),
-        tenths(typical(work, name, 'p99')),
-        tenths(typical(work, name, 'serverCpu')),
-        tenths(typical(work, name, 'postgresCpu')),
-      ]),
-      ...limitRows(work, limits),
+      ...names.map((name) => [name, ...figures.map((figure) => typical(work, name, figure))]),
+      ...Object.entries(limits)
+        .filter(([name]) => name === work || name === `${work}, read anew`)
+        .map(([name, { transactionsPerSecond, postgresCpu }]) => {
+          const label = `Limit: pgbench${name.slice(work.length)}`
+          return [label, transactionsPerSecond, '', '', '', postgresCpu]
+        }),
     ],
   )
-}
-
-function limitRows(work: string, limits: Record<string, Limit>): string[][] {
-  const names = work === 'list of 20' ? [work, 'list, read anew'] : [work]
-  return names.flatMap((name) => {
-    const limit = limits[name]
-    if (limit === undefined) return []
-    const { transactionsPerSecond, postgresCpu } = limit
-    const label = `Limit: pgbench${name === work ? '' : ', the list read anew each time'}`
-    return [[label, whole(transactionsPerSecond), '', '', '', tenths(postgresCpu)]]
-  })
 }

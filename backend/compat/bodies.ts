@@ -158,13 +158,21 @@ export function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
 }
 
 function withDue(body: Body): Body {
-  const { due_date: due, due_at: wasDue } = body
-  if (due === null) {
-    delete body['due_time']
-    delete body['due_timezone']
-  }
+  const { due_date: due, due_at: wasDue, due_timezone: zone } = body
+  // What needs a date goes with it.
+  if (due === null) for (const name of ['due_time', 'due_timezone', 'recurrence']) delete body[name]
   if (typeof due !== 'string') return body
-  if (due === wasDue) delete body['due_date']
+  if (due === wasDue) return { ...body, due_date: localDate(due, zone) }
   const [, date, time] = localTime.exec(due) ?? []
   return time === undefined ? body : { ...body, due_date: date, due_time: time, due_timezone: null }
+}
+
+/** The day of an instant in a zone: what the task had, if nobody has changed either. */
+function localDate(instant: string, zone: unknown): string | undefined {
+  if (typeof zone !== 'string') return undefined
+  try {
+    return Temporal.Instant.from(instant).toZonedDateTimeISO(zone).toPlainDate().toString()
+  } catch {
+    return undefined // Without the date, the rest of the body says what is wrong.
+  }
 }

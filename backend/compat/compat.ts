@@ -1,5 +1,6 @@
 import type { Authenticate } from '../auth/current-user.ts'
 import { ApiError } from '../http/failures.ts'
+import { rememberSentPath } from '../http/logging.ts'
 import type { TaskStore } from '../tasks/store.ts'
 import { translateAnswer } from './answers.ts'
 import { translateBody, type HasNoPriority } from './bodies.ts'
@@ -40,6 +41,7 @@ async function translate(
     renameParameters(parameters)
     query = parameters.toString()
   }
+  rememberSentPath(request)
   // The same request, not another one: by it the runtime knows who is at the other end.
   const url = `${origin}${inner}${query === '' ? '' : `?${query}`}`
   Object.defineProperty(request, 'url', { value: url })

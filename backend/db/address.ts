@@ -21,7 +21,7 @@ export type DatabaseAddress = {
 
 /** How to write a password that is not suited to a URL. */
 export const escapes =
-  'in a user name or password, write @ as %40, # as %23, / as %2F, ? as %3F and % as %25'
+  'in a user name or password, write @ as %40, # as %23, / as %2F, ? as %3F and % as %25, and in a file .env also $ as %24'
 const defaultMaxConnections = 10
 const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
 

@@ -50,6 +50,13 @@ function sayRequest({ method, route, path, status, ms, code }: RequestLine): str
   return [method, path ?? route, status, time, code].filter(Boolean).join(' ')
 }
 
+const sentPaths = new WeakMap<Request, string>()
+
+/** For a request whose URL is read otherwise than it was sent. */
+export function rememberSentPath(request: Request): void {
+  sentPaths.set(request, pathOf(request.url))
+}
+
 type Begun = { at: number; id: string | number | undefined }
 
 /**
@@ -71,9 +78,12 @@ export function requestLog(
       if (request.method !== 'OPTIONS') return
       log.info({
         method: 'OPTIONS',
-        ...(environment === 'development' && { path: pathOf(request.url) }),
+        ...(environment === 'development' && {
+          path: sentPaths.get(request) ?? pathOf(request.url),
+        }),
         status: 204,
         request_id: id,
+        trace_id: traceIdOf(request),
       })
       metrics.observeRequest('OPTIONS', undefined, 204, 0)
     })
@@ -85,7 +95,8 @@ export function requestLog(
       log.info({
         method: request.method,
         route: route ?? null,
-        ...(set.status === 404 && environment === 'development' && { path }),
+        ...(set.status === 404 &&
+          environment === 'development' && { path: sentPaths.get(request) ?? path }),
         status,
         code: codeOf(request),
         ms: Math.round(ms * 100) / 100,

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import type { Scope } from '../auth/scopes.ts'
 import { endOfTime, TokenError, type Bearer, type VerifyToken } from '../auth/tokens.ts'
 import { createLine } from '../db/line.ts'
@@ -6,8 +7,8 @@ import type { KeyScope } from './schemas.ts'
 import { digestOf, isKey } from './secret.ts'
 import { createUses } from './uses.ts'
 
-const atOnce = 64 // keys
-const longestQueue = 500 // requests with one key
+const together = { width: 1, most: 64, longest: 500 }
+const rememberedKeys = 10_000
 
 const allowed: Record<KeyScope, readonly Scope[]> = {
   read: ['tasks:read'],
@@ -33,7 +34,8 @@ export type KeyVerifier = ReturnType<typeof createKeyVerifier>
 
 /**
  * Verifies personal keys. A key is looked up on every request, so that one that is revoked is refused at
- * once by every process; keys of requests that wait at the same moment are looked up together. When it was
+ * once by every process; keys of requests that wait at the same moment are looked up together. Those that
+ * were good before wait in a line of their own, which no flood of made-up keys can lengthen. When a key was
  * used is written down once a minute.
  */
 export function createKeyVerifier(
@@ -41,14 +43,10 @@ export function createKeyVerifier(
 ) {
   const { queryFor, queryWithin, fragment, deadline } = database
   const noteUses = createUses(database)
-  // Nobody knows yet whose a key is, so each has a turn of its own.
-  const lookUp = createLine<string, Found | undefined>({
-    send: findTogether,
-    width: 1,
-    most: atOnce,
-    deadline,
-    longest: longestQueue,
-  })
+  const findKnown = createLine({ send: findTogether, deadline, ...together })
+  const findUnknown = createLine({ send: findTogether, deadline, ...together })
+  /** Whose the keys are that were good, by their hashes. */
+  const ownerOf = new LRUCache<string, string>({ max: rememberedKeys })
 
   const columns = fragment`
     id, hash, user_id, scope, extract(epoch from expires_at)::float8 as expires,
@@ -71,7 +69,12 @@ export function createKeyVerifier(
   }
 
   async function verifyHash(hash: string): Promise<Bearer> {
-    return bearerOf(await lookUp(hash, hash))
+    const owner = ownerOf.get(hash)
+    // As long as nobody knows whose a key is, each has a turn of its own.
+    const found = owner ? await findKnown(owner, hash) : await findUnknown(hash, hash)
+    if (found) ownerOf.set(hash, found.user_id)
+    else ownerOf.delete(hash)
+    return bearerOf(found)
   }
 
   function bearerOf(found: Found | undefined): Bearer {

@@ -70,11 +70,14 @@ const Once = t.Object({
     }),
   ),
 })
+const Completed = t.Object({
+  completed: t.Optional(t.Boolean({ default: true, description: 'false takes it back' })),
+})
 const { status, q, tag, priority, sort, cursor } = ListQuery.properties
 const Asked = t.Object({
   status,
   q,
-  tag,
+  tag: t.Optional({ ...tag, description: 'Tasks that have this tag; of a list, all of them' }),
   priority,
   overdue: t.Optional(t.Boolean({ description: 'Tasks that are late, or those that are not' })),
   sort,
@@ -161,7 +164,7 @@ export const tools: readonly Tool[] = [
   {
     name: 'complete_task',
     description: 'Sets whether a task is completed; it never toggles.',
-    inputSchema: inputOf(Id, Completion),
+    inputSchema: inputOf(Id, Completed),
     annotations: hints('Complete a task'),
     scope: 'tasks:write',
     async run({ tasks }, owner, given) {
@@ -183,24 +186,32 @@ export const tools: readonly Tool[] = [
       try {
         await tasks.remove(owner, id, {})
       } catch (error) {
-        const isMissing = error instanceof ApiError && error.code === 'task_not_found'
-        if (!isMissing || !(await tasks.isInTrash(owner, id))) throw error
+        if (!isMissing(error) || !(await tasks.isInTrash(owner, id))) throw error
       }
       return JSON.stringify({ id, deleted: true })
     },
   },
   {
     name: 'restore_task',
-    description: 'Takes a task out of the trash.',
+    description: 'Takes a task out of the trash. Doing it again is no error.',
     inputSchema: inputOf(Id),
     annotations: hints('Restore a task'),
     scope: 'tasks:write',
     async run({ tasks }, owner, given) {
-      const { json } = await tasks.restore(owner, readId(given).id, {})
-      return json!
+      const { id } = readId(given)
+      try {
+        return (await tasks.restore(owner, id, {})).json!
+      } catch (error) {
+        if (!isMissing(error)) throw error
+        return (await tasks.find(owner, id)).json // in the list already, or nowhere
+      }
     },
   },
 ]
+
+function isMissing(error: unknown): boolean {
+  return error instanceof ApiError && error.code === 'task_not_found'
+}
 
 function hints(title: string): Annotations {
   return {

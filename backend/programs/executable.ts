@@ -74,6 +74,7 @@ const expected = [
   'DirectoryInUse',
   'DirectoryUnusable',
   'MigrationFailed',
+  'NotAUser',
   'NotHealthy',
   'StatementFailed',
   'StillWriting',
@@ -137,6 +138,11 @@ function readWords(args: string[]) {
 }
 
 function print(text: string): void {
+  process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE') return // Whoever reads it has read enough.
+    process.stderr.write(`${message}\n`)
+    process.exitCode = 1
+  })
   process.stdout.write(text)
 }
 

@@ -3,9 +3,12 @@ import type { Place } from '../tasks/list/place.ts'
 import type { Seen } from '../tasks/sync-token.ts'
 import { createAlarms } from '../reminders/alarms.ts'
 import type { FireReminders } from '../reminders/reminders.ts'
+import { createAnnouncements } from './announcements.ts'
 import type { ChangeFeed, News, Position } from './changes.ts'
+import { createStreams } from './open-streams.ts'
+import { createSharedReads } from './shared-reads.ts'
 import { openStream, type Stream } from './stream.ts'
-import { watch, type WatchOptions } from './watch.ts'
+import { createWatching, type WatchOptions } from './watch.ts'
 
 export type LiveOptions = Pick<WatchOptions, 'followNews' | 'lookEvery' | 'onTrouble'> & {
   changes: ChangeFeed
@@ -15,9 +18,6 @@ export type LiveOptions = Pick<WatchOptions, 'followNews' | 'lookEvery' | 'onTro
 }
 
 export type Live = ReturnType<typeof createLive>
-
-const announceAfter = 5 // ms
-const watchOnFor = 10_000 // ms, after the last stream: many are opened again at once
 
 /**
  * The open event streams of this process. A notification is a nudge and no more: each stream then
@@ -40,22 +40,15 @@ export function createLive({
     onFired: (owner, isAnything) => (isAnything ? announce(owner) : streams.nudge(owner)),
     onTrouble,
   })
-  let stopWatching: (() => Promise<void>) | undefined
-  let stopWatchingSoon: Timer | undefined
-
-  /** Watches while there is somebody to tell, so that a database may sleep when nobody is there. */
-  function watchOthers(): void {
-    clearTimeout(stopWatchingSoon)
-    stopWatching ??= watch({
-      followNews,
-      lookEvery,
-      onNews: streams.nudge,
-      onMissedNews: streams.nudgeAll,
-      look,
-      beat: streams.beat,
-      onTrouble,
-    })
-  }
+  const watching = createWatching({
+    followNews,
+    lookEvery,
+    onNews: streams.nudge,
+    onMissedNews: streams.nudgeAll,
+    look,
+    beat: streams.beat,
+    onTrouble,
+  })
 
   async function look(): Promise<void> {
     streams.recheck()
@@ -64,19 +57,10 @@ export function createLive({
     for (const { owner, epoch } of await changes.behind(places)) streams.nudge(owner, epoch)
   }
 
-  async function endWatch(): Promise<void> {
-    clearTimeout(stopWatchingSoon)
-    const stop = stopWatching
-    stopWatching = undefined
-    await stop?.()
-  }
-
   function onEnd(owner: string, stream: Stream): void {
     streams.drop(owner, stream)
     if (!streams.has(owner)) alarms.drop(owner)
-    if (!streams.areNone()) return
-    clearTimeout(stopWatchingSoon)
-    stopWatchingSoon = setTimeout(() => void endWatch().catch(onTrouble), watchOnFor)
+    if (streams.areNone()) watching.endSoon()
   }
 
   /** Tells this process's streams of a change and, a moment later, the other processes. */
@@ -123,7 +107,7 @@ export function createLive({
         onTrouble,
         onStart(stream) {
           streams.add(userId, stream)
-          watchOthers()
+          watching.begin()
         },
         onEnd: (stream) => onEnd(userId, stream),
       })
@@ -132,7 +116,7 @@ export function createLive({
     /** Ends all streams; clients reconnect, elsewhere or later. */
     async close(): Promise<void> {
       streams.endAll()
-      await endWatch()
+      await watching.end()
     },
   }
 }
@@ -155,95 +139,4 @@ function canResume(after: Place, current: Place & { purged_through: number }): b
  */
 function toldBefore(known: number, { counter, just_told: justTold }: Position): number {
   return Math.min(known === 0 ? counter : known, justTold === null ? counter : justTold - 1)
-}
-
-/** The open streams by their owner. */
-function createStreams(maxPerUser: number) {
-  const byOwner = new Map<string, Set<Stream>>()
-  const all = () => [...byOwner.values()].flatMap((streams) => [...streams])
-
-  function nudge(owner: string, epoch?: string): void {
-    for (const stream of byOwner.get(owner) ?? []) stream.nudge(epoch)
-  }
-
-  function nudgeAll(): void {
-    for (const owner of byOwner.keys()) nudge(owner)
-  }
-
-  function beat(): void {
-    for (const stream of all()) stream.beat()
-  }
-
-  function recheck(): void {
-    for (const stream of all()) stream.recheck()
-  }
-
-  return {
-    nudge,
-    nudgeAll,
-    beat,
-    recheck,
-    endAll(): void {
-      for (const stream of all()) stream.end()
-    },
-    count: () => all().length,
-    has: (owner: string) => byOwner.has(owner),
-    areNone: () => byOwner.size === 0,
-    places: () =>
-      [...byOwner].flatMap(([owner, streams]) =>
-        [...streams].map((stream) => ({ owner, ...stream.place() })),
-      ),
-    add(owner: string, stream: Stream): void {
-      const streams = byOwner.get(owner) ?? new Set()
-      byOwner.set(owner, streams.add(stream))
-      // Not refused: an EventSource gives up for good on an error, and the oldest may be one whose
-      // reader is gone, which takes a while to be noticed.
-      const [oldest] = streams
-      if (streams.size > maxPerUser) oldest?.end()
-    },
-    drop(owner: string, stream: Stream): void {
-      const streams = byOwner.get(owner)
-      streams?.delete(stream)
-      if (streams?.size === 0) byOwner.delete(owner)
-    },
-  }
-}
-
-/**
- * One read for all streams of a user that are nudged together. A stream that comes later reads anew:
- * what it was told of may have been committed after this read began.
- */
-function createSharedReads(changes: ChangeFeed) {
-  const reads = new Map<string, Promise<News>>()
-  return async function readTogether(
-    owner: string,
-    after: number,
-    toldAfter: number,
-  ): Promise<News> {
-    const key = `${after} ${toldAfter} ${owner}`
-    const begun = reads.get(key)
-    if (begun) return begun
-    const read = changes.newsAfter(owner, after, toldAfter)
-    reads.set(key, read)
-    queueMicrotask(() => reads.delete(key))
-    return read
-  }
-}
-
-/**
- * Tells the other processes of changes, all those of a moment at once. Not in the write's own
- * statement: PostgreSQL commits transactions with a notification one after the other, which halved the
- * rate of writes. If a process dies in that moment, the others find the changes when they look.
- */
-function createAnnouncements(changes: ChangeFeed, onTrouble: (error: unknown) => void) {
-  const unannounced = new Set<string>()
-  function announceAll(): void {
-    const owners = [...unannounced]
-    unannounced.clear()
-    changes.announce(owners).catch(onTrouble)
-  }
-  return function announce(owner: string): void {
-    if (unannounced.size === 0) setTimeout(announceAll, announceAfter)
-    unannounced.add(owner)
-  }
 }

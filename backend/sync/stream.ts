@@ -1,6 +1,7 @@
 import { TokenError, type Bearer } from '../auth/tokens.ts'
 import { writePlace, type Place } from '../tasks/list/place.ts'
 import type { News, TaskEvent } from './changes.ts'
+import { createOutlet } from './outlet.ts'
 
 export type StreamOptions = {
   /** The change after which the stream begins. */
@@ -40,8 +41,6 @@ const mostUnsent = 256 * 1024 // bytes; a reader that is further behind waits fo
 const patienceWithReader = 2 // beats
 const longestTimer = 2 ** 31 - 1 // ms
 
-const encoder = new TextEncoder()
-
 /** Opens one stream of events (Server-Sent Events). It reads what is new whenever it is nudged. */
 export function openStream(options: StreamOptions): ReadableStream<Uint8Array> {
   const { start, needsResync, onStart } = options
@@ -67,24 +66,20 @@ function createStream(
   controller: ReadableStreamDefaultController<Uint8Array>,
   { start: { epoch, counter }, endsAt, recheck, read, onTrouble, onEnd }: StreamOptions,
 ) {
+  const outlet = createOutlet(controller)
   let position = counter
   let unsent: TaskEvent[] = []
-  let isOpen = true
   let isReading = false
   let isNudged = false
   let beatsWithoutRoom = 0
   const expiry = setTimeout(end, Math.min(Math.max(endsAt - Date.now(), 0), longestTimer))
 
-  const hasRoom = () => isOpen && (controller.desiredSize ?? 0) > 0
-
-  function send(text: string): void {
-    if (isOpen) controller.enqueue(encoder.encode(text))
-  }
-
   function sendUnsent(): void {
-    while (unsent.length > 0 && hasRoom()) {
+    while (unsent.length > 0 && outlet.hasRoom()) {
       const { change, type, json } = unsent.shift()!
-      send(`id: ${writePlace({ epoch, counter: change })}\nevent: ${type}\ndata: ${json}\n\n`)
+      outlet.send(
+        `id: ${writePlace({ epoch, counter: change })}\nevent: ${type}\ndata: ${json}\n\n`,
+      )
       position = change
     }
   }
@@ -92,14 +87,14 @@ function createStream(
   /** There is nothing to tell of what lies between; the client resumes from here all the same. */
   function moveOnTo(reached: number): void {
     position = reached
-    send(`id: ${writePlace({ epoch, counter: reached })}\n\n`)
+    outlet.send(`id: ${writePlace({ epoch, counter: reached })}\n\n`)
   }
 
   async function readAndSend(): Promise<void> {
     isReading = true
     try {
       sendUnsent()
-      while (isNudged && hasRoom()) {
+      while (isNudged && outlet.hasRoom()) {
         isNudged = false
         const news = await read(position)
         if (news.epoch !== epoch) return end()
@@ -125,13 +120,13 @@ function createStream(
   function nudge(current = epoch): void {
     if (current !== epoch) return end()
     isNudged = true
-    if (!isReading && isOpen) void readAndSend()
+    if (!isReading && outlet.isOpen()) void readAndSend()
   }
 
   function beat(): void {
-    beatsWithoutRoom = hasRoom() ? 0 : beatsWithoutRoom + 1
+    beatsWithoutRoom = outlet.hasRoom() ? 0 : beatsWithoutRoom + 1
     if (beatsWithoutRoom > patienceWithReader) end()
-    else if (hasRoom()) send(': still here\n\n')
+    else if (outlet.hasRoom()) outlet.send(': still here\n\n')
   }
 
   function recheckToken(): void {
@@ -142,20 +137,15 @@ function createStream(
   }
 
   function end(): void {
-    if (!isOpen) return
-    isOpen = false
+    if (!outlet.isOpen()) return
+    outlet.close()
     clearTimeout(expiry)
     onEnd(stream)
-    try {
-      controller.close()
-    } catch {
-      // The client has closed it already.
-    }
   }
 
   const stream = {
     place: (): Place => ({ epoch, counter: position }),
-    send,
+    send: (text: string) => outlet.send(text),
     readOn,
     nudge,
     beat,

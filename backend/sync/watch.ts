@@ -21,6 +21,34 @@ export type WatchOptions = {
 const heartbeat = 15_000 // ms
 const withNews = 15_000 // ms
 const withoutNews = 1_000 // ms
+const watchOnFor = 10_000 // ms, after the last stream: many are opened again at once
+
+/** Watches while there is somebody to tell, so that a database may sleep when nobody is there. */
+export function createWatching(options: WatchOptions) {
+  let stop: (() => Promise<void>) | undefined
+  let endingSoon: Timer | undefined
+
+  async function end(): Promise<void> {
+    clearTimeout(endingSoon)
+    const stopNow = stop
+    stop = undefined
+    await stopNow?.()
+  }
+
+  return {
+    /** Somebody is there. */
+    begin(): void {
+      clearTimeout(endingSoon)
+      stop ??= watch(options)
+    },
+    /** Nobody is there; it ends if nobody comes. */
+    endSoon(): void {
+      clearTimeout(endingSoon)
+      endingSoon = setTimeout(() => void end().catch(options.onTrouble), watchOnFor)
+    },
+    end,
+  }
+}
 
 /**
  * Watches for changes that other processes make, until it is told to stop. As long as it hears of
@@ -28,7 +56,7 @@ const withoutNews = 1_000 // ms
  *
  * @returns how to stop
  */
-export function watch(options: WatchOptions): () => Promise<void> {
+function watch(options: WatchOptions): () => Promise<void> {
   const { followNews, lookEvery = withoutNews, onNews, onMissedNews, beat, onTrouble } = options
   const look = () => void options.look().catch(onTrouble)
   let looking = setInterval(look, lookEvery)

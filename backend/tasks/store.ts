@@ -1,17 +1,13 @@
-import { createLine } from '../db/line.ts'
 import type { Database } from '../db/pool.ts'
 import { anySize, unlessTooLarge, type Written } from '../db/written.ts'
-import { ApiError } from '../http/failures.ts'
 import { taskColumns } from './columns.ts'
+import { createFinder } from './find.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, TaskChanges } from './schemas.ts'
 import { createBulkWriter, type Bulk } from './writes/bulk.ts'
 import type { Operation } from './writes/operation.ts'
 import { createWriter, type WriteAnswer } from './writes/writer.ts'
-
-/** A task as the client gets it: the JSON that PostgreSQL wrote, and its version. */
-export type StoredTask = { version: number; json: string }
 
 /** What a client may ask of a write, besides the write. */
 export type WriteOptions = {
@@ -36,17 +32,11 @@ export function createTaskStore(
   database: Database,
   { maxTasksPerUser, onChange = () => {} }: TaskStoreOptions,
 ) {
-  const { queryFor, queryWithin, fragment, deadline } = database
+  const { queryFor } = database
   const columns = taskColumns(database)
   const makeWrite = createWriter(database, { maxTasksPerUser })
   const makeBulk = createBulkWriter(database, { maxTasksPerUser })
-  const readTogether = createLine<{ owner: string; id: number }, Found>({
-    send: read,
-    width: 1,
-    most: 64,
-    deadline,
-    longest: 500,
-  })
+  const findTask = createFinder(database)
 
   async function write(
     owner: string,
@@ -58,36 +48,6 @@ export function createTaskStore(
     return answer
   }
 
-  const readStatement = fragment`
-    select
-      input.place, found.version, found.json,
-      case when found.version is null then
-        (select true from todo_api.tasks where tasks.id = input.id and deleted_at is null limit 1)
-      end as is_others
-    from json_to_recordset(${''}::text::json) as input (place int, user_id text, id bigint)
-    left join lateral (
-      select version, row_to_json(task)::text as json
-      from (
-        select ${columns} from todo_api.tasks
-        where tasks.user_id = input.user_id and tasks.id = input.id and deleted_at is null
-      ) as task
-      offset 0
-    ) as found on true`
-
-  async function read(
-    asked: readonly { owner: string; id: number }[],
-    left: number,
-  ): Promise<Found[]> {
-    const input = asked.map(({ owner, id }, place) => ({ place, user_id: owner, id }))
-    const statement = readStatement.with([JSON.stringify(input)])
-    const found = Array.from<Found>({ length: asked.length })
-    for (const row of await queryWithin(left, asked.length)<
-      Found & { place: number }
-    >`${statement}`)
-      found[row.place] = row
-    return found
-  }
-
   return {
     /** Whether the task is the owner's, and in the trash. */
     async isInTrash(owner: string, id: number): Promise<boolean> {
@@ -97,11 +57,7 @@ export function createTaskStore(
     },
 
     /** @throws ApiError 403, 404 */
-    async find(owner: string, id: number): Promise<StoredTask> {
-      const { version, json, is_others } = await readTogether(owner, { owner, id })
-      if (version === null) throw new ApiError(is_others ? 'not_owner' : 'task_not_found')
-      return { version, json: json! }
-    },
+    find: findTask,
 
     /**
      * What was put into the trash last, as many as may be tasks: a JSON array.
@@ -196,5 +152,3 @@ export function createTaskStore(
     },
   }
 }
-
-type Found = { version: number | null; json: string | null; is_others: boolean | null }

@@ -1,16 +1,7 @@
 import { cors } from '@elysiajs/cors'
 import { jwt } from '@elysiajs/jwt'
 import { Elysia, status, t } from 'elysia'
-import {
-  createTask,
-  findTask,
-  listTasks,
-  refusals,
-  toggleTask,
-  updateTask,
-  type Refusal,
-  type Task,
-} from './tasks.ts'
+import { createTask, findTask, listTasks, toggleTask, updateTask } from './tasks.ts'
 
 const fields = {
   description: t.Optional(t.Nullable(t.String({ maxLength: 2000 }))),
@@ -27,19 +18,12 @@ const NewTask = t.Object({ title, ...fields })
 const TaskChanges = t.Object({ title: t.Optional(title), ...fields })
 const params = t.Object({ id: t.Integer({ minimum: 1, maximum: 2 ** 31 - 1 }) })
 
-function answer(found: Task | Refusal) {
-  if (typeof found !== 'string') return found
-  const { status: code, detail } = refusals[found]
-  return status(code, { detail, code: found })
-}
-
 const tasks = new Elysia({ prefix: '/api/tasks' })
   .use(jwt({ name: 'jwt', secret: process.env['BETTER_AUTH_SECRET']! }))
   .derive(async function authenticate({ jwt: tokens, headers: { authorization } }) {
     const token = authorization?.startsWith('Bearer ') ? authorization.slice(7) : undefined
     const claims = await tokens.verify(token)
-    if (claims === false || claims.sub === undefined)
-      return status(401, { detail: 'Not authenticated', code: 'token_invalid' })
+    if (claims === false || claims.sub === undefined) return status(401)
     return { userId: claims.sub }
   })
   .get('/', async ({ userId, headers, set }) => {
@@ -50,32 +34,25 @@ const tasks = new Elysia({ prefix: '/api/tasks' })
     set.headers['content-type'] = 'application/json'
     return body
   })
-  .get('/:id', async ({ userId, params: { id } }) => answer(await findTask(userId, id)), { params })
+  .get('/:id', async ({ userId, params: { id } }) => (await findTask(userId, id)) ?? status(404), {
+    params,
+  })
   .post('/', async ({ userId, body }) => status(201, await createTask(userId, body)), {
     body: NewTask,
   })
   .put(
     '/:id',
-    async ({ userId, params: { id }, body }) => answer(await updateTask(userId, id, body)),
+    async ({ userId, params: { id }, body }) => (await updateTask(userId, id, body)) ?? status(404),
     { params, body: TaskChanges },
   )
   .patch(
     '/:id/complete',
-    async ({ userId, params: { id } }) => answer(await toggleTask(userId, id)),
+    async ({ userId, params: { id } }) => (await toggleTask(userId, id)) ?? status(404),
     { params },
   )
 
 new Elysia()
   .use(cors({ origin: 'http://localhost:3000' }))
-  .onError(({ code, status: answerWith }) => {
-    if (code === 'VALIDATION')
-      return answerWith(422, { detail: 'Validation failed', code: 'validation_failed' })
-    if (code === 'PARSE')
-      return answerWith(422, { detail: 'Malformed JSON', code: 'malformed_json' })
-    if (code === 'NOT_FOUND')
-      return answerWith(404, { detail: 'Not found', code: 'route_not_found' })
-    return answerWith(500, { detail: 'Internal error', code: 'internal_error' })
-  })
   .get('/health', { status: 'ok' })
   .use(tasks)
   .listen({ hostname: '127.0.0.1', port: Number(process.env['PORT']) })

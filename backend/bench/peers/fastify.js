@@ -19,7 +19,6 @@ const columns = `
 const statements = {
   list: `select ${columns} from tasks where user_id = $1 order by created_at, id`,
   find: `select ${columns} from tasks where id = $1 and user_id = $2`,
-  exists: 'select from tasks where id = $1',
   create: `
     insert into tasks (user_id, title, description, completed, priority, tags, due_date, completed_at)
     values ($1, $2, $3, $4, $5, $6, $7, case when $4 then now() end)
@@ -27,12 +26,12 @@ const statements = {
   update: `
     update tasks set
       title = coalesce($3, title),
-      description = case when $4 then $5 else description end,
-      completed = coalesce($6, completed),
-      completed_at = case when coalesce($6, completed) then coalesce(completed_at, now()) end,
-      priority = coalesce($7, priority),
-      tags = coalesce($8, tags),
-      due_date = case when $9 then $10 else due_date end,
+      description = case when $9 then $4 else description end,
+      completed = coalesce($5, completed),
+      completed_at = case when coalesce($5, completed) then coalesce(completed_at, now()) end,
+      priority = coalesce($6, priority),
+      tags = coalesce($7, tags),
+      due_date = case when $10 then $8 else due_date end,
       version = version + 1,
       updated_at = now()
     where id = $1 and user_id = $2
@@ -56,13 +55,10 @@ async function run(name, values) {
   return rows
 }
 
-/** Sends the task, or why the user does not get it. */
-async function answer(reply, [task], id) {
-  if (task) return task
-  const others = await run('exists', [id])
-  return others.length > 0
-    ? reply.code(403).send({ detail: 'You do not own this task', code: 'not_owner' })
-    : reply.code(404).send({ detail: 'Task not found', code: 'task_not_found' })
+/** The only row, which answers 404 if it is not there. */
+async function runForOne(reply, name, values) {
+  const [task] = await run(name, values)
+  return task ?? reply.callNotFound()
 }
 
 const nullableText = { type: 'string', nullable: true }
@@ -117,93 +113,40 @@ await app.register(jwt, {
   verify: { algorithms: ['HS256'], cache: true, requiredClaims: ['sub'] },
 })
 
-app.setNotFoundHandler((request, reply) =>
-  reply.code(404).send({ detail: 'Not found', code: 'route_not_found' }),
-)
-app.setErrorHandler((error, request, reply) => {
-  if (error.validation)
-    return reply.code(422).send({ detail: error.message, code: 'validation_failed' })
-  if (error.statusCode === 401)
-    return reply.code(401).send({ detail: 'Not authenticated', code: 'token_invalid' })
-  if (error.statusCode === 400)
-    return reply.code(422).send({ detail: error.message, code: 'malformed_json' })
-  return reply.code(500).send({ detail: 'Internal error', code: 'internal_error' })
-})
+const status = { type: 'object', properties: { status: { type: 'string' } } }
+app.get('/health', { schema: { response: { 200: status } } }, async () => ({ status: 'ok' }))
 
-app.get(
-  '/health',
-  {
-    schema: { response: { 200: { type: 'object', properties: { status: { type: 'string' } } } } },
-  },
-  async () => ({ status: 'ok' }),
-)
+async function tasks(api) {
+  api.addHook('onRequest', async (request) => request.jwtVerify())
 
-await app.register(
-  async function tasks(api) {
-    api.addHook('onRequest', async (request) => request.jwtVerify())
+  await api.register(async function list(scope) {
+    await scope.register(etag)
+    const schema = { response: { 200: { type: 'array', items: Task } } }
+    scope.get('/', { schema }, async ({ user }) => run('list', [user.sub]))
+  })
 
-    await api.register(async function list(scope) {
-      await scope.register(etag)
-      scope.get(
-        '/',
-        { schema: { response: { 200: { type: 'array', items: Task } } } },
-        async (request) => run('list', [request.user.sub]),
-      )
-    })
-    api.get('/:id', { schema: { params, response: { 200: Task } } }, async (request, reply) => {
-      const { id } = request.params
-      return answer(reply, await run('find', [id, request.user.sub]), id)
-    })
-    api.post(
-      '/',
-      { schema: { body: NewTask, response: { 201: Task } } },
-      async (request, reply) => {
-        const { title, description, completed = false, priority = 'none' } = request.body
-        const { tags = [], due_date } = request.body
-        const [task] = await run('create', [
-          request.user.sub,
-          title,
-          description,
-          completed,
-          priority,
-          tags,
-          due_date,
-        ])
-        reply.code(201)
-        return task
-      },
-    )
-    api.put(
-      '/:id',
-      { schema: { params, body: TaskChanges, response: { 200: Task } } },
-      async (request, reply) => {
-        const { id } = request.params
-        const { title, description, completed, priority, tags, due_date } = request.body
-        const updated = await run('update', [
-          id,
-          request.user.sub,
-          title,
-          description !== undefined,
-          description,
-          completed,
-          priority,
-          tags,
-          due_date !== undefined,
-          due_date,
-        ])
-        return answer(reply, updated, id)
-      },
-    )
-    api.patch(
-      '/:id/complete',
-      { schema: { params, response: { 200: Task } } },
-      async (request, reply) => {
-        const { id } = request.params
-        return answer(reply, await run('toggle', [id, request.user.sub]), id)
-      },
-    )
-  },
-  { prefix: '/api/tasks' },
-)
+  const ofOne = { params, response: { 200: Task } }
+  api.get('/:id', { schema: ofOne }, async ({ params: { id }, user }, reply) =>
+    runForOne(reply, 'find', [id, user.sub]),
+  )
+  api.patch('/:id/complete', { schema: ofOne }, async ({ params: { id }, user }, reply) =>
+    runForOne(reply, 'toggle', [id, user.sub]),
+  )
+  const ofChanges = { ...ofOne, body: TaskChanges }
+  api.put('/:id', { schema: ofChanges }, async ({ params: { id }, body, user }, reply) => {
+    const { title, description, completed, priority, tags, due_date } = body
+    const sets = [description !== undefined, due_date !== undefined]
+    const values = [title, description, completed, priority, tags, due_date]
+    return runForOne(reply, 'update', [id, user.sub, ...values, ...sets])
+  })
+  const ofNew = { body: NewTask, response: { 201: Task } }
+  api.post('/', { schema: ofNew }, async ({ body, user }, reply) => {
+    const { title, description, completed = false, priority = 'none', tags = [], due_date } = body
+    const values = [title, description, completed, priority, tags, due_date]
+    reply.code(201)
+    return runForOne(reply, 'create', [user.sub, ...values])
+  })
+}
+await app.register(tasks, { prefix: '/api/tasks' })
 
 await app.listen({ host: '127.0.0.1', port: Number(process.env.PORT) })

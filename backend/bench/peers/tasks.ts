@@ -1,4 +1,4 @@
-import postgres from 'postgres'
+import postgres, { type Row } from 'postgres'
 
 const sql = postgres(process.env['DATABASE_URL']!, {
   max: Number(process.env['POOL'] ?? 10),
@@ -7,23 +7,6 @@ const sql = postgres(process.env['DATABASE_URL']!, {
     date: { to: 1082, from: [1082], serialize: String, parse: String },
   },
 })
-
-export type Task = {
-  id: number
-  title: string
-  description: string | null
-  completed: boolean
-  priority: string
-  tags: string[]
-  due_date: string | null
-  due_time: string | null
-  due_timezone: string | null
-  due_at: Date | null
-  completed_at: Date | null
-  created_at: Date
-  updated_at: Date
-  version: number
-}
 
 export type TaskChanges = {
   title?: string | undefined
@@ -36,29 +19,26 @@ export type TaskChanges = {
 
 export type NewTask = TaskChanges & { title: string }
 
-/** Why a user does not get a task. */
-export type Refusal = 'task_not_found' | 'not_owner'
-
 const columns = sql`
   id, title, description, completed, priority, tags, due_date, due_time, due_timezone, due_at,
   completed_at, created_at, updated_at, version`
 
 /** The user's tasks, oldest first. */
-export async function listTasks(userId: string): Promise<Task[]> {
-  return sql<Task[]>`
+export async function listTasks(userId: string): Promise<Row[]> {
+  return sql`
     select ${columns} from tasks where user_id = ${userId} order by created_at, id`
 }
 
-export async function findTask(userId: string, id: number): Promise<Task | Refusal> {
-  const [task] = await sql<[Task?]>`
+export async function findTask(userId: string, id: number): Promise<Row | undefined> {
+  const [task] = await sql`
     select ${columns} from tasks where id = ${id} and user_id = ${userId}`
-  return task ?? refusal(id)
+  return task
 }
 
-export async function createTask(userId: string, given: NewTask): Promise<Task> {
+export async function createTask(userId: string, given: NewTask): Promise<Row | undefined> {
   const { title, description = null, completed = false, priority = 'none', tags = [] } = given
   const { due_date = null } = given
-  const [task] = await sql<[Task]>`
+  const [task] = await sql`
     insert into tasks (user_id, title, description, completed, priority, tags, due_date, completed_at)
     values (
       ${userId}, ${title}, ${description}, ${completed}, ${priority}, ${tags}, ${due_date},
@@ -73,8 +53,8 @@ export async function updateTask(
   userId: string,
   id: number,
   { title, description, completed, priority, tags, due_date }: TaskChanges,
-): Promise<Task | Refusal> {
-  const [task] = await sql<[Task?]>`
+): Promise<Row | undefined> {
+  const [task] = await sql`
     update tasks set
       title = ${title ?? sql('title')},
       description = ${description === undefined ? sql('description') : description},
@@ -87,11 +67,11 @@ export async function updateTask(
       updated_at = now()
     where id = ${id} and user_id = ${userId}
     returning ${columns}`
-  return task ?? refusal(id)
+  return task
 }
 
-export async function toggleTask(userId: string, id: number): Promise<Task | Refusal> {
-  const [task] = await sql<[Task?]>`
+export async function toggleTask(userId: string, id: number): Promise<Row | undefined> {
+  const [task] = await sql`
     update tasks set
       completed = not completed,
       completed_at = case when not completed then now() end,
@@ -99,15 +79,5 @@ export async function toggleTask(userId: string, id: number): Promise<Task | Ref
       updated_at = now()
     where id = ${id} and user_id = ${userId}
     returning ${columns}`
-  return task ?? refusal(id)
+  return task
 }
-
-async function refusal(id: number): Promise<Refusal> {
-  const others = await sql`select from tasks where id = ${id}`
-  return others.length > 0 ? 'not_owner' : 'task_not_found'
-}
-
-export const refusals = {
-  task_not_found: { status: 404, detail: 'Task not found' },
-  not_owner: { status: 403, detail: 'You do not own this task' },
-} as const

@@ -321,6 +321,39 @@ describe('due_date', () => {
     expect([body.due_date, body.due_time, body.due_timezone] as unknown).toEqual([date, time, zone])
   })
 
+  test.each([
+    ['at a time', { due_time: '09:00', due_timezone: 'Europe/Paris' }, {}],
+    ['on another day in UTC', { due_time: '00:30', due_timezone: 'Asia/Tokyo' }, {}],
+    ['all day', {}, {}],
+    ['with another title', { due_time: '09:00', due_timezone: 'Asia/Tokyo' }, { title: 'y' }],
+  ])(
+    'and rule of a whole task that is sent back %s go on as they were',
+    async (_, time, change) => {
+      for (const dialect of dialects) {
+        const recurring = { title: 'x', due_date: '2027-01-31', recurrence: 'monthly', ...time }
+        const { tasks, ...user } = await userWith(recurring)
+        const first = `${dialect}/api/tasks/${tasks[0]!.id}`
+        const done = { ...user, json: { completed: true } }
+        const { next_task_id: next } = (await request<Told>('PUT', first, done)).body
+        const path = `${dialect}/api/tasks/${next}`
+        const read = (await request<Told>('GET', path, user)).body
+        const sent = await request('PUT', path, { ...user, json: { ...read, ...change } })
+        expect(sent.status).toBe(200)
+        const after = (await request<Told>('PUT', path, done)).body.next_task_id!
+        expect((await stored(user, after)).due_date).toBe('2027-03-31')
+      }
+    },
+  )
+
+  test('cleared in a whole task that is sent back ends its rule', async () => {
+    const { tasks, ...user } = await userWith({ ...due, recurrence: 'daily' })
+    const path = `/compat/array/api/tasks/${tasks[0]!.id}`
+    const read = (await request<Told>('GET', path, user)).body
+    const json = { ...read, due_date: null }
+    const { status, body } = await request<Told>('PUT', path, { ...user, json })
+    expect([status, body.due_date, body.recurrence]).toEqual([200, null, null])
+  })
+
   test('an instant sent by itself comes back', async () => {
     const { tasks, ...user } = await userWith({ title: 'x' })
     const path = `/compat/tasks/api/tasks/${tasks[0]!.id}`

@@ -173,6 +173,8 @@ describe('a line of a request', () => {
     const { token } = await newUser()
     const { line } = await send(api, 'GET', `${path}?ticket=secret`, { token })
     expect(line).toMatchObject({ status: 404, path })
+    const missing = '/compat/tasks/api/todos/9007199254740991'
+    expect((await send(api, 'GET', missing, { token })).line).toMatchObject({ path: missing })
     const production = startApi({
       settings: { NODE_ENV: 'production', DATABASE_URL: 'postgres://u:p@127.0.0.1/d' },
     })

@@ -401,7 +401,9 @@ describe('tools', () => {
         isError: true,
         structuredContent: { code: 'task_not_found' },
       })
-    expect(await alice.call('restore_task', { id })).toMatchObject({ structuredContent: { id } })
+    const restored = await alice.call('restore_task', { id })
+    expect(restored).toMatchObject({ structuredContent: { id } })
+    expect(await alice.call('restore_task', { id })).toEqual(restored)
   })
 
   test('reach their own user’s tasks and nobody else’s', async () => {

@@ -169,9 +169,9 @@ test('the process reports the truth about itself', async () => {
 describe('the trace of a request', () => {
   const trace = '4bf92f3577b34da6a3ce929d0e0e4736'
   const parent = '00f067aa0ba902b7'
-  async function lineOf(traceparent: string) {
+  async function lineOf(traceparent: string, method = 'GET') {
     const id = crypto.randomUUID()
-    await api.request('GET', '/health', { headers: { traceparent, 'x-request-id': id } })
+    await api.request(method, '/health', { headers: { traceparent, 'x-request-id': id } })
     const line = await eventually('its line', async () => api.lines.find((l) => l.includes(id)))
     return JSON.parse(line) as { trace_id?: string }
   }
@@ -181,6 +181,7 @@ describe('the trace of a request', () => {
     `01-${trace}-${parent}-01-more`,
   ])('%s is in its line of the log', async (header) => {
     expect((await lineOf(header)).trace_id).toBe(trace)
+    expect((await lineOf(header, 'OPTIONS')).trace_id).toBe(trace)
   })
   test.each([
     `00-${trace}-${parent}-01-more`,

@@ -129,6 +129,18 @@ describe('a rule', () => {
     },
   )
 
+  test('does not need a zone that PostgreSQL knows while there is no time', async () => {
+    const user = await newUser()
+    const task = await create(user, {
+      due_date: '2030-05-17',
+      due_timezone: 'US/Pacific-New',
+      recurrence: 'daily',
+    })
+    expect((await complete(user, task)).due_date).toBe('2030-05-18')
+    const next = (await read(user, task.id)).next_task_id
+    expect((await send(user, 'POST', `/${next}/skip`)).body.due_date).toBe('2030-05-19')
+  })
+
   const refused: [string, unknown][] = [
     ['recurrence', 'FREQ=DAILY;INTERVAL=99999999999'],
     ['recurrence', 'FREQ=DAILY;INTERVAL=1e3'],

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { spawnSync } from 'node:child_process'
 import { mkdir, readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { version } from '../../../package.json'
@@ -50,6 +51,32 @@ test.each([
   const { stdout, stderr, exitCode } = await todoApi(...words.split(' '))
   expect({ stdout, exitCode }).toEqual({ stdout: '', exitCode: 2 })
   expect(stderr).toStartWith(`${problem}\n\nTodo API ${version}\n`)
+})
+
+test('token prints none that no server would take', async () => {
+  expect(await todoApi('token', 'x'.repeat(256))).toEqual({
+    stdout: '',
+    stderr: 'The id of a user is text of 1 to 255 characters\n',
+    exitCode: 1,
+  })
+})
+
+test.each([
+  ['true', 0, ''],
+  ['cat >/dev/full', 0, 'cat: write error: No space left on device\n'],
+])('what it prints may find no reader: | %s', async (reader, exitCode, stderr) => {
+  const program = join(repository, 'backend/programs/executable.ts')
+  const shell = spawnSync('bash', [
+    '-c',
+    `"${process.execPath}" "${program}" --help | ${reader}; exit \${PIPESTATUS[0]}`,
+  ])
+  expect([shell.status, shell.stderr.toString()]).toEqual([exitCode, stderr])
+})
+
+test('what it prints may find no room', async () => {
+  const program = join(repository, 'backend/programs/executable.ts')
+  const shell = spawnSync('sh', ['-c', `"${process.execPath}" "${program}" --version >/dev/full`])
+  expect([shell.status, shell.stderr.toString()]).toEqual([1, expect.stringContaining('ENOSPC')])
 })
 
 test.each(['migrate', 'restored', 'forget dave'])(

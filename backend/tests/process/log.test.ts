@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'bun:test
 import { closeSync, openSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { secret, tokenFor } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort, makeDirectory, spawnOnTerminal, spawnOnto } from '../support/process.ts'
 
@@ -27,7 +28,12 @@ afterEach(async () => {
 /** Starts a server whose log goes to a file descriptor of this process or to a new terminal. */
 async function start(stdout: number | 'terminal', onOutput?: (bytes: Uint8Array) => void) {
   const port = freePort()
-  const settings = { PORT: String(port), HOST: '127.0.0.1', TERM: 'xterm' }
+  const settings = {
+    PORT: String(port),
+    HOST: '127.0.0.1',
+    TERM: 'xterm',
+    BETTER_AUTH_SECRET: secret,
+  }
   const child =
     stdout === 'terminal'
       ? spawnOnTerminal(directory.path, settings, onOutput)
@@ -50,6 +56,19 @@ async function start(stdout: number | 'terminal', onOutput?: (bytes: Uint8Array)
           statuses.add(status)
       return statuses
     },
+    /** Creates a task and completes it, and gives the statuses of the answers. */
+    async write(): Promise<number[]> {
+      const headers = {
+        authorization: `Bearer ${await tokenFor('somebody')}`,
+        'content-type': 'application/json',
+      }
+      const tasks = `http://127.0.0.1:${port}/api/tasks`
+      const body = JSON.stringify({ title: 'Not logged' })
+      const created = await fetch(tasks, { method: 'POST', headers, body })
+      const { id } = (await created.json()) as { id: number }
+      const completed = await fetch(`${tasks}/${id}/complete`, { method: 'PATCH', headers })
+      return [created.status, completed.status]
+    },
     /** Sends SIGTERM and gives the exit code, or `late`. */
     async end() {
       child.kill('SIGTERM')
@@ -66,6 +85,7 @@ describe('requests are answered, and SIGTERM ends the process, if', () => {
     const full = openSync('/dev/full', 'w')
     const server = await start(full)
     expect(await server.ask(500)).toEqual(new Set([200]))
+    expect(await server.write()).toEqual([201, 200])
     expect(await server.end()).toBe(0)
     closeSync(full)
   })
@@ -74,6 +94,7 @@ describe('requests are answered, and SIGTERM ends the process, if', () => {
     const stalled = openSync(fifo, 'r+')
     const server = await start(stalled)
     expect(await server.ask(enoughToFillIt)).toEqual(new Set([200]))
+    expect(await server.write()).toEqual([201, 200])
     expect(await server.end()).toBe(0)
     closeSync(stalled)
   })
@@ -85,6 +106,7 @@ describe('requests are answered, and SIGTERM ends the process, if', () => {
     closeSync(writer)
     closeSync(reader)
     expect(await server.ask(500)).toEqual(new Set([200]))
+    expect(await server.write()).toEqual([201, 200])
     expect(await server.end()).toBe(0)
   })
 
@@ -92,6 +114,7 @@ describe('requests are answered, and SIGTERM ends the process, if', () => {
     const server = await start('terminal')
     server.terminal!.write('\x13')
     expect(await server.ask(500)).toEqual(new Set([200]))
+    expect(await server.write()).toEqual([201, 200])
     expect(await server.end()).toBe(0)
     server.terminal!.close()
   })

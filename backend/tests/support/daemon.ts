@@ -22,16 +22,23 @@ export async function temporaryDirectory(name: string): Promise<string> {
 }
 
 /**
- * Starts a program and waits until it is ready. It ends at the latest when this process does,
- * whatever ends this one.
+ * Starts a program and waits until it is ready. Its output goes to a file, as under a service manager. It
+ * ends at the latest when this process does, whatever ends this one.
+ *
+ * @param behind what is put before the command; by default it runs as PostgreSQL does
  */
 export async function startDaemon(
   command: string[],
   logFile: string,
   isReady: () => Promise<boolean>,
+  {
+    behind = asPostgres,
+    ...surroundings
+  }: { behind?: string[]; cwd?: string; env?: Record<string, string | undefined> } = {},
 ) {
   const log = openSync(logFile, 'a')
-  const daemon = Bun.spawn([...asPostgres, '--pdeathsig=QUIT', ...command], {
+  const daemon = Bun.spawn([...behind, '--pdeathsig=QUIT', ...command], {
+    ...surroundings,
     stdin: 'ignore',
     stdout: log,
     stderr: log,

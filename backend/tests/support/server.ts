@@ -110,7 +110,9 @@ export function requestTo(origin: string) {
       ...(json !== undefined && { body: JSON.stringify(json) }),
     })
     const text = await response.text()
-    const body = (text === '' ? undefined : JSON.parse(text)) as Body
+    const isJson =
+      response.headers.get('content-type')?.startsWith('application/json') && text !== ''
+    const body = (isJson ? JSON.parse(text) : undefined) as Body
     return { status: response.status, headers: response.headers, body, text }
   }
 }

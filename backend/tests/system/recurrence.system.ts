@@ -162,6 +162,20 @@ test.each([
   expect(await rowsOf(user)).toEqual([{ id, previous: null, completed: false }])
 })
 
+test('a date that is cleared by a server that knows no rules takes the rule along', async () => {
+  const user = await newUser()
+  const id = await createDaily(user)
+  await database.query`
+    with list as (
+      update todo_api.task_lists set counter = counter + 1 where user_id = ${user.id} returning counter
+    )
+    update todo_api.tasks set due_date = null, version = version + 1, change = counter, updated_at = now()
+    from list where user_id = ${user.id}`
+  const { body } = await send(user, ['GET', `/${id}`])
+  expect(body).toMatchObject({ due_date: null, recurrence: null, occurrence_date: null })
+  expect((await send(user, ['PUT', `/${id}`, { ...body, title: 'As it was' }])).status).toBe(200)
+})
+
 test('a bulk that waits for a next task holds nothing that others lock after that one', async () => {
   const user = await newUser()
   const id = await createDaily(user)

@@ -1,7 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
-import { remindersUnderWrites } from '../../battery/reminders.ts'
-import { createReport } from '../../battery/report.ts'
 import { newUser, tokenFor, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { openEvents, type ReceivedEvent } from '../support/events.ts'
@@ -307,13 +305,4 @@ describe('a reminder', () => {
     for (const each of [beside, next]) each.close()
     await server.end()
   })
-})
-
-test('reminders and writes of the same tasks at the same moment never wait for each other, and tell what is so', async () => {
-  const seed = Date.now() % 1_000_000
-  process.stdout.write(`seed ${seed}\n`)
-  const report = createReport(() => {})
-  await remindersUnderWrites({ postgres, report, seed, short: true })
-  expect(report.violations).toEqual([])
-  expect(report.figures.get('reminders told')).toBeGreaterThan(0)
 })

@@ -127,6 +127,19 @@ test('after a restore, nothing given out in the lost future is believed', async 
   }
 })
 
+test('after a restore, a next task that nobody has touched is still taken back', async () => {
+  const { token } = await newUser()
+  const json = { title: 'Daily', due_date: '2030-05-17', recurrence: 'daily' }
+  const { body } = await first.request<TaskBody>('POST', '/api/tasks', { token, json })
+  const toggle = async () =>
+    first.request<TaskBody>('PATCH', `/api/tasks/${body.id}/complete`, { token })
+  expect((await toggle()).body.next_task_id).toBeGreaterThan(body.id)
+  expect((await markRestored()).exitCode).toBe(0)
+  expect((await toggle()).body).toMatchObject({ completed: false, next_task_id: null })
+  const list = await first.request<TaskBody[]>('GET', '/api/tasks', { token })
+  expect(list.body.map(({ id }) => id)).toEqual([body.id])
+})
+
 test.each([
   [
     'the password',

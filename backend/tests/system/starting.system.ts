@@ -30,7 +30,7 @@ const atOnce = 5_000 // ms, of which most is the start of the process
 
 describe('a database that will never work is reported at once, with its setting and a hint:', () => {
   const escapes =
-    'in a user name or password, write @ as %40, # as %23, / as %2F, ? as %3F and % as %25.'
+    'in a user name or password, write @ as %40, # as %23, / as %2F, ? as %3F and % as %25, and in a file .env also $ as %24.'
   const anew = `Copy the connection string again; ${escapes}`
   const create = 'Create the database, or correct its name: it stands after the last /.'
   const letIn = 'Check its user and sslmode, and whether pg_hba.conf lets that user in from here.'

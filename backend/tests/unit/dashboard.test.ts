@@ -6,6 +6,17 @@ import { repository } from '../support/server.ts'
 const parts = /_(bucket|sum|count)$/
 
 test.each(['docs/alerts.yml', 'docs/grafana.json'])(
+  '%s asks for no other program’s metrics',
+  async (file) => {
+    const text = await Bun.file(join(repository, file)).text()
+    const selected = [...text.matchAll(/\b(?:http_server|todo|process)_\w+(\{[^}]*\}|, job)?/g)]
+    expect(selected.length).toBeGreaterThan(4)
+    for (const [metric, labels = ''] of selected)
+      expect([metric, labels]).toEqual([metric, expect.stringMatching(/\bjob\b/)])
+  },
+)
+
+test.each(['docs/alerts.yml', 'docs/grafana.json'])(
   '%s asks for metrics and labels that there are',
   async (file) => {
     const text = await Bun.file(join(repository, file)).text()

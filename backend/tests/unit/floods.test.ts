@@ -1,6 +1,8 @@
 import { beforeAll, describe, expect, test } from 'bun:test'
 import { withSessions } from '../../auth/sessions.ts'
 import { TokenError } from '../../auth/tokens.ts'
+import { createSecret } from '../../keys/secret.ts'
+import { createKeyStore } from '../../keys/store.ts'
 import { createKeyVerifier } from '../../keys/verifier.ts'
 import { createTickets } from '../../sync/tickets.ts'
 import { database, newUser, secret } from '../support/api.ts'
@@ -70,6 +72,20 @@ describe('a flood of session tokens', () => {
     expect(answers.filter(({ userId }) => userId === 'bob')).toHaveLength(flood)
     expect(statements).toBe(1)
   })
+})
+
+test('a flood of made-up keys keeps nobody waiting whose key was good before', async () => {
+  const { verifyKey } = createKeyVerifier(database)
+  const { id } = await newUser()
+  const { key } = await createKeyStore(database).create(id, { name: 'x', scope: 'read' })
+  expect(await verifyKey(key)).toMatchObject({ userId: id })
+  const strangers = ask(async () => verifyKey(createSecret().key))
+  // Many at once are one user's, and none of them waits for a stranger.
+  const good = await Promise.all(Array.from({ length: 100 }, async () => verifyKey(key)))
+  expect(good.every(({ userId }) => userId === id)).toBe(true)
+  expect(strangers.answered).toBeLessThan(flood)
+  const refusals = await strangers.all
+  expect(refusals.filter((error) => !(error instanceof TokenError))).toEqual([])
 })
 
 describe('a flood of unknown tickets', () => {

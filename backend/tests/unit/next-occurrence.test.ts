@@ -118,3 +118,16 @@ test.each([
     await database.query`select todo_api.next_occurrence(${rule}, ${start}::date, ${start}::date) as day`
   expect(found).toEqual({ day: null })
 })
+
+test.each([
+  ['FREQ=YEARLY;INTERVAL=401', '2026-11-21', '2427-11-21'],
+  ['FREQ=YEARLY;INTERVAL=999', '2026-11-21', '3025-11-21'],
+  ['FREQ=YEARLY;INTERVAL=500;BYMONTHDAY=1;BYMONTH=3', '2026-11-21', '2526-03-01'],
+  ['FREQ=YEARLY;INTERVAL=7;BYDAY=5TH;BYMONTH=2', '2026-02-01', '2712-02-29'],
+  ['FREQ=MONTHLY;INTERVAL=999;BYDAY=5SA;BYMONTH=2', '2026-02-01', '8020-02-29'],
+])('%s from %s comes at last, on %s', async (rule, start, expected) => {
+  expect(readRule(rule)).toBe(rule)
+  const [found] =
+    await database.query`select todo_api.next_occurrence(${rule}, ${start}::date, ${start}::date)::text as day`
+  expect(found).toEqual({ day: expected })
+})
