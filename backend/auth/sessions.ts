@@ -85,7 +85,9 @@ function createSessionVerifier(
   return async function verifySession(given): Promise<Bearer> {
     const token = tokenOf(given, secret)
     const known = remembered.get(token)
-    const isFresh = known !== undefined && now() - known.seenAt < lookAgainAfter
+    // One that seems to have expired may have been prolonged.
+    const isFresh =
+      known !== undefined && now() - known.seenAt < lookAgainAfter && now() / 1000 < known.expires
     const { userId, expires } = isFresh ? known : await lookUpOnce(token)
     if (now() / 1000 >= expires) {
       remembered.delete(token)

@@ -17,6 +17,9 @@ export async function translateAnswer(
   const { status, headers } = answer
   const { method } = request
   translateLinks(headers, place)
+  const isList = status === 200 && tasks.isList && (method === 'GET' || method === 'HEAD')
+  const total = Number(headers.get('x-total-count'))
+  if (isList && slice) linkNext(headers, place, slice, total)
   if (method === 'HEAD') {
     // Of a body that nobody has made nobody knows the length. Without this the runtime would say 0.
     if (status === 200) {
@@ -39,13 +42,9 @@ export async function translateAnswer(
   if (status === 422 && bad)
     return new Response(renameLimit(await answer.text(), bad), { status, headers })
   let translate: TranslatePiece = translateTasks
-  if (status === 200 && method === 'GET' && tasks.isList) {
-    const total = Number(headers.get('x-total-count'))
-    if (slice) linkNext(headers, place, slice, total)
-    // A whole array stays as it is.
-    if (slice || place.dialect !== 'array')
-      translate = createListTranslator(place.dialect, slice, total)
-  }
+  // A whole array stays as it is.
+  if (isList && (slice || place.dialect !== 'array'))
+    translate = createListTranslator(place.dialect, slice, total)
   const body = isSentInParts(request)
     ? translateInPieces(answer.body!, wholeTasksIn, translate)
     : translate(await answer.text(), true)

@@ -1,13 +1,14 @@
 import { isObject, usualBody } from '../http/body.ts'
+import { isInstant } from '../http/values.ts'
 import { mostBulkBytes, mostOperations } from '../tasks/bulk.ts'
 import { rememberSent } from '../tasks/idempotency.ts'
-import { TaskChanges } from '../tasks/schemas.ts'
+import { TaskChanges, type Task } from '../tasks/schemas.ts'
 import type { Place } from './paths.ts'
 
 type Body = Record<string, unknown>
 
-/** Whether the task with this id has no priority. */
-export type HasNoPriority = (id: string) => Promise<boolean>
+/** Gives those of the user's tasks, as they are kept, that have one of these ids. */
+export type FindKept = (ids: readonly number[]) => Promise<Map<number, Task>>
 
 const words = /"(?:is_completed|status|priority|due_date)"/
 const statuses = new Map<unknown, boolean>([
@@ -26,16 +27,17 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
 export function translateBody(
   request: Request,
   { id, isBulk }: NonNullable<Place['tasks']>,
-  hasNoPriority: HasNoPriority,
+  findKept: FindKept,
 ): void {
-  const inApiWords = isBulk
-    ? async (body: Body) => bulkInApiWords(body, hasNoPriority)
-    : async (body: Body) => taskInApiWords(body, id, hasNoPriority)
   async function translate(bytes: Uint8Array): Promise<Uint8Array> {
     const given = parse(bytes)
     if (given === undefined) return bytes
     rememberSent(request, given)
-    return Buffer.from(JSON.stringify(await inApiWords(given)))
+    const bodies = isBulk ? bodiesIn(given) : [{ id, body: fieldsOf(given) }]
+    const unsure = bodies.filter(({ body }) => isUnsure(body)).flatMap(({ id: task }) => task ?? [])
+    const kept = unsure.length === 0 ? undefined : await findKept(unsure)
+    for (const { id: task, body } of bodies) keepAsRead(body, kept?.get(task ?? 0))
+    return Buffer.from(JSON.stringify(isBulk ? withBodies(given, bodies) : bodies[0]!.body))
   }
   const readBytes = request.bytes.bind(request)
   let translated: ReadableStream<Uint8Array> | undefined
@@ -84,37 +86,32 @@ function translateStream(
   )
 }
 
-/** @param id of the task that the body is for; absent if it is a new one */
-async function taskInApiWords(
-  given: Body,
-  id: string | undefined,
-  hasNoPriority: HasNoPriority,
-): Promise<Body> {
-  const body = fieldsOf(given)
-  if (
-    id !== undefined &&
-    body['priority'] === 'medium' &&
-    hasOthers(body) &&
-    (await hasNoPriority(id))
-  )
-    delete body['priority']
-  return body
-}
+/** The body of a request for one task, which is changed here, and its id; absent if it is a new one. */
+type ForTask = { place?: number; id: number | undefined; body: Body }
 
 /** Each operation's `data` is what the body of a request for its task would be. */
-async function bulkInApiWords(given: Body, hasNoPriority: HasNoPriority): Promise<Body> {
-  const { operations } = given
+function bodiesIn({ operations }: Body): ForTask[] {
   // Of more than may be, or of what is none, nothing is looked up: the route refuses it.
-  if (!Array.isArray(operations) || operations.length > mostOperations) return given
+  if (!Array.isArray(operations) || operations.length > mostOperations) return []
+  return operations.flatMap((operation: unknown, place) => {
+    if (!isObject(operation) || !isObject(operation['data'])) return []
+    const { op, id, data } = operation
+    return {
+      place,
+      id: op === 'update' && typeof id === 'number' ? id : undefined,
+      body: fieldsOf(data),
+    }
+  })
+}
+
+function withBodies(given: Body, bodies: ForTask[]): Body {
+  const { operations } = given
+  if (!Array.isArray(operations)) return given
+  const data = new Map(bodies.map(({ place, body }) => [place, body]))
   return {
     ...given,
-    operations: await Promise.all(
-      operations.map(async (operation: unknown) => {
-        if (!isObject(operation) || !isObject(operation['data'])) return operation
-        const { op, id, data } = operation
-        const task = op === 'update' && typeof id === 'number' ? String(id) : undefined
-        return { ...operation, data: await taskInApiWords(data, task, hasNoPriority) }
-      }),
+    operations: operations.map((operation: unknown, place) =>
+      isObject(operation) && data.has(place) ? { ...operation, data: data.get(place) } : operation,
     ),
   }
 }
@@ -137,15 +134,41 @@ function expectFinite(_name: string, value: unknown): unknown {
   return value
 }
 
+/** Whether something in it may have been read so, and not chosen: only the task itself can tell. */
+function isUnsure(body: Body): boolean {
+  const { priority, due_date: due } = body
+  return isReadBack(body, priority) || due === null || (typeof due === 'string' && isInstant(due))
+}
+
 /** A `medium` that comes alone was chosen; one among other fields may be what was read. */
-function hasOthers(body: Body): boolean {
-  return Object.keys(body).some(
-    (name) => name !== 'priority' && Object.hasOwn(TaskChanges.properties, name),
+function isReadBack(body: Body, priority: unknown): boolean {
+  return (
+    priority === 'medium' &&
+    Object.keys(body).some(
+      (name) => name !== 'priority' && Object.hasOwn(TaskChanges.properties, name),
+    )
   )
 }
 
+/** What was sent back as a dialect has told it is put back as it is kept. */
+function keepAsRead(body: Body, kept: Task | undefined): void {
+  if (kept === undefined) return
+  const { priority, due_date: due } = body
+  if (kept.priority === 'none' && isReadBack(body, priority)) delete body['priority']
+  if (typeof due === 'string' && kept.due_at !== null && isInstant(due) && isSame(due, kept.due_at))
+    body['due_date'] = kept.due_date
+  // What needs a date goes with it.
+  if (due === null)
+    for (const name of ['due_time', 'due_timezone', 'recurrence'] as const)
+      if (body[name] === kept[name]) delete body[name]
+}
+
+function isSame(one: string, other: string): boolean {
+  return Temporal.Instant.compare(one, other) === 0
+}
+
 /** The fields in the API's own words. Front ends send back whole tasks with one field changed. */
-export function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
+function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
   const { status, priority, completed, completed_at: completedAt } = body
   const spellings = [isCompleted, completed, statuses.get(status)].filter((is) => is !== undefined)
   if (spellings.length > 0) {
@@ -158,21 +181,7 @@ export function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
 }
 
 function withDue(body: Body): Body {
-  const { due_date: due, due_at: wasDue, due_timezone: zone } = body
-  // What needs a date goes with it.
-  if (due === null) for (const name of ['due_time', 'due_timezone', 'recurrence']) delete body[name]
-  if (typeof due !== 'string') return body
-  if (due === wasDue) return { ...body, due_date: localDate(due, zone) }
-  const [, date, time] = localTime.exec(due) ?? []
+  const { due_date: due } = body
+  const [, date, time] = (typeof due === 'string' && localTime.exec(due)) || []
   return time === undefined ? body : { ...body, due_date: date, due_time: time, due_timezone: null }
-}
-
-/** The day of an instant in a zone: what the task had, if nobody has changed either. */
-function localDate(instant: string, zone: unknown): string | undefined {
-  if (typeof zone !== 'string') return undefined
-  try {
-    return Temporal.Instant.from(instant).toZonedDateTimeISO(zone).toPlainDate().toString()
-  } catch {
-    return undefined // Without the date, the rest of the body says what is wrong.
-  }
 }

@@ -1,9 +1,8 @@
 import type { Authenticate } from '../auth/current-user.ts'
-import { ApiError } from '../http/failures.ts'
 import { rememberSentPath } from '../http/logging.ts'
 import type { TaskStore } from '../tasks/store.ts'
 import { translateAnswer } from './answers.ts'
-import { translateBody, type HasNoPriority } from './bodies.ts'
+import { translateBody, type FindKept } from './bodies.ts'
 import { renameParameters } from './parameters.ts'
 import { placeOf, type Place } from './paths.ts'
 import { askForSlice, type Asked } from './slices.ts'
@@ -11,7 +10,7 @@ import { askForSlice, type Asked } from './slices.ts'
 /** The app's own handler, of which its type says nothing. */
 type Handle = (request: Request) => unknown
 
-export type CompatParts = { authenticate: Authenticate; tasks: Pick<TaskStore, 'find'> }
+export type CompatParts = { authenticate: Authenticate; tasks: Pick<TaskStore, 'findAll'> }
 
 /**
  * The API under `/compat/array`, `/compat/tasks` and `/compat/items`, as existing front ends expect
@@ -46,26 +45,16 @@ async function translate(
   const url = `${origin}${inner}${query === '' ? '' : `?${query}`}`
   Object.defineProperty(request, 'url', { value: url })
   if (tasks && (method === 'POST' || method === 'PUT' || method === 'PATCH'))
-    translateBody(request, tasks, priorityAsker(parts, headers.get('authorization')))
+    translateBody(request, tasks, finder(parts, headers.get('authorization')))
   const answer = await handle(request)
   if (!(answer instanceof Response)) throw new TypeError('The app gave no Response')
   return translateAnswer(answer, request, place, asked)
 }
 
-/** Asks once the request itself is known to be its user's, and only if that matters. */
-function priorityAsker(
-  { authenticate, tasks }: CompatParts,
-  authorization: string | null,
-): HasNoPriority {
-  return async function hasNoPriority(id) {
-    if (!/^[1-9]\d{0,14}$/.test(id)) return false // refused by the route
+/** Looks once the request itself is known to be its user's, and only if that matters. */
+function finder({ authenticate, tasks }: CompatParts, authorization: string | null): FindKept {
+  return async function findKept(ids) {
     const { userId } = await authenticate(authorization)
-    try {
-      const { json } = await tasks.find(userId, Number(id))
-      return json.includes('"priority":"none"')
-    } catch (error) {
-      if (error instanceof ApiError) return false // the change itself will say why
-      throw error
-    }
+    return tasks.findAll(userId, ids)
   }
 }

@@ -3,8 +3,8 @@ import { sortKeys } from '../tasks/schemas.ts'
 /** What front ends call the list's parameters, and which of their values it knows. */
 const spellings: [theirs: string, ours: string, valueOf: (value: string) => string | undefined][] =
   [
-    ['is_completed', 'completed', (value) => value],
-    ['status', 'status', (value) => statuses.get(value.toLowerCase()) ?? value],
+    ['is_completed', 'completed', (value) => yesOrNo.find((word) => word === value.toLowerCase())],
+    ['status', 'status', (value) => statuses.get(value.toLowerCase())],
     ['task_status', 'status', (value) => statuses.get(value.toLowerCase())],
     ['status_filter', 'status', (value) => statuses.get(value.toLowerCase())],
     ['sort_by', 'sort', (value) => sorts.find((sort) => sort === inSnakeCase(value))],
@@ -21,6 +21,7 @@ const statuses = new Map([
 ])
 const sorts = [...sortKeys, 'created_at', 'updated_at']
 const orders = ['asc', 'desc']
+const yesOrNo = ['true', 'false']
 
 function inSnakeCase(value: string): string {
   return value.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)

@@ -17,7 +17,7 @@ export type Place = {
     /** The path of the list that the request is about, as the client wrote it, prefix included. */
     collection: string
     /** The id of the one task that is read, changed or deleted; not of what is done to it. */
-    id: string | undefined
+    id: number | undefined
     isList: boolean
     /** Whether it makes many changes at once. */
     isBulk: boolean
@@ -50,11 +50,17 @@ export function placeOf(url: string): Place | undefined {
     inner: `/api${user === undefined ? '' : `/${user}`}/tasks${rest.replace(/^(\/[^/]+)\/toggle(?=\/?$)/, '$1/complete')}`,
     tasks: {
       collection: `/compat/${dialect}${collection}`,
-      id: isBulk ? undefined : /^\/([^/]+)\/?$/.exec(rest)?.[1],
+      id: idIn(rest),
       isList: rest === '' || rest === '/',
       isBulk,
     },
   }
+}
+
+/** Digits may be written as `%35`. What is no id the route refuses. */
+function idIn(rest: string): number | undefined {
+  const [, written = ''] = /^\/((?:\d|%3\d)+)\/?$/.exec(rest) ?? []
+  return written === '' ? undefined : Number(decodeURIComponent(written))
 }
 
 /** What to say of a path that is unknown, if it is one that a dialect knows. */

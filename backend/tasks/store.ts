@@ -4,7 +4,7 @@ import { taskColumns } from './columns.ts'
 import { createFinder } from './find.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
-import type { NewTask, TaskChanges } from './schemas.ts'
+import type { NewTask, Task, TaskChanges } from './schemas.ts'
 import { createBulkWriter, type Bulk } from './writes/bulk.ts'
 import type { Operation } from './writes/operation.ts'
 import { createWriter, type WriteAnswer } from './writes/writer.ts'
@@ -58,6 +58,23 @@ export function createTaskStore(
 
     /** @throws ApiError 403, 404 */
     find: findTask,
+
+    /** Those of the owner's tasks that have one of these ids, by their ids. */
+    async findAll(owner: string, ids: readonly number[]): Promise<Map<number, Task>> {
+      const rows = await queryFor(owner)<{ id: number; json: string }>`
+        select id, row_to_json(task)::text as json
+        from (
+          select ${columns} from todo_api.tasks
+          where user_id = ${owner} and deleted_at is null
+            and id = any (array(select json_array_elements_text(${JSON.stringify(ids)}::text::json)::bigint))
+        ) as task`
+      return new Map(
+        rows.map(({ id, json }) => {
+          const task: Task = JSON.parse(json)
+          return [id, task]
+        }),
+      )
+    },
 
     /**
      * What was put into the trash last, as many as may be tasks: a JSON array.

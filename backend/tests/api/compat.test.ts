@@ -80,6 +80,8 @@ describe('the list', () => {
     ['task_status=pending', ['One', 'Two']],
     ['status_filter=completed&page=1&limit=20', ['Done']],
     ['status_filter=in_progress', ['One', 'Two', 'Done']],
+    ['is_completed=TRUE', ['Done']],
+    ['is_completed=maybe', ['One', 'Two', 'Done']],
     ['task_status=constructor', ['One', 'Two', 'Done']],
     ['sort_by=title&sort_order=desc', ['Two', 'One', 'Done']],
     ['sort_by=createdAt&sort_order=DESC', ['Done', 'Two', 'One']],
@@ -344,6 +346,61 @@ describe('due_date', () => {
       }
     },
   )
+
+  /** In Nuuk's zone the clocks go forward over this midnight, so that the instant is on the next day. */
+  const overMidnight = { due_date: '2027-03-27', due_time: '23:30', due_timezone: 'America/Nuuk' }
+  const atNight = { due_date: '2026-12-01', due_time: '00:30', due_timezone: 'Europe/Paris' }
+  const asForm = ({ title, due_date: date }: Told) => ({ title, due_date: date })
+  const otherwise = (change: (instant: string) => string) => (task: Told) => ({
+    ...task,
+    due_date: change(task.due_date!),
+  })
+  test.each([
+    ['by a form', atNight, asForm, 'Europe/Paris'],
+    ['without its instant', atNight, ({ due_at: _, ...task }: Told) => task, 'Europe/Paris'],
+    ['without milliseconds', atNight, otherwise((at) => at.replace('.000', '')), 'Europe/Paris'],
+    ['with an offset', atNight, otherwise((at) => at.replace('.000Z', '+00:00')), 'Europe/Paris'],
+    ['whole, over midnight', overMidnight, (task: Told) => task, 'America/Nuuk'],
+    [
+      'with another zone',
+      atNight,
+      (task: Told) => ({ ...task, due_timezone: 'America/Los_Angeles' }),
+      'America/Los_Angeles',
+    ],
+  ])('sent back %s is what it was', async (_, kept, back, zone) => {
+    for (const dialect of dialects) {
+      const { tasks, ...user } = await userWith({ title: 'x', recurrence: 'weekly', ...kept })
+      const id = tasks[0]!.id
+      const path = `${dialect}/todos/${id}`
+      const read = (await request<Told>('GET', path, user)).body
+      expect((await request('PUT', path, { ...user, json: back(read) })).status).toBe(200)
+      const expected = { ...kept, due_timezone: zone, occurrence_date: kept.due_date }
+      expect(await stored(user, id)).toMatchObject(expected)
+      const again = (await request<Told>('GET', path, user)).body
+      const operations = [{ op: 'update', id, data: back(again) }]
+      await request('POST', `${dialect}/todos/bulk`, { ...user, json: { operations } })
+      expect(await stored(user, id)).toMatchObject({ ...expected, version: 3 })
+    }
+  })
+
+  test('null is refused with what needs a date, as elsewhere', async () => {
+    const user = await userWith({ title: 'x', due_date: '2030-05-17', due_time: '09:30' })
+    const path = (prefix: string) => `${prefix}/api/tasks/${user.tasks[0]!.id}`
+    for (const [method, at, json] of [
+      ['POST', () => '/tasks', { title: 'x', due_date: null, recurrence: 'daily' }],
+      ['PUT', path, { due_date: null, due_time: '99:99' }],
+      ['PUT', path, { due_date: null, due_timezone: 'Nowhere/Land' }],
+      ['PUT', path, { due_date: null, recurrence: 'FREQ=HOURLY' }],
+      ['PUT', path, { due_date: null, due_time: '10:00' }],
+    ] as const) {
+      const prefix = '/compat/array'
+      const there = at === path ? path(prefix) : `${prefix}/api/tasks`
+      const here = at === path ? path('') : '/api/tasks'
+      const told = await request<{ errors: unknown }>(method, there, { ...user, json })
+      const plain = await request<{ errors: unknown }>(method, here, { ...user, json })
+      expect([told.status, told.body.errors]).toEqual([422, plain.body.errors])
+    }
+  })
 
   test('cleared in a whole task that is sent back ends its rule', async () => {
     const { tasks, ...user } = await userWith({ ...due, recurrence: 'daily' })
@@ -677,6 +734,11 @@ describe('what holds everywhere holds here too', () => {
     const known = { 'if-none-match': get.headers.get('etag')! }
     const unchanged = await request('HEAD', '/compat/tasks/api/todos', { ...user, headers: known })
     expect(unchanged).toMatchObject({ status: 304, text: '' })
+    await request('POST', '/api/tasks', { ...user, json: { title: 'y' } })
+    const part = '/compat/items/api/tasks?limit=1&offset=0&is_completed=false'
+    const link = (await request('GET', part, user)).headers.get('link')!
+    expect(link).toContain('offset=1')
+    expect((await request('HEAD', part, user)).headers.get('link')).toBe(link)
     const preflight = await request('OPTIONS', '/compat/tasks/api/todos/1/toggle', {
       headers: { origin: 'http://localhost:3000', 'access-control-request-method': 'PATCH' },
     })
@@ -765,6 +827,30 @@ describe('without the prefix', () => {
       detail: expect.stringContaining('between /api/ and /tasks is read as the id of a user'),
     })
   })
+})
+
+test('many large bulks at once are refused no sooner than elsewhere', async () => {
+  const { tasks, ...user } = await userWith(...Array.from({ length: 100 }, () => ({ title: 'x' })))
+  const operations = tasks.map(({ id }) => ({
+    op: 'update',
+    id,
+    data: { title: 'y', priority: 'medium' },
+  }))
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, async () =>
+      request('POST', '/compat/array/todos/bulk', { ...user, json: { operations } }),
+    ),
+  )
+  expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => 200))
+  expect((await stored(user, tasks[0]!.id)).priority).toBe('none')
+})
+
+test('an id whose digits are encoded is answered as JSON', async () => {
+  const { tasks, ...user } = await userWith({ title: 'x' })
+  const id = tasks[0]!.id
+  const encoded = String(id).replace(/^\d/, (digit) => `%3${digit}`)
+  const { status, body } = await request('DELETE', `/compat/array/api/tasks/${encoded}`, user)
+  expect({ status, body }).toEqual({ status: 200, body: { id, message: 'Task deleted' } })
 })
 
 describe('a bulk request', () => {

@@ -139,6 +139,22 @@ test('an expired session is 401, from when it has expired', async () => {
   await api.stop()
 })
 
+test('a session that was prolonged is good past the time until which it was known to be', async () => {
+  let time = Date.now()
+  const api = startApi({ over: database, settings, now: () => time })
+  const session = await signUp()
+  const prolong = async (by: string) =>
+    postgres.admin`
+      update session set "expiresAt" = now() + ${by}::interval
+      where token = ${session.token.split('.')[0]!}`
+  await prolong('10 seconds')
+  expect((await api.request('GET', '/api/tasks', session)).status).toBe(200)
+  await prolong('1 day')
+  time += 15_000
+  expect((await api.request('GET', '/api/tasks', session)).status).toBe(200)
+  await api.stop()
+})
+
 test('a session that is signed out of is refused within a minute, and its streams end', async () => {
   let time = Date.now()
   const api = startApi({ over: database, settings, now: () => time })
