@@ -357,9 +357,24 @@ describe('due_date', () => {
   })
   test.each([
     ['by a form', atNight, asForm, 'Europe/Paris'],
-    ['without its instant', atNight, ({ due_at: _, ...task }: Told) => task, 'Europe/Paris'],
-    ['without milliseconds', atNight, otherwise((at) => at.replace('.000', '')), 'Europe/Paris'],
-    ['with an offset', atNight, otherwise((at) => at.replace('.000Z', '+00:00')), 'Europe/Paris'],
+    [
+      'without its instant',
+      atNight,
+      (task: Told) => ({ ...task, due_at: undefined }),
+      'Europe/Paris',
+    ],
+    [
+      'without milliseconds',
+      atNight,
+      otherwise((told) => told.replace('.000', '')),
+      'Europe/Paris',
+    ],
+    [
+      'with an offset',
+      atNight,
+      otherwise((told) => told.replace('.000Z', '+00:00')),
+      'Europe/Paris',
+    ],
     ['whole, over midnight', overMidnight, (task: Told) => task, 'America/Nuuk'],
     [
       'with another zone',
@@ -386,7 +401,7 @@ describe('due_date', () => {
   test('null is refused with what needs a date, as elsewhere', async () => {
     const user = await userWith({ title: 'x', due_date: '2030-05-17', due_time: '09:30' })
     const path = (prefix: string) => `${prefix}/api/tasks/${user.tasks[0]!.id}`
-    for (const [method, at, json] of [
+    for (const [method, where, json] of [
       ['POST', () => '/tasks', { title: 'x', due_date: null, recurrence: 'daily' }],
       ['PUT', path, { due_date: null, due_time: '99:99' }],
       ['PUT', path, { due_date: null, due_timezone: 'Nowhere/Land' }],
@@ -394,8 +409,8 @@ describe('due_date', () => {
       ['PUT', path, { due_date: null, due_time: '10:00' }],
     ] as const) {
       const prefix = '/compat/array'
-      const there = at === path ? path(prefix) : `${prefix}/api/tasks`
-      const here = at === path ? path('') : '/api/tasks'
+      const there = where === path ? path(prefix) : `${prefix}/api/tasks`
+      const here = where === path ? path('') : '/api/tasks'
       const told = await request<{ errors: unknown }>(method, there, { ...user, json })
       const plain = await request<{ errors: unknown }>(method, here, { ...user, json })
       expect([told.status, told.body.errors]).toEqual([422, plain.body.errors])
