@@ -124,14 +124,15 @@ declare
   frequency constant text := substring(rule from 'FREQ=([A-Z]+)');
   step constant int := coalesce(substring(rule from 'INTERVAL=([0-9]+)'), '1');
   first constant date := greatest(start, after + 1);
-  cycle constant date := case frequency
-    when 'DAILY' then first + lcm(146097, step)
-    when 'WEEKLY' then first + lcm(146097, 7 * step)
-    when 'MONTHLY' then first + make_interval(months => least(lcm(4800, step), 96000))
-    else first + make_interval(years => least(lcm(400, step), 8000))
+  -- 10,000 years are enough of any.
+  cycle constant int := case frequency
+    when 'DAILY' then least(lcm(146097, step), 3652500)
+    when 'WEEKLY' then least(lcm(146097, 7 * step), 3652500)
+    when 'MONTHLY' then least(lcm(4800, step), 120000) / 12 * 366
+    else least(lcm(400, step), 10000) * 366
   end;
   last constant date := least(
-    substring(rule from 'UNTIL=([0-9]+)')::date, cycle, greatest(start, '9999-12-30')
+    substring(rule from 'UNTIL=([0-9]+)')::date, first + cycle, greatest(start, '9999-12-30')
   );
   months int[] := string_to_array(substring(rule from 'BYMONTH=([0-9,]+)'), ',');
   month_days int[] := string_to_array(substring(rule from 'BYMONTHDAY=([-0-9,]+)'), ',');

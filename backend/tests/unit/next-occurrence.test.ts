@@ -131,3 +131,16 @@ test.each([
     await database.query`select todo_api.next_occurrence(${rule}, ${start}::date, ${start}::date)::text as day`
   expect(found).toEqual({ day: expected })
 })
+
+test.each(['DAILY', 'WEEKLY', 'MONTHLY', 'YEARLY'])(
+  '%s comes again with every interval, from every age',
+  async (frequency) => {
+    const found = await database.query`
+      select interval, start::text from generate_series(1, 999) as interval,
+        unnest(array['0001-01-01', '2026-12-01', '4277-12-10', '9000-01-01']::date[]) as start
+      where todo_api.next_occurrence(
+        'FREQ=' || ${frequency}::text || ';INTERVAL=' || interval, start, start
+      ) is null`
+    expect(found).toEqual([])
+  },
+)
