@@ -183,11 +183,10 @@ export const tools: readonly Tool[] = [
     scope: 'tasks:write',
     async run({ tasks }, owner, given) {
       const { id } = readId(given)
-      try {
-        await tasks.remove(owner, id, {})
-      } catch (error) {
-        if (!isMissing(error) || !(await tasks.isInTrash(owner, id))) throw error
-      }
+      await unlessDone(
+        async () => tasks.remove(owner, id, {}),
+        async () => tasks.isInTrash(owner, id),
+      )
       return JSON.stringify({ id, deleted: true })
     },
   },
@@ -199,18 +198,44 @@ export const tools: readonly Tool[] = [
     scope: 'tasks:write',
     async run({ tasks }, owner, given) {
       const { id } = readId(given)
-      try {
-        return (await tasks.restore(owner, id, {})).json!
-      } catch (error) {
-        if (!isMissing(error)) throw error
-        return (await tasks.find(owner, id)).json // in the list already, or nowhere
-      }
+      const task = await unlessDone(
+        async () =>
+          tasks.restore(owner, id, {}).catch(async (error: unknown) => {
+            if (!isMissing(error)) throw error
+            return tasks.find(owner, id) // in the list already
+          }),
+        async () => ((await tasks.isInTrash(owner, id)) === undefined ? undefined : false),
+      )
+      return task!.json!
     },
   },
 ]
 
 function isMissing(error: unknown): boolean {
   return error instanceof ApiError && error.code === 'task_not_found'
+}
+
+const mostAttempts = 10
+
+/**
+ * Does what may have been done already, which is no error. Others may do and undo it meanwhile.
+ *
+ * @param isDone `undefined` if there is nothing to do it to
+ * @returns undefined if it was done already
+ */
+async function unlessDone<Done>(
+  act: () => Promise<Done>,
+  isDone: () => Promise<boolean | undefined>,
+): Promise<Done | undefined> {
+  for (let attempt = 1; ; attempt += 1)
+    try {
+      return await act()
+    } catch (error) {
+      if (!isMissing(error) || attempt === mostAttempts) throw error
+      const done = await isDone()
+      if (done === undefined) throw error
+      if (done) return undefined
+    }
 }
 
 function hints(title: string): Annotations {

@@ -49,11 +49,12 @@ export function createTaskStore(
   }
 
   return {
-    /** Whether the task is the owner's, and in the trash. */
-    async isInTrash(owner: string, id: number): Promise<boolean> {
-      const rows = await queryFor(owner)`
-        select from todo_api.tasks where user_id = ${owner} and id = ${id} and deleted_at is not null`
-      return rows.length > 0
+    /** Whether the owner's task is in the trash; `undefined` if the owner has none with this id. */
+    async isInTrash(owner: string, id: number): Promise<boolean | undefined> {
+      const [task] = await queryFor(owner)<{ is_in_trash: boolean }>`
+        select deleted_at is not null as is_in_trash from todo_api.tasks
+        where user_id = ${owner} and id = ${id}`
+      return task?.is_in_trash
     },
 
     /** @throws ApiError 403, 404 */

@@ -406,6 +406,19 @@ describe('tools', () => {
     expect(await alice.call('restore_task', { id })).toEqual(restored)
   })
 
+  test('move to the trash and back at the same moment, and are never told that the task is missing', async () => {
+    const alice = await newAgent()
+    const { id } = (await alice.call('add_task', { title: 'x' })).structuredContent
+    const calls = Array.from({ length: 6 }, async (_, place) => {
+      const answers = []
+      for (let count = 0; count < 10; count += 1)
+        answers.push(await alice.call(place % 2 ? 'delete_task' : 'restore_task', { id }))
+      return answers
+    })
+    for (const { structuredContent } of (await Promise.all(calls)).flat())
+      expect(structuredContent).toMatchObject({ id })
+  })
+
   test('reach their own user’s tasks and nobody else’s', async () => {
     const [alice, bob] = [await newAgent(), await newAgent()]
     const mark = `only-${alice.id}`
