@@ -9,13 +9,7 @@ function heap(): number {
   return heapStats().heapSize // the texts' own memory included
 }
 
-test.each([
-  ['empty ones', 200_000, ''],
-  ['small ones', 100_000, 'a'.repeat(100)],
-  ['long ones', 2_000, '"a",'.repeat(20_000)],
-  ['long ones that are not in Latin-1', 2_000, '"買",'.repeat(20_000)],
-])('remembered pages take no more than is promised: %s', (_, count, content) => {
-  const before = heap()
+function remember(count: number, content: string) {
   const pages = createPageMemory()
   for (let index = 0; index < count; index += 1) {
     const name = crypto.randomUUID().slice(0, 16)
@@ -33,6 +27,18 @@ test.each([
       },
     })
   }
+  return pages
+}
+
+test.each([
+  ['empty ones', 200_000, ''],
+  ['small ones', 100_000, 'a'.repeat(100)],
+  ['long ones', 2_000, '"a",'.repeat(20_000)],
+  ['long ones that are not in Latin-1', 2_000, '"買",'.repeat(20_000)],
+])('remembered pages take no more than is promised: %s', (_, count, content) => {
+  remember(1_000, content) // What is made the first time, such as compiled code, is no page.
+  const before = heap()
+  const pages = remember(count, content)
   expect(heap() - before).toBeLessThanOrEqual(promised)
   expect(pages.size).toBeGreaterThan(0)
 })
