@@ -26,7 +26,7 @@ const rememberedSessions = 10_000
 const together = { width: 1, most: 64, longest: 500 }
 
 type Remembered = { userId: string; expires: number; seenAt: number }
-type Row = { token: string; user_id: string; expires: number }
+type Row = { token: string; user_id: string; expires: string }
 
 /** What it takes to look sessions up. */
 type SessionsIn = Pick<Database, 'queryWithin' | 'fragment' | 'deadline'>
@@ -61,7 +61,8 @@ function createSessionVerifier(
     remembered.delete(token) // and put back once it has proved good
     if (row === undefined)
       throw new TokenError('invalid', `no session in ${sql.table.sql} has this token`)
-    const { user_id: userId, expires } = row
+    const { user_id: userId } = row
+    const expires = Number(row.expires)
     if (!isUserId(userId))
       throw new TokenError(
         'invalid',
@@ -103,7 +104,7 @@ function createFind({ queryWithin, fragment }: SessionsIn, names: SessionTable) 
   const statement = fragment`
     select
       ${sql.token} as token, ${sql.user}::text as user_id,
-      extract(epoch from ${sql.expires})::float8 as expires
+      extract(epoch from ${sql.expires})::numeric::text as expires
     from ${sql.table}
     where ${sql.token} = any (array(select json_array_elements_text(${''}::text::json)))`
 

@@ -1,10 +1,14 @@
 import { CloneType, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { Elysia, getSchemaValidator } from 'elysia'
+import { createTurns } from '../db/turns.ts'
 import { ApiError, fieldErrors, type FieldError } from './failures.ts'
 import { describeWanted } from './values.ts'
 
 export const usualBody = 64 * 1024 // bytes
+/** Of larger bodies that are on their way, which may take a minute: so much for all, and of one user. */
+const roomForLarge = { places: 32 * 1024 * 1024, perUser: 8 * 1024 * 1024 } // bytes
+const whileThereIsNoRoom = { longestQueue: 100, deadline: 5_000 } // requests of one user; ms
 
 /** What the sender of a larger body is told. */
 export function tooLarge(mostBytes: number): string {
@@ -18,9 +22,18 @@ const deepestNesting = 32 // levels; what the routes take has 2
  * rest to the route's schema. It does so after the current user is known. Elysia's own parsers run
  * before every other hook: a stranger with a malformed body would be told about the body, not 401.
  *
- * @param mostBytes what is longer is 413
+ * @param mostBytes what is longer is 413. If that is more than usual, what is on its way is bounded, too
  */
 export function jsonBody(mostBytes = usualBody) {
+  const room =
+    mostBytes > usualBody ? createTurns({ ...roomForLarge, ...whileThereIsNoRoom }) : undefined
+
+  async function readInRoom(request: Request, user: string): Promise<object | undefined> {
+    const announced = Number(request.headers.get('content-length')) || mostBytes
+    const hold = await room?.take(user, Math.min(announced, mostBytes))
+    return readJsonObject(request, mostBytes).finally(() => hold?.release())
+  }
+
   return (
     new Elysia({ name: 'json-body', seed: mostBytes })
       // A parser that has an answer keeps Elysia's away. Not `parse: 'none'`: with it, the schema of
@@ -29,7 +42,7 @@ export function jsonBody(mostBytes = usualBody) {
       .onTransform({ as: 'scoped' }, async function readBody(context) {
         const { method } = context.request
         if (method === 'POST' || method === 'PUT' || method === 'PATCH')
-          context.body = await readJsonObject(context.request, mostBytes)
+          context.body = await readInRoom(context.request, String(Reflect.get(context, 'userId')))
       })
   )
 }

@@ -24,7 +24,7 @@ type Found = {
   user_id: string
   scope: KeyScope
   /** In seconds since 1970. Null: never. */
-  expires: number | null
+  expires: string | null
   is_expired: boolean
   /** Nobody has written down that it is used in this minute. */
   is_due: boolean
@@ -49,7 +49,7 @@ export function createKeyVerifier(
   const ownerOf = new LRUCache<string, string>({ max: rememberedKeys })
 
   const columns = fragment`
-    id, hash, user_id, scope, extract(epoch from expires_at)::float8 as expires,
+    id, hash, user_id, scope, extract(epoch from expires_at)::numeric::text as expires,
     coalesce(expires_at <= now(), false) as is_expired,
     coalesce(last_used_at < date_trunc('minute', now()), true) as is_due`
 
@@ -82,7 +82,7 @@ export function createKeyVerifier(
     if (found.is_expired) throw new TokenError('expired', 'expired', expiredKey)
     return {
       userId: found.user_id,
-      expires: found.expires ?? endOfTime,
+      expires: found.expires === null ? endOfTime : Number(found.expires),
       scopes: allowed[found.scope],
       recheck: async () => verifyHash(found.hash),
       keyId: found.id,

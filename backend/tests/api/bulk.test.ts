@@ -1,6 +1,8 @@
 import { afterAll, describe, expect, test } from 'bun:test'
+import { connect as dial } from 'node:net'
 import type { BulkResults } from '../../tasks/bulk.ts'
 import { database, newUser, rowsOf, startApi, type TaskBody } from '../support/api.ts'
+import { eventually } from '../support/eventually.ts'
 
 const api = startApi()
 afterAll(api.stop)
@@ -421,4 +423,22 @@ describe('a request', () => {
     const { status: wrong, headers } = await api.request('GET', '/api/tasks/bulk', { token })
     expect([wrong, headers.get('allow')]).toEqual([405, 'OPTIONS, POST'])
   })
+})
+
+test('bodies that never end take a share of the memory and no more, and nobody else waits', async () => {
+  const [alice, bob] = [await newUser(), await newUser()]
+  const json = {
+    operations: [{ op: 'create', data: { title: 'x', description: 'y'.repeat(999) } }],
+  }
+  const slow = Array.from({ length: 20 }, () => {
+    const socket = dial(Number(new URL(api.origin).port), '127.0.0.1')
+    socket.write(
+      `POST /api/tasks/bulk HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${alice.token}\r\nContent-Type: application/json\r\nContent-Length: ${512 * 1024}\r\n\r\n{"operations"`,
+    )
+    return socket
+  })
+  await eventually('her share is taken', async () => (await bulk(alice.token, json)).status === 429)
+  expect((await bulk(bob.token, json)).status).toBe(200)
+  for (const socket of slow) socket.destroy()
+  await eventually('it is free again', async () => (await bulk(alice.token, json)).status === 200)
 })

@@ -139,6 +139,20 @@ test('an expired session is 401, from when it has expired', async () => {
   await api.stop()
 })
 
+test('an expired session is 401 where the role rounds numbers, too', async () => {
+  const rounding = connect(parseDatabaseUrl(`${url}&options=-c%20extra_float_digits%3D-15`))
+  const api = startApi({ over: rounding, settings })
+  const session = await signUp()
+  await postgres.admin`
+    update session set "expiresAt" = now() - interval '3 days'
+    where token = ${session.token.split('.')[0]!}`
+  expect((await api.request('GET', '/api/tasks', session)).body).toMatchObject({
+    code: 'token_expired',
+  })
+  await api.stop()
+  await rounding.close()
+})
+
 test('a session that was prolonged is good past the time until which it was known to be', async () => {
   let time = Date.now()
   const api = startApi({ over: database, settings, now: () => time })
