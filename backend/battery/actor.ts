@@ -1,23 +1,12 @@
-import type { Random } from '../tests/support/random.ts'
-import type { Client } from './client.ts'
 import type { Fields, Write } from './history.ts'
-import { creationTag, type Notebook } from './notebook.ts'
+import { creationTag } from './notebook.ts'
 import { createReader } from './reader.ts'
-import type { Report } from './report.ts'
-import { createStranger } from './stranger.ts'
+import { createStranger, type Cast } from './stranger.ts'
 import { createWriter } from './writer.ts'
 
 export type Actor = ReturnType<typeof createActor>
 
-type Cast = {
-  client: Client
-  report: Report
-  notebook: Notebook
-  /** The other users' notebooks. */
-  others: Notebook[]
-  /** Where to send the next request. */
-  origin: () => string
-  next: Random
+type ActorCast = Cast & {
   /** Whether every write is sent under a key until it is answered; otherwise half of them are. */
   keyed: boolean
   /** Whether the API is asked for in another shape, in which no priority is read as medium. */
@@ -29,7 +18,7 @@ type Cast = {
 const recentTasks = 6 // of a user, which all clients work on
 
 /** A client of a user that does at random what the API offers, and notes all that it learns. */
-export function createActor(cast: Cast) {
+export function createActor(cast: ActorCast) {
   const { client, report, notebook, origin, next, keyed, mayForget, isDialect } = cast
   const { token } = notebook.user
   const priorities = isDialect ? ['low', 'high'] : ['none', 'low', 'medium', 'high']

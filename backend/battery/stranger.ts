@@ -5,7 +5,8 @@ import type { Client } from './client.ts'
 import type { Notebook } from './notebook.ts'
 import type { Report } from './report.ts'
 
-type Cast = {
+/** What somebody acts with, and for whom. */
+export type Cast = {
   client: Client
   report: Report
   notebook: Notebook
