@@ -17,7 +17,7 @@ const statuses = new Map<unknown, boolean>([
   ['in_progress', false],
 ])
 /** As a form has it: a date and a time of day, and no zone. */
-const localTime = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?$/
+const localTime = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::[0-5]\d(?:\.\d+)?)?$/
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /**

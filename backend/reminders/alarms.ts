@@ -16,7 +16,7 @@ type Alarm = {
 }
 
 const retryAfter = 1_000 // ms, if the database is away, or somebody holds what is due
-const longestRetry = 60_000 // ms, as for a database that only reads
+const longestRetry = 15_000 // ms, as long as between two looks: what was away may be back
 const longestTimer = 2 ** 31 - 1 // ms
 
 /** A timer to the next reminder of each user who has a stream open here, and none for anybody else. */

@@ -7,7 +7,10 @@ import { makeDirectory } from '../support/process.ts'
 /** What the sign-in server answers to the page's request for a token, one answer after the other. */
 type Answer = () => Promise<{ data?: { token: string } | null; error?: { status: number } | null }>
 type Client = {
-  tasks: { list: () => Promise<TaskBody[]> }
+  tasks: {
+    list: () => Promise<TaskBody[]>
+    create: (task: { title: string }) => Promise<TaskBody>
+  }
   follow: (
     signal: AbortSignal,
     show: (list: TaskBody[]) => void,
@@ -23,14 +26,14 @@ afterAll(async () => {
 })
 
 /** The client of docs/front-end.md as it stands there, which has asked for no token yet. */
-async function newClient(answers: Answer[]): Promise<Client> {
+async function newClient(answers: Answer[], origin = api.origin): Promise<Client> {
   const place = join(directory.path, crypto.randomUUID())
   await (await codeOf('docs/front-end.md')).writeFiles(place, (name) => name === 'lib/tasks.ts')
   await Bun.write(
     join(place, 'lib/auth-client.ts'),
     'export const authClient = { answers: [], token: async () => authClient.answers.shift()() }',
   )
-  process.env['NEXT_PUBLIC_API_URL'] = api.origin
+  process.env['NEXT_PUBLIC_API_URL'] = origin
   const { authClient } = (await import(join(place, 'lib/auth-client.ts'))) as {
     authClient: { answers: Answer[] }
   }
@@ -77,4 +80,42 @@ test('the list is followed on, though no token could be had for a while', async 
   expect(await promise).toEqual([])
   stop.abort()
   await followed
+})
+
+test('a task is shown whatever separators of lines its text has', async () => {
+  const token = await tokenFor(user)
+  const title = 'One\u2028two\u2029three'
+  await api.request('POST', '/api/tasks', { token, json: { title } })
+  const { follow } = await newClient([good])
+  const stop = new AbortController()
+  const { promise, resolve } = Promise.withResolvers<TaskBody[]>()
+  const followed = follow(
+    stop.signal,
+    (list) => list.length > 0 && resolve(list),
+    () => {},
+  )
+  expect((await promise).map((task) => task.title)).toEqual([title])
+  stop.abort()
+  await followed
+})
+
+test('a write whose first sending is still under way is sent again, and done once', async () => {
+  const keys: (string | null)[] = []
+  const busy = Bun.serve({
+    port: 0,
+    async fetch(request) {
+      keys.push(request.headers.get('idempotency-key'))
+      if (keys.length === 1)
+        return Response.json(
+          { detail: 'It still runs', code: 'idempotency_in_progress' },
+          { status: 409, headers: { 'retry-after': '0' } },
+        )
+      const { pathname, search } = new URL(request.url)
+      return fetch(`${api.origin}${pathname}${search}`, request)
+    },
+  })
+  const { tasks } = await newClient([good], busy.url.origin)
+  expect(await tasks.create({ title: 'Once' })).toMatchObject({ title: 'Once' })
+  expect(keys).toEqual([keys[0]!, keys[0]!])
+  await busy.stop(true)
 })
