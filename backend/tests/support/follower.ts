@@ -34,6 +34,7 @@ export function followEvents({ token }: { token: string }, originOf: () => strin
         if (stream.status !== 200 && stream.status !== 503)
           problems.push(`the stream is answered with ${stream.status}`)
         cut = stream.close
+        if (!isFollowing) cut() // it ended while this was opened
         await stream.ended
       } catch {
         // The server is away: somebody else will answer.
