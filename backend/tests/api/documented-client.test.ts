@@ -42,7 +42,10 @@ async function newClient(answers: Answer[], origin = api.origin): Promise<Client
 }
 
 const user = crypto.randomUUID()
-const good: Answer = async () => ({ data: { token: await tokenFor(user) }, error: null })
+const tokenOf =
+  (name: string): Answer =>
+  async () => ({ data: { token: await tokenFor(name) }, error: null })
+const good = tokenOf(user) // of somebody who has no tasks
 const expired: Answer = async () => ({
   data: { token: await tokenFor(user, { exp: 1_000_000_000 }) },
 })
@@ -83,10 +86,11 @@ test('the list is followed on, though no token could be had for a while', async 
 })
 
 test('a task is shown whatever separators of lines its text has', async () => {
-  const token = await tokenFor(user)
+  const writer = crypto.randomUUID()
+  const token = await tokenFor(writer)
   const title = 'One\u2028two\u2029three'
   await api.request('POST', '/api/tasks', { token, json: { title } })
-  const { follow } = await newClient([good])
+  const { follow } = await newClient([tokenOf(writer)])
   const stop = new AbortController()
   const { promise, resolve } = Promise.withResolvers<TaskBody[]>()
   const followed = follow(
@@ -114,7 +118,7 @@ test('a write whose first sending is still under way is sent again, and done onc
       return fetch(`${api.origin}${pathname}${search}`, request)
     },
   })
-  const { tasks } = await newClient([good], busy.url.origin)
+  const { tasks } = await newClient([tokenOf(crypto.randomUUID())], busy.url.origin)
   expect(await tasks.create({ title: 'Once' })).toMatchObject({ title: 'Once' })
   expect(keys).toEqual([keys[0]!, keys[0]!])
   await busy.stop(true)
