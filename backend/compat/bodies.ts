@@ -32,12 +32,15 @@ export function translateBody(
   async function translate(bytes: Uint8Array): Promise<Uint8Array> {
     const given = parse(bytes)
     if (given === undefined) return bytes
-    rememberSent(request, given)
     const bodies = isBulk ? bodiesIn(given) : [{ id, body: fieldsOf(given) }]
+    const inOne = (all: ForTask[]) => (isBulk ? withBodies(given, all) : all[0]!.body)
     const unsure = bodies.filter(({ body }) => isUnsure(body)).flatMap(({ id: task }) => task ?? [])
-    const kept = unsure.length === 0 ? undefined : await findKept(unsure)
-    for (const { id: task, body } of bodies) keepAsRead(body, kept?.get(task ?? 0))
-    return Buffer.from(JSON.stringify(isBulk ? withBodies(given, bodies) : bodies[0]!.body))
+    if (unsure.length > 0) {
+      rememberSent(request, inOne(bodies.map(withoutUnknown)))
+      const kept = await findKept(unsure)
+      for (const { id: task, body } of bodies) keepAsRead(body, kept.get(task ?? 0))
+    }
+    return Buffer.from(JSON.stringify(inOne(bodies)))
   }
   const readBytes = request.bytes.bind(request)
   let translated: ReadableStream<Uint8Array> | undefined
@@ -134,27 +137,33 @@ function expectFinite(_name: string, value: unknown): unknown {
   return value
 }
 
+/** What the API knows of it, in an order that is always the same. */
+function withoutUnknown({ body, ...task }: ForTask): ForTask {
+  const known = Object.keys(TaskChanges.properties).filter((name) => Object.hasOwn(body, name))
+  return { ...task, body: Object.fromEntries(known.map((name) => [name, body[name]])) }
+}
+
 /** Whether something in it may have been read so, and not chosen: only the task itself can tell. */
 function isUnsure(body: Body): boolean {
-  const { priority, due_date: due } = body
-  return isReadBack(body, priority) || due === null || (typeof due === 'string' && isInstant(due))
+  const { due_date: due } = body
+  return isMediumReadBack(body) || due === null || (typeof due === 'string' && isInstant(due))
 }
 
 /** A `medium` that comes alone was chosen; one among other fields may be what was read. */
-function isReadBack(body: Body, priority: unknown): boolean {
+function isMediumReadBack(body: Body): boolean {
   return (
-    priority === 'medium' &&
+    body['priority'] === 'medium' &&
     Object.keys(body).some(
       (name) => name !== 'priority' && Object.hasOwn(TaskChanges.properties, name),
     )
   )
 }
 
-/** What was sent back as a dialect has told it is put back as it is kept. */
+/** Turns what came back as the dialect shows it into what the task has. */
 function keepAsRead(body: Body, kept: Task | undefined): void {
   if (kept === undefined) return
-  const { priority, due_date: due } = body
-  if (kept.priority === 'none' && isReadBack(body, priority)) delete body['priority']
+  const { due_date: due } = body
+  if (kept.priority === 'none' && isMediumReadBack(body)) delete body['priority']
   if (typeof due === 'string' && kept.due_at !== null && isInstant(due) && isSame(due, kept.due_at))
     body['due_date'] = kept.due_date
   // What needs a date goes with it.

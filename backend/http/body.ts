@@ -6,9 +6,9 @@ import { ApiError, fieldErrors, type FieldError } from './failures.ts'
 import { describeWanted } from './values.ts'
 
 export const usualBody = 64 * 1024 // bytes
-/** Of larger bodies that are on their way, which may take a minute: so much for all, and of one user. */
+/** How much of larger bodies may be on its way, which can take a minute: of all users', and of one's. */
 const roomForLarge = { places: 32 * 1024 * 1024, perUser: 8 * 1024 * 1024 } // bytes
-const whileThereIsNoRoom = { longestQueue: 100, deadline: 5_000 } // requests of one user; ms
+const whileThereIsNoRoom = { longestQueue: 100, deadline: 5_000 } // requests of one user, and ms
 
 /** What the sender of a larger body is told. */
 export function tooLarge(mostBytes: number): string {
@@ -28,10 +28,11 @@ export function jsonBody(mostBytes = usualBody) {
   const room =
     mostBytes > usualBody ? createTurns({ ...roomForLarge, ...whileThereIsNoRoom }) : undefined
 
-  async function readInRoom(request: Request, user: string): Promise<object | undefined> {
+  async function readInTurn(request: Request, user: string): Promise<object | undefined> {
+    if (room === undefined) return readJsonObject(request, mostBytes)
     const announced = Number(request.headers.get('content-length')) || mostBytes
-    const hold = await room?.take(user, Math.min(announced, mostBytes))
-    return readJsonObject(request, mostBytes).finally(() => hold?.release())
+    const { release } = await room.take(user, Math.min(announced, mostBytes))
+    return readJsonObject(request, mostBytes).finally(release)
   }
 
   return (
@@ -42,7 +43,7 @@ export function jsonBody(mostBytes = usualBody) {
       .onTransform({ as: 'scoped' }, async function readBody(context) {
         const { method } = context.request
         if (method === 'POST' || method === 'PUT' || method === 'PATCH')
-          context.body = await readInRoom(context.request, String(Reflect.get(context, 'userId')))
+          context.body = await readInTurn(context.request, String(Reflect.get(context, 'userId')))
       })
   )
 }
@@ -101,8 +102,8 @@ export function createCheck(schema: TSchema) {
   const lists = Object.entries<TSchema>(schema['properties'] ?? {}).filter(
     ([, { maxItems }]) => maxItems !== undefined,
   )
-  /** Lists that are too long, of which nothing else is looked at, or objects, which Clean takes for lists. */
-  function noLists(given: Record<string, unknown>): FieldError[] {
+  /** Lists that are too long, whose items nobody then looks at, or objects, which Clean would take for lists. */
+  function wrongLists(given: Record<string, unknown>): FieldError[] {
     return lists.flatMap(([field, list]) => {
       const items = given[field]
       const isOne = Array.isArray(items) ? items.length <= list['maxItems'] : !isObject(items)
@@ -112,7 +113,7 @@ export function createCheck(schema: TSchema) {
 
   /** @param whole what to call a value that is wrong as a whole */
   return function check(given: unknown, whole: string): { known: unknown; errors?: FieldError[] } {
-    const wrong = isObject(given) ? noLists(given) : []
+    const wrong = isObject(given) ? wrongLists(given) : []
     if (wrong.length > 0) return { known: given, errors: wrong }
     const known = isObject(given) ? withoutUnknown(given) : given
     if (validator.Check(known)) return { known }

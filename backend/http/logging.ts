@@ -52,7 +52,7 @@ function sayRequest({ method, route, path, status, ms, code }: RequestLine): str
 
 const sentPaths = new WeakMap<Request, string>()
 
-/** For a request whose URL is read otherwise than it was sent. */
+/** Keeps the path that was sent, for a request whose URL is about to be rewritten. */
 export function rememberSentPath(request: Request): void {
   sentPaths.set(request, pathOf(request.url))
 }

@@ -10,8 +10,8 @@ const isNoName = /^(localhost|[\d.]+|\[[\dA-Fa-f:.]+\])(:\d+)?$/
  * else is said. A browser sends no preflight for some requests, and CORS only hides their answers.
  *
  * This server's own is the host that the request was sent to, if it is an address or localhost, with the
- * scheme of the request: over TLS if a trusted proxy says so. A name, and a proxy that is not trusted, take
- * PUBLIC_URL among the allowed ones.
+ * scheme of the request: over TLS if a trusted proxy says so. A name, or a
+ * proxy that is not trusted, needs PUBLIC_URL among the allowed ones.
  *
  * @param allowed origins
  */

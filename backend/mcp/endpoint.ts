@@ -27,12 +27,12 @@ export type McpOptions = ToolParts & {
 }
 
 /**
- * An answer carries the result of a tool twice, once as text, in which every quotation mark and backslash of JSON
- * is two characters.
+ * An answer carries the result of a tool twice, once as text, in which every quotation mark and backslash
+ * of JSON is two characters.
  */
 const copies = 3
 
-/** What failures say that speak elsewhere of a path or a header, which no tool has. */
+/** What a tool says in place of a detail that speaks of a path or a header. */
 const inOtherWords: Partial<Record<FailureCode, string>> = {
   wrong_user: 'user_id names another user than the key or token; leave it out',
   idempotency_in_progress:

@@ -9,7 +9,7 @@ import { readIdempotency } from '../tasks/idempotency.ts'
 import { refuse } from '../tasks/list/request.ts'
 import type { TaskList } from '../tasks/list/list.ts'
 import { refusePageNumbers, tidyQuery } from '../tasks/list/query.ts'
-import { Completion, ListQuery, NewTask, keptFields, TaskChanges } from '../tasks/schemas.ts'
+import { ListQuery, NewTask, keptFields, TaskChanges } from '../tasks/schemas.ts'
 import type { TaskStore } from '../tasks/store.ts'
 
 /** What the tools are made of. */
@@ -100,7 +100,7 @@ const readOnce = argumentsOf(Once)
 const readAsked = argumentsOf(t.Object({ ...ListQuery.properties, limit: Asked.properties.limit }))
 const readNewTask = argumentsOf(NewTask)
 const readChanges = argumentsOf(TaskChanges)
-const readCompletion = argumentsOf(t.Object(Completion.properties))
+const readCompletion = argumentsOf(Completed)
 
 /** In the order in which clients are told of them; those that read come first. */
 export const tools: readonly Tool[] = [

@@ -145,7 +145,7 @@ function createStream(
 
   const stream = {
     place: (): Place => ({ epoch, counter: position }),
-    send: (text: string) => outlet.send(text),
+    send: outlet.send,
     readOn,
     nudge,
     beat,

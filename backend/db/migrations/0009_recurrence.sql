@@ -114,9 +114,9 @@ $$;
 
 -- The first date of a rule that began on `start` which is later than another; null if there is none. How
 -- many dates a rule still has (COUNT) is not looked at. The calendar repeats itself after 400 years, which are
--- 146097 days, and a rule after as many of those as make whole intervals: what has not come by then
--- does not come. Nor does anything come on the last day of the year 9999, part of which is in the year after it
--- in UTC; but a rule may start on it.
+-- 146097 days, and a rule after as many of those as make whole intervals: what has not come by then does not
+-- come. Nor does anything come on the last day of the year 9999, part of which is in the year after it in UTC;
+-- but a rule may start on it.
 create function next_occurrence(rule text, start date, after date) returns date
 language plpgsql immutable strict parallel safe
 as $$
@@ -124,7 +124,7 @@ declare
   frequency constant text := substring(rule from 'FREQ=([A-Z]+)');
   step constant int := coalesce(substring(rule from 'INTERVAL=([0-9]+)'), '1');
   first constant date := greatest(start, after + 1);
-  -- 10,000 years are enough of any.
+  -- In days; 10,000 years are more than there are.
   cycle constant int := case frequency
     when 'DAILY' then least(lcm(146097, step), 3652500)
     when 'WEEKLY' then least(lcm(146097, 7 * step), 3652500)

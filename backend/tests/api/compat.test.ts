@@ -727,6 +727,14 @@ describe('what holds everywhere holds here too', () => {
       await expectRepeat()
       await request('DELETE', `/api/tasks/${id}`, user)
       await expectRepeat()
+      // Neither the order of its fields nor one that nobody knows makes it another.
+      const turned = JSON.stringify(bodyOf(id)).replace(
+        '"title":"y","priority":"medium"',
+        '"priority":"medium","now":1,"title":"y"',
+      )
+      const likewise = { ...user, json: JSON.parse(turned), headers: { 'idempotency-key': 'k' } }
+      const replay = await request(method, `/compat/array${pathOf(id)}`, likewise)
+      expect([replay.status, replay.body]).toEqual([200, first.body])
       const json = JSON.parse(JSON.stringify(bodyOf(id)).replace('"y"', '"z"'))
       const other = { ...user, json, headers: { 'idempotency-key': 'k' } }
       const { status, body } = await request(method, `/compat/array${pathOf(id)}`, other)
