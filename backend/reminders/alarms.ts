@@ -1,3 +1,5 @@
+import type { Place } from '../tasks/list/place.ts'
+
 export type AlarmOptions = {
   /** Fires what is due, and says whether there was anything. */
   fire: (owner: string) => Promise<boolean>
@@ -13,6 +15,8 @@ type Alarm = {
   restsUntil: number
   /** How often it failed since it last did not. */
   failures: number
+  /** Where the list was when it was set. */
+  place?: Place
 }
 
 const retryAfter = 1_000 // ms, if the database is away, or somebody holds what is due
@@ -41,16 +45,22 @@ export function createAlarms({ fire, onFired, onTrouble }: AlarmOptions) {
     }
   }
 
-  /** @param wait until the user's next reminder is due, in milliseconds; null if none waits */
-  function set(owner: string, wait: number | null): void {
-    if (wait === null) return drop(owner)
+  /**
+   * @param wait until the user's next reminder is due, in milliseconds; null if none waits
+   * @param place of the list when that was read: an older read that ends later changes nothing
+   */
+  function set(owner: string, wait: number | null, place?: Place): void {
     const alarm = alarms.get(owner) ?? { isRinging: false, restsUntil: 0, failures: 0 }
+    if (place) {
+      if (alarm.place && isBefore(place, alarm.place)) return
+      alarm.place = place
+    }
     alarms.set(owner, alarm)
     clearTimeout(alarm.timer)
-    // It is set anew once it has rung.
-    if (alarm.isRinging) return
     // What failed is no longer there.
-    if (wait > 0) alarm.restsUntil = 0
+    if (wait === null || wait > 0) alarm.restsUntil = 0
+    // It is set anew once it has rung.
+    if (wait === null || alarm.isRinging) return
     const soon = Math.min(Math.max(0, wait, alarm.restsUntil - performance.now()), longestTimer)
     alarm.timer = setTimeout(() => void ring(owner, alarm), soon)
   }
@@ -61,4 +71,8 @@ export function createAlarms({ fire, onFired, onTrouble }: AlarmOptions) {
   }
 
   return { set, drop }
+}
+
+function isBefore(one: Place, other: Place): boolean {
+  return one.epoch === other.epoch && one.counter < other.counter
 }

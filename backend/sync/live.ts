@@ -72,7 +72,8 @@ export function createLive({
   /** Every read says when the next reminder is due, so that none is asked for by itself. */
   async function readNews(owner: string, after: number, toldAfter: number): Promise<News> {
     const news = await readTogether(owner, after, toldAfter)
-    if (streams.has(owner)) alarms.set(owner, news.until_reminder)
+    const { epoch, counter, until_reminder } = news
+    if (streams.has(owner)) alarms.set(owner, until_reminder, { epoch, counter })
     return news
   }
 

@@ -145,7 +145,7 @@ function createStream(
 
   const stream = {
     place: (): Place => ({ epoch, counter: position }),
-    send: outlet.send,
+    send: (text: string) => outlet.send(text),
     readOn,
     nudge,
     beat,

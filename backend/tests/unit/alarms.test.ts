@@ -44,6 +44,21 @@ test('the last time that was set counts, and none if nothing waits or nobody lis
   expect(await during(1)).toEqual(['rings', 'fired'])
 })
 
+test('what was read earlier and comes later changes nothing', async () => {
+  const { set, during } = startAlarms(async () => true)
+  const at = (counter: number, epoch = 'now') => ({ epoch, counter })
+  set('alice', 300, at(7))
+  set('alice', null, at(6))
+  set('alice', 100, at(6))
+  expect(await during(299)).toEqual([])
+  expect(await during(1)).toEqual(['rings', 'fired'])
+  set('alice', null, at(8))
+  set('alice', 100, at(7))
+  expect(await during(1_000)).toEqual([])
+  set('alice', 100, at(1, 'restored'))
+  expect(await during(100)).toEqual(['rings', 'fired'])
+})
+
 test('what is due and not fired is tried again after a second; what comes later is not kept waiting', async () => {
   const { set, during } = startAlarms(async () => false)
   set('alice', 0)
