@@ -54,6 +54,5 @@ for (const name of chosen) {
 await pgbouncer.close()
 await postgres.close()
 
-for (const [figure, count] of report.figures) print(`${figure}: ${count.toLocaleString('en')}`)
-print(`violations: ${report.violations.length}`)
+report.summarize()
 process.exit(report.violations.length === 0 ? 0 : 1)
