@@ -6,6 +6,13 @@ const saysGoodbyeWithin = 1_000 // ms
 /** How long a server may take to stop a statement that it was asked to stop, in milliseconds. */
 export const cancelledWithin = 1_000
 
+/**
+ * How long a request to cancel may stay open, in milliseconds. PgBouncer drops one whose client has gone, and
+ * may die of it once a frozen PostgreSQL answers again (pgbouncer/pgbouncer#801). Its own limits,
+ * `cancel_wait_timeout` and `server_connect_timeout`, are 10 and 15 s.
+ */
+const cancelEndsWithin = 30_000
+
 const bool = 16
 const int8 = 20
 
@@ -96,9 +103,10 @@ async function sendCancel(
   message.writeInt32BE(80_877_102, 4) // CancelRequest
   message.writeUInt32BE(backend.pid, 8)
   message.writeUInt32BE(backend.secret, 12)
-  const socket = await openSocket(place, AbortSignal.timeout(cancelledWithin))
-  // Not ended here: PgBouncer drops a request if its client has gone.
+  const socket = await openSocket(place, AbortSignal.timeout(cancelEndsWithin))
   socket.write(message)
+  // The server ends it, which only a socket that is read notices.
+  socket.resume()
 }
 
 function driverSettings(place: Place) {

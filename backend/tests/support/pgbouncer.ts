@@ -49,6 +49,8 @@ server_tls_ca_file = ${certificates.authority}
 
   return {
     port,
+    /** Whether it has not ended by itself. */
+    isRunning: () => pooler.exitCode === null,
     async restart(): Promise<void> {
       await stop()
       pooler = await start()

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import { cancelledWithin } from '../../db/connection.ts'
 import { newUser, type Answer, type TaskBody } from '../support/api.ts'
 import { eventually } from '../support/eventually.ts'
 import { startPgBouncer } from '../support/pgbouncer.ts'
@@ -155,6 +156,25 @@ describe.each([
     await server.request('POST', '/api/tasks', { token, json: { title: 'After' } })
     expect(await titlesOf(user)).toEqual(['After', 'Before'])
   })
+})
+
+test('PgBouncer survives that it cannot pass on what a server asks it to cancel', async () => {
+  const url = databaseUrl(pooler, 'sslmode=require&prepare=false')
+  const server = await startServer(url)
+  const { token } = await newUser()
+  const ask = async () => server.request('GET', '/api/tasks', { token })
+  try {
+    expect((await ask()).status).toBe(200)
+    const thaw = await postgres.freeze()
+    expectUnavailable(await ask())
+    // Longer than the server waits for the end of a statement that it has cancelled.
+    await Bun.sleep(cancelledWithin + slack)
+    thaw()
+    await eventually('an answer of 200', async () => (await ask()).status === 200)
+    expect(pooler.isRunning()).toBe(true)
+  } finally {
+    await server.end('SIGKILL')
+  }
 })
 
 test('a server answers 503 while the database is down, stays alive, and answers 200 once it is up', async () => {
