@@ -2,7 +2,7 @@ import type { Fields, Write } from './history.ts'
 import { creationTag } from './notebook.ts'
 import { createReader } from './reader.ts'
 import { createStranger, type Cast } from './stranger.ts'
-import { createWriter } from './writer.ts'
+import { createWriter, type Operation } from './writer.ts'
 
 export type Actor = ReturnType<typeof createActor>
 
@@ -13,13 +13,15 @@ type ActorCast = Cast & {
   isDialect: boolean
   /** Whether a server may say that a Sync-Token is too old. */
   mayForget: boolean
+  /** Whether all servers take several writes in one request. */
+  takesBulk: boolean
 }
 
 const recentTasks = 6 // of a user, which all clients work on
 
 /** A client of a user that does at random what the API offers, and notes all that it learns. */
 export function createActor(cast: ActorCast) {
-  const { client, report, notebook, origin, next, keyed, mayForget, isDialect } = cast
+  const { client, report, notebook, origin, next, keyed, mayForget, isDialect, takesBulk } = cast
   const { token } = notebook.user
   const priorities = isDialect ? ['low', 'high'] : ['none', 'low', 'medium', 'high']
   const versions = new Map<number, number>()
@@ -38,6 +40,8 @@ export function createActor(cast: ActorCast) {
     }
   }
 
+  const bodyOf = (fields: Fields | undefined) => (isDialect ? inDialect(fields) : fields)
+
   async function send(
     write: Write,
     id: number | undefined,
@@ -45,15 +49,44 @@ export function createActor(cast: ActorCast) {
   ): Promise<void> {
     const version = id === undefined ? undefined : versions.get(id)
     const onlyAt = next(3) === 0 ? version : undefined
-    const json = isDialect ? inDialect(body) : body
-    return writer.send(write, id, [method, path, json], { keyed: keyed || next(2) === 0, onlyAt })
+    return writer.send(write, id, [method, path, bodyOf(body)], {
+      keyed: keyed || next(2) === 0,
+      onlyAt,
+    })
+  }
+
+  function newTask() {
+    const title = crypto.randomUUID()
+    const fields = { priority: oneOf(priorities), ...randomFields(), title }
+    return { fields, json: { ...fields, tags: [creationTag(title)] } }
   }
 
   async function create(): Promise<void> {
-    const title = crypto.randomUUID()
-    const fields = { priority: oneOf(priorities), ...randomFields(), title }
-    const json = { ...fields, tags: [creationTag(title)] }
+    const { fields, json } = newTask()
     return send({ does: 'create', fields }, undefined, ['POST', '/api/tasks', json])
+  }
+
+  function operationOn(id: number): Operation {
+    const onTask = { id, onlyAt: next(3) === 0 ? versions.get(id) : undefined }
+    const what = next(4)
+    if (what === 0) return { ...onTask, op: 'delete', write: { does: 'remove' } }
+    if (what === 1) return { ...onTask, op: 'restore', write: { does: 'restore' } }
+    if (what === 2) {
+      const fields = { completed: next(2) === 0 }
+      return { ...onTask, op: 'complete', write: { does: 'update', fields }, data: bodyOf(fields) }
+    }
+    const fields = { ...randomFields(), priority: oneOf(priorities) }
+    return { ...onTask, op: 'update', write: { does: 'update', fields }, data: bodyOf(fields) }
+  }
+
+  async function sendTogether(): Promise<void> {
+    const ids = new Set(Array.from({ length: 3 }, () => oneOf(notebook.ids().slice(-recentTasks))))
+    const operations = [...ids].map(operationOn)
+    const { fields, json } = newTask()
+    if (next(3) === 0)
+      operations.push({ op: 'create', write: { does: 'create', fields }, data: bodyOf(json) })
+    const manner = { keyed: keyed || next(2) === 0, atomic: next(2) === 0 }
+    return writer.sendTogether(operations, manner)
   }
 
   return {
@@ -82,6 +115,7 @@ export function createActor(cast: ActorCast) {
       if (what < 55) return send({ does: 'remove' }, id, ['DELETE', path])
       if (what < 64) return send({ does: 'restore' }, id, ['POST', `${path}/restore`])
       if (what < 66) return send({ does: 'destroy' }, id, ['DELETE', `${path}?permanent=true`])
+      if (what < 72 && takesBulk) return sendTogether()
       if (what < 85) return reader.readOne(id)
       if (what < 90) return void (await reader.readAll('list'))
       if (what < 93) return void (await reader.readAll('trash'))

@@ -155,7 +155,7 @@ export function createClient(
     const giveUpAt = performance.now() + longestWrite
     for (let isRepeated = false; performance.now() < giveUpAt; isRepeated = true) {
       const outcome = await ask<Body>(origin(), method, path, { ...options, headers }, expected)
-      if (outcome !== 'lost' && outcome.status < 500 && outcome.status !== 409)
+      if (outcome !== 'lost' && outcome.status < 500 && !isInProgress(outcome))
         return { ...outcome, isRepeated }
       const retryAfter = outcome === 'lost' ? null : outcome.headers.get('retry-after')
       await Bun.sleep(retryAfter === null ? betweenAttempts : Number(retryAfter) * 1000)
@@ -165,6 +165,10 @@ export function createClient(
   }
 
   return { ...judge, ask, write }
+}
+
+function isInProgress({ status, body }: { status: number; body: unknown }): boolean {
+  return status === 409 && (body as Failure).code === 'idempotency_in_progress'
 }
 
 function parse(text: string): unknown {

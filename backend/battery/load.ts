@@ -43,6 +43,7 @@ const patience = 20_000 // ms
  */
 export function startLoad(options: LoadOptions) {
   const { client, report, users, servers, seed, pace = steady, isMigrated = false } = options
+  const { isMixed = isMigrated } = options
   let isRunning = true
   let acts = 0
   for (const figure of ['acknowledged writes', 'writes lost', 'duplicates', 'wrong answers'])
@@ -70,6 +71,7 @@ export function startLoad(options: LoadOptions) {
         keyed: pace.keyed,
         isDialect: prefix !== '',
         mayForget: isMigrated,
+        takesBulk: !isMixed,
         ...who,
       })
     }
