@@ -5,6 +5,13 @@ import { rememberSent } from '../tasks/idempotency.ts'
 import { TaskChanges, type Task } from '../tasks/schemas.ts'
 import type { Place } from './paths.ts'
 
+declare global {
+  // ECMAScript 2026, "JSON.rawJSON": not yet in TypeScript's own declarations.
+  interface JSON {
+    rawJSON(text: string): unknown
+  }
+}
+
 type Body = Record<string, unknown>
 
 /** Gives those of the user's tasks, as they are kept, that have one of these ids. */
@@ -40,7 +47,7 @@ export function translateBody(
       const kept = await findKept(unsure)
       for (const { id: task, body } of bodies) keepAsRead(body, kept.get(task ?? 0))
     }
-    return Buffer.from(JSON.stringify(inOne(bodies)))
+    return Buffer.from(JSON.stringify(inOne(bodies), keepHuge))
   }
   const readBytes = request.bytes.bind(request)
   let translated: ReadableStream<Uint8Array> | undefined
@@ -124,16 +131,18 @@ function parse(bytes: Uint8Array): Body | undefined {
   try {
     const text = utf8.decode(bytes)
     const value: unknown = words.test(text) ? JSON.parse(text) : undefined
-    // Throws if it could not be written again: nested too deep, or with a number like 1e999.
-    JSON.stringify(value, expectFinite)
+    // Throws if it could not be written again: it is nested too deep.
+    JSON.stringify(value)
     return isObject(value) ? value : undefined
   } catch {
     return undefined
   }
 }
 
-function expectFinite(_name: string, value: unknown): unknown {
-  if (typeof value === 'number' && !Number.isFinite(value)) throw new RangeError('Not finite')
+/** A number such as 1e999 stays one that is too large, and does not become null. */
+function keepHuge(_name: string, value: unknown): unknown {
+  if (value === Infinity) return JSON.rawJSON('1e999')
+  if (value === -Infinity) return JSON.rawJSON('-1e999')
   return value
 }
 

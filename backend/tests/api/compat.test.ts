@@ -211,6 +211,14 @@ describe('completed and is_completed', () => {
     })
   })
 
+  test('is_completed beside a field that nobody knows, whose number is beyond all', async () => {
+    const user = await newUser()
+    const body = '{"title":"x","is_completed":true,"low":-1e999,"high":[1e999]}'
+    const headers = { 'content-type': 'application/json' }
+    const created = await request<Told>('POST', '/compat/items/tasks', { ...user, body, headers })
+    expect(created).toMatchObject({ status: 201, body: { completed: true } })
+  })
+
   test('a new task takes either', async () => {
     const user = await newUser()
     for (const json of [
