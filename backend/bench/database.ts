@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { parseDatabaseUrl } from '../db/address.ts'
 import { connect } from '../db/pool.ts'
 import { migrate } from '../db/migrate.ts'
+import { eventually } from '../tests/support/eventually.ts'
 import { databaseUrl, startPostgres } from '../tests/support/postgres.ts'
 import { tasksPerUser, usersCount } from './work.ts'
 
@@ -22,12 +23,9 @@ const rows = `
   from generate_series(1, ${usersCount}) who, generate_series(1, ${tasksPerUser}) number
   order by who, number`
 
-/**
- * Starts a PostgreSQL with the same tasks in two databases. It does not wait for the disk, so that
- * the servers are compared and not the disk with itself, and nothing of its own runs in between.
- */
+/** Starts a PostgreSQL with the same tasks in two databases. Nothing of its own runs in between. */
 export async function startBenchDatabase() {
-  const postgres = await startPostgres({ autovacuum: 'off' }, { plain: true })
+  const postgres = await startPostgres({ autovacuum: 'off', fsync: undefined }, { plain: true })
   async function createDatabase(): Promise<string> {
     const database = await postgres.createDatabase()
     return databaseUrl({ host: '127.0.0.1', port: postgres.port, database }, 'sslmode=disable')
@@ -63,6 +61,18 @@ export async function startBenchDatabase() {
     await postgres.admin`checkpoint`
   }
 
+  /** Whether a commit waits for the disk (`fsync`), as it does by PostgreSQL's defaults. */
+  async function waitForDisk(waits: boolean): Promise<void> {
+    await postgres.admin.unsafe(`alter system set fsync = ${waits ? 'on' : 'off'}`)
+    await postgres.admin`select pg_reload_conf()`
+    const isSet = async () => {
+      const [{ fsync }] = await postgres.admin<[{ fsync: string }]>`show fsync`
+      return (fsync === 'on') === waits
+    }
+    await eventually('fsync is set', isSet)
+  }
+
+  await waitForDisk(false)
   await tidy()
   return {
     addresses,
@@ -71,6 +81,7 @@ export async function startBenchDatabase() {
     /** The process that all others of the server are children of. */
     pid: postgres.pid,
     tidy,
+    waitForDisk,
     /** Gives a user so many tasks. */
     async fill(user: string, tasks: number): Promise<void> {
       await ours.query`

@@ -2,9 +2,10 @@ import { join } from 'node:path'
 import { chartOf } from './chart.ts'
 import type { Limit } from './limit.ts'
 import { median, type Sample } from './measure.ts'
-import { works } from './work.ts'
 
 const key = (work: string, name: string) => `${work}\n${name}`
+
+const cpuOf = ({ serverCpu, postgresCpu }: Sample) => serverCpu + postgresCpu
 
 export type Results = ReturnType<typeof createResults>
 
@@ -23,15 +24,14 @@ export function createResults(names: string[]) {
   return {
     names,
     /** The works that were measured. */
-    works: () => works.map(({ name }) => name).filter((work) => of(work, ours!).length > 0),
+    works: () => [...new Set([...samples.keys()].map((entry) => entry.split('\n')[0]!))],
     add(work: string, name: string, sample: Sample): void {
       samples.set(key(work, name), [...of(work, name), sample])
     },
     typical: (work: string, name: string, figure: keyof Sample) =>
       median(of(work, name).map((sample) => sample[figure])),
-    /** Server CPU time of a request, ours ÷ the floor's: the median of the rounds' ratios. */
-    cpuRatio: (work: string) =>
-      ratio(work, ({ serverCpu }, round) => serverCpu / round(floor!).serverCpu),
+    /** CPU time of a request, server and PostgreSQL, ours ÷ the floor's: the median of the rounds' ratios. */
+    cpuRatio: (work: string) => ratio(work, (own, round) => cpuOf(own) / cpuOf(round(floor!))),
     /** Requests per second, ours ÷ those of the peer that has the most in that round. */
     throughputRatio(work: string, among: (name: string) => boolean = () => true): number {
       const others = peers.filter(among)
@@ -87,14 +87,19 @@ function table(heads: string[], rows: Rows): string {
     .join('\n')
 }
 
-/** The goals: the most server CPU ÷ the floor's, and the least throughput ÷ the best peer's. */
+/** The goals: the most CPU time ÷ the floor's, and the least throughput ÷ the best peer's. */
 const goals: [work: string, cpu: number, throughput: number][] = [
-  ['list of 20', 0.6, 1.3],
+  ['list of 20', 0.3, 3],
   ['list, unchanged', 0.5, 2],
-  ['one task', 1.15, 1.2],
-  ['create', 1.25, 1.1],
-  ['update', 1.25, 1.1],
-  ['toggle', 1.25, 1.1],
+  ['one task', 0.8, 1.3],
+  ['create', 0.9, 1.1],
+  ['create, fsync on', 0.75, 1.3],
+  ['update', 0.9, 1.1],
+  ['update, fsync on', 0.75, 1.3],
+  ['toggle', 0.9, 1.1],
+  ['toggle, fsync on', 0.75, 1.3],
+  ['toggle, list', 0.85, 1.2],
+  ['toggle, list, fsync on', 0.85, 1.2],
 ]
 
 function textOf(report: Report): string {
@@ -107,8 +112,10 @@ ${machine}. Medians of ${rounds} rounds of ${seconds} s with 32 connections, on 
 
 ### Ratios
 
+CPU time is the server's and PostgreSQL's together.
+
 ${table(
-  ['work', 'server CPU ÷ floor', 'goal', 'met', 'throughput ÷ best peer', 'goal', 'met'],
+  ['work', 'CPU ÷ floor', 'goal', 'met', 'throughput ÷ best peer', 'goal', 'met'],
   goals.filter(([work]) => measured.includes(work)).map((goal) => ratioRow(results, goal)),
 )}
 

@@ -29,10 +29,11 @@ export type Place = { port: number; host?: string; database?: string }
  * Starts a PostgreSQL server of its own in a temporary directory. Over TCP it takes TLS and SCRAM
  * passwords only, as Neon does. Its certificate is for `localhost`, and not for 127.0.0.1.
  *
+ * @param settings what differs from the usual ones; `undefined` is left to PostgreSQL and `alter system`
  * @param plain whether it also takes passwords without TLS
  */
 export async function startPostgres(
-  settings: Record<string, string> = {},
+  settings: Record<string, string | undefined> = {},
   { plain = false }: { plain?: boolean } = {},
 ) {
   const directory = await temporaryDirectory('postgres')
@@ -78,7 +79,9 @@ export async function startPostgres(
   }
 
   async function start() {
-    const options = Object.entries(allSettings).flatMap((setting) => ['-c', setting.join('=')])
+    const options = Object.entries(allSettings)
+      .filter(([, value]) => value !== undefined)
+      .flatMap((setting) => ['-c', setting.join('=')])
     const command = [join(programs, 'postgres'), '-D', files, ...options]
     return startDaemon(command, join(directory, 'log'), isReady)
   }
