@@ -93,6 +93,20 @@ export async function startBenchDatabase() {
         from generate_series(1, ${tasks}::int) number`
       await ours.query`vacuum analyze todo_api.tasks`
     },
+    /** Gives so many thousands of other users 20 tasks each. */
+    async crowd(thousands: number): Promise<void> {
+      for (let thousand = 0; thousand < thousands; thousand += 1)
+        await ours.script(
+          `insert into todo_api.task_lists (user_id, counter, task_count)
+             select 'other-' || ${thousand} || '-' || who, ${tasksPerUser}, ${tasksPerUser} from generate_series(1, 1000) who;
+           insert into todo_api.tasks (${columns}, change, created_change)
+             select 'other-' || ${thousand} || '-' || who, created_at, title, description, completed, priority, tags,
+               due_date, change, created_change
+             from todo_api.tasks, generate_series(1, 1000) who where user_id = 'user-1'`,
+          patience.deadline,
+        )
+      await ours.script('vacuum analyze todo_api.tasks', patience.deadline)
+    },
     async close(): Promise<void> {
       await ours.close()
       await plain.close()

@@ -6,9 +6,9 @@ import { ours, startContestant, startProgram } from './contestants.ts'
 import { residentMegabytes } from './cpu.ts'
 import type { BenchDatabase } from './database.ts'
 import { sendLoad, type LoadOptions } from './load.ts'
-import { costOf, median } from './measure.ts'
+import { costOf, measureWork, median, type Sample } from './measure.ts'
 import type { Rows } from './report.ts'
-import { identifyBy, works } from './work.ts'
+import { identifyBy, tasksPerUser, usersCount, works } from './work.ts'
 
 /** Milliseconds from the start of the process to its first answer, the median of some starts. */
 export async function measureStarts({ addresses }: BenchDatabase, starts: number) {
@@ -78,6 +78,34 @@ export async function measurePages(database: BenchDatabase, sizes: number[], mos
     found.push([tasks, ...cost.cpu])
     await server.stop()
     await database.tidy()
+  }
+  return found
+}
+
+/** Rows of a work, the tasks of all users together, and CPU time for a request, the median of some rounds. */
+export async function measureCrowds(
+  database: BenchDatabase,
+  thousands: number[],
+  { connections, seconds }: LoadOptions,
+) {
+  const found: Rows = []
+  let users = 0
+  for (const more of thousands) {
+    await database.crowd(more)
+    users += more * 1_000
+    const server = await startContestant(ours, database.addresses)
+    const crowded = works.filter(({ name }) => mixed.includes(name))
+    for (const work of crowded) await measureWork(work, server, database, { connections, seconds })
+    for (const work of crowded) {
+      const samples: Sample[] = []
+      while (samples.length < 3)
+        samples.push(await measureWork(work, server, database, { connections, seconds }))
+      const typical = (figure: 'serverCpu' | 'postgresCpu') =>
+        median(samples.map((sample) => sample[figure]))
+      const tasks = (users + usersCount) * tasksPerUser
+      found.push([work.name, tasks, typical('serverCpu'), typical('postgresCpu')])
+    }
+    await server.stop()
   }
   return found
 }

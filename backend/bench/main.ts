@@ -3,7 +3,7 @@
  *
  *     bun run bench [--quick]
  *
- * The whole run takes about a quarter of an hour and writes the tables and the chart of
+ * The whole run takes about twenty minutes and writes the tables and the chart of
  * docs/performance.md. `--quick` goes through all of it in short, says nothing worth quoting, and
  * writes no file.
  */
@@ -11,7 +11,13 @@ import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ours, startContestant } from './contestants.ts'
 import { startBenchDatabase } from './database.ts'
-import { measureMemory, measurePages, measureProcesses, measureStarts } from './extra.ts'
+import {
+  measureCrowds,
+  measureMemory,
+  measurePages,
+  measureProcesses,
+  measureStarts,
+} from './extra.ts'
 import { measureLimits } from './limit.ts'
 import { checkWork, measureWork } from './measure.ts'
 import { peers } from './peers.ts'
@@ -69,9 +75,22 @@ for (const contestant of contestants) await contestant.stop()
 
 say('PostgreSQL by itself')
 const limits = await measureLimits(database, seconds)
+say('Many users')
+const crowds = await measureCrowds(database, quick ? [0, 1] : [0, 500], { connections, seconds })
 await database.close()
 
 const machine = `${cpus().length} cores (${cpus()[0]?.model}), Linux ${release()}, Bun ${Bun.version}`
-const report = { results, limits, starts, pages, processes, memory, machine, rounds, seconds }
+const report = {
+  results,
+  limits,
+  starts,
+  pages,
+  processes,
+  memory,
+  crowds,
+  machine,
+  rounds,
+  seconds,
+}
 say(await writeReport(report, !quick))
 process.exit(0)

@@ -53,6 +53,7 @@ type Report = {
   pages: Rows
   processes: Rows
   memory: Rows
+  crowds: Rows
   machine: string
   rounds: number
   seconds: number
@@ -103,7 +104,8 @@ const goals: [work: string, cpu: number, throughput: number][] = [
 ]
 
 function textOf(report: Report): string {
-  const { results, limits, starts, pages, processes, memory, machine, rounds, seconds } = report
+  const { results, limits, starts, pages, processes, memory, crowds, machine, rounds, seconds } =
+    report
   const measured = results.works()
   const fastApi = results.throughputRatio('list of 20', (name) => name.startsWith('FastAPI'))
   return `## The figures
@@ -147,7 +149,13 @@ ${table(['work', 'processes', 'requests/s'], processes)}
 
 After requests of all kinds, resident.
 
-${table(['requests', 'MB'], memory)}`
+${table(['requests', 'MB'], memory)}
+
+### Many users
+
+CPU time for a request of the same 500 users among others with 20 tasks each, in microseconds.
+
+${table(['work', 'tasks of all users', 'server', 'PostgreSQL'], crowds)}`
 }
 
 function ratioRow(results: Results, [work, cpu, throughput]: (typeof goals)[number]) {
