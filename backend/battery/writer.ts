@@ -117,6 +117,10 @@ export function createWriter(
       })),
     }
     const answer = await ask<BulkBody>(keyed, ['POST', '/api/tasks/bulk', json], {}, [409])
+    const statuses = answer?.body.results?.map(({ status }) => status) ?? []
+    const isDone = (status: number) => status < 300
+    if (answer?.status === 409 ? statuses.some(isDone) : atomic && !statuses.every(isDone))
+      report.violation(`a bulk, ${atomic ? '' : 'not '}atomic, was half done: ${statuses.join()}`)
     for (const [index, { write, id, onlyAt }] of operations.entries()) {
       const asked = { write, ...(onlyAt !== undefined && { onlyAt }), began }
       const result = answer?.body.results?.[index]
