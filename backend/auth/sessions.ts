@@ -2,7 +2,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { createLine } from '../db/line.ts'
 import { Fragment, StatementFailed, type Database } from '../db/pool.ts'
-import { isUserId, TokenError, type Bearer, type VerifyToken } from './tokens.ts'
+import { AuthUnavailable, isUserId, TokenError, type Bearer, type VerifyToken } from './tokens.ts'
 
 /** Better Auth's table of sessions, and its columns, as its adapter names them. */
 export type SessionTable = {
@@ -50,7 +50,7 @@ function createSessionVerifier(
   const remembered = new LRUCache<string, Remembered>({ max: rememberedSessions })
   const underWay = new Map<string, Promise<Remembered>>()
   const sql = sqlNames(names)
-  const find = createFind(database, names)
+  const find = orUnavailable(createFind(database, names))
   const { deadline } = database
   const findKnown = createLine({ send: find, deadline, ...together })
   const findUnknown = createLine({ send: find, deadline, ...together })
@@ -98,8 +98,22 @@ function createSessionVerifier(
   }
 }
 
+type Find = (tokens: readonly string[], left: number) => Promise<(Row | undefined)[]>
+
+/** Better Auth's own migrations may take the table away for a while: nobody's session has ended by that. */
+function orUnavailable(find: Find): Find {
+  return async function findIfPossible(tokens, left) {
+    try {
+      return await find(tokens, left)
+    } catch (error) {
+      if (error instanceof StatementFailed) throw new AuthUnavailable(error.message)
+      throw error
+    }
+  }
+}
+
 /** @returns what finds the sessions with these tokens, in the same order */
-function createFind({ queryWithin, fragment }: SessionsIn, names: SessionTable) {
+function createFind({ queryWithin, fragment }: SessionsIn, names: SessionTable): Find {
   const sql = sqlNames(names)
   const statement = fragment`
     select
@@ -108,10 +122,7 @@ function createFind({ queryWithin, fragment }: SessionsIn, names: SessionTable) 
     from ${sql.table}
     where ${sql.token} = any (array(select json_array_elements_text(${''}::text::json)))`
 
-  return async function find(
-    tokens: readonly string[],
-    left: number,
-  ): Promise<(Row | undefined)[]> {
+  return async function find(tokens, left) {
     const given = statement.with([JSON.stringify(tokens)])
     const rows = await queryWithin(left, tokens.length)<Row>`${given}`
     const found = new Map(rows.map((row) => [row.token, row]))

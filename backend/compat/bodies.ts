@@ -18,7 +18,7 @@ type Body = Record<string, unknown>
 export type FindKept = (ids: readonly number[]) => Promise<Map<number, Task>>
 
 const words = /"(?:is_completed|status|priority|due_date)"/
-const statuses = new Map<unknown, boolean>([
+const statuses = new Map([
   ['completed', true],
   ['pending', false],
   ['in_progress', false],
@@ -41,7 +41,9 @@ export function translateBody(
     if (given === undefined) return bytes
     const bodies = isBulk ? bodiesIn(given) : [{ id, body: fieldsOf(given) }]
     const inOne = (all: ForTask[]) => (isBulk ? withBodies(given, all) : all[0]!.body)
-    const unsure = bodies.filter(({ body }) => isUnsure(body)).flatMap(({ id: task }) => task ?? [])
+    const unsure = bodies
+      .filter(({ body }) => isUnsure(body))
+      .flatMap(({ id: task }) => (task !== undefined && isId(task) ? task : []))
     if (unsure.length > 0) {
       rememberSent(request, inOne(bodies.map(withoutUnknown)))
       const kept = await findKept(unsure)
@@ -146,6 +148,11 @@ function keepHuge(_name: string, value: unknown): unknown {
   return value
 }
 
+/** What is no id the route refuses. */
+function isId(number: number): boolean {
+  return Number.isSafeInteger(number) && number >= 1
+}
+
 /** What the API knows of it, in an order that is always the same. */
 function withoutUnknown({ body, ...task }: ForTask): ForTask {
   const known = Object.keys(TaskChanges.properties).filter((name) => Object.hasOwn(body, name))
@@ -188,7 +195,8 @@ function isSame(one: string, other: string): boolean {
 /** The fields in the API's own words. Front ends send back whole tasks with one field changed. */
 function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
   const { status, priority, completed, completed_at: completedAt } = body
-  const spellings = [isCompleted, completed, statuses.get(status)].filter((is) => is !== undefined)
+  const ofStatus = typeof status === 'string' ? statuses.get(status.toLowerCase()) : undefined
+  const spellings = [isCompleted, completed, ofStatus].filter((is) => is !== undefined)
   if (spellings.length > 0) {
     // Of several spellings, the one that is no longer what was read.
     const changed = spellings.find((is) => is !== (completedAt !== null))

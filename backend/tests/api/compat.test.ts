@@ -195,6 +195,7 @@ describe('completed and is_completed', () => {
 
   test.each([
     ['completed', true],
+    ['Completed', true],
     ['pending', false],
     ['in_progress', false],
   ])('a status that comes without either, %s', async (status, completed) => {
@@ -616,6 +617,23 @@ describe('what holds everywhere holds here too', () => {
     expect(headersOf(here)).toEqual(headersOf(elsewhere))
   })
   type Sent = { own?: boolean; body?: string; type?: string }
+
+  test('an id that is none is refused, too, if the body asks what the task has', async () => {
+    const { tasks, ...user } = await userWith({ title: 'x' })
+    const json = { due_date: null }
+    const bad = ['9223372036854775808', '99999999999999999999', '0']
+    const operation = (id: number) => ({ op: 'update', id, data: json })
+    for (const answer of [
+      ...bad.map(async (id) => request('PUT', `/compat/tasks/todos/${id}`, { ...user, json })),
+      ...[1.5, 1e19, -1].map(async (id) =>
+        request('POST', '/compat/tasks/todos/bulk', {
+          ...user,
+          json: { operations: [operation(tasks[0]!.id), operation(id)] },
+        }),
+      ),
+    ])
+      expect(await answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } })
+  })
 
   test('a body whose length is not told is read and bounded alike', async () => {
     const user = await newUser()

@@ -236,6 +236,17 @@ test('the table may be in another schema, under other names, as Drizzle makes it
   await server.end()
 })
 
+test('the table being away is 503, and not 401', async () => {
+  const api = startApi({ over: database, settings })
+  const session = await signUp()
+  await postgres.admin`alter table session rename to session_for_a_while`
+  const { status, body } = await api.request('GET', '/api/tasks', session)
+  expect({ status, body }).toMatchObject({ status: 503, body: { code: 'auth_unavailable' } })
+  await postgres.admin`alter table session_for_a_while rename to session`
+  expect((await api.request('GET', '/api/tasks', session)).status).toBe(200)
+  await api.stop()
+})
+
 test('the database being away is 503, and not 401', async () => {
   const server = await startServer(url, settings)
   const session = await signUp()
