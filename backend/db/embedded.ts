@@ -168,7 +168,7 @@ function lock(path: string, directory: string): () => void {
       )
     if (error.code === 'SQLITE_NOTADB')
       throw new DirectoryUnusable(`${path} is damaged. It holds nothing but a lock: delete it.`)
-    throw explainDirectory(Object.assign(error, { code: 'EACCES' }), path)
+    throw explainDirectory(error, path)
   }
   return () => file.close()
 }

@@ -19,14 +19,18 @@ beforeEach(async () => {
 })
 afterEach(async () => directory.remove())
 
+// Root may use everything; anybody else may not use what is root's.
+const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
+const asSomebody = process.getuid?.() === 0 ? nobody : []
+
 const settings = { PORT: '0', HOST: '127.0.0.1' }
 
 /** Starts a server that cannot start, and gives its one line. */
-async function refusal(asUser: string[] = []): Promise<string> {
+async function refusal(asUser: string[] = [], more: Record<string, string> = {}): Promise<string> {
   const { exitCode, stdout, stderr } = await run(
     'backend/main.ts',
     directory.path,
-    settings,
+    { ...settings, ...more },
     [],
     asUser,
   )
@@ -51,9 +55,6 @@ test('a .data that is a file gets one kind line, of the server and of the token'
 })
 
 test('a part of .data that this user may not use gets one kind line', async () => {
-  // Root may use everything; anybody else may not use what is root's.
-  const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
-  const asSomebody = process.getuid?.() === 0 ? nobody : []
   await chmod(directory.path, 0o755)
   await chmod(data, 0o755)
   for (const part of ['secret', 'postgres']) {
@@ -70,6 +71,23 @@ test('a part of .data that this user may not use gets one kind line', async () =
     `${data} cannot be used: this user may not read and write it. ${orAnother}`,
   )
   await chmod(directory.path, 0o755)
+})
+
+test('a lock that this user may not make gets one kind line, where a secret is set, too', async () => {
+  const lock = join(data, 'lock')
+  const secret = { BETTER_AUTH_SECRET: 'a secret that is long enough for this' }
+  await rm(data, { recursive: true })
+  await mkdir(data)
+  await chmod(directory.path, 0o755)
+  await chmod(data, 0o555)
+  expect(await refusal(asSomebody, secret)).toBe(
+    `${lock} cannot be used: this user may not read and write it, or it is no file. ${orAnother}`,
+  )
+  await chmod(data, 0o755)
+  await mkdir(lock)
+  expect(await refusal([], secret)).toBe(
+    `${lock} cannot be used: this user may not read and write it, or it is no file. ${orAnother}`,
+  )
 })
 
 test.each([
