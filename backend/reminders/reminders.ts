@@ -1,5 +1,6 @@
 import { createLine } from '../db/line.ts'
 import { Locked, type Database, type Fragment } from '../db/pool.ts'
+import { addLists } from '../tasks/list/missing.ts'
 
 /**
  * Makes events of the owner's reminders that are due, each once, however many processes ask.
@@ -12,7 +13,7 @@ export type FireReminders = (owner: string) => Promise<boolean>
 const tasksAtOnce = 500 // so that no statement is long
 
 /** The database says whether a reminder is due, by its own clock. */
-export function createFireReminders({ queryWithin, deadline }: Database): FireReminders {
+export function createFireReminders({ query, queryWithin, deadline }: Database): FireReminders {
   const fireTogether = createLine<string, boolean>({
     rowOf: (owner) => owner,
     width: 1,
@@ -35,10 +36,18 @@ export function createFireReminders({ queryWithin, deadline }: Database): FireRe
     left: number,
   ): Promise<boolean[] | undefined> {
     try {
-      const rows = await queryWithin(left, owners.length)<{ owner: string }>`
-        select owner from todo_api.fire_reminders(
-          array(select json_array_elements_text(${JSON.stringify(owners)}::text::json)), ${tasksAtOnce}::int
-        )`
+      const rows = await queryWithin(left, owners.length)<{ owner: string; has_list: boolean }>`
+        with asked as (
+          select array(select json_array_elements_text(${JSON.stringify(owners)}::text::json)) as owners
+        )
+        select owner, true as has_list
+        from asked, lateral todo_api.fire_reminders(owners, ${tasksAtOnce}::int)
+        union all
+        select owner, false from asked, unnest(owners) as owner
+        where (select true from todo_api.task_lists where user_id = owner limit 1) is null
+          and (select true from todo_api.reminders where user_id = owner and change is null and fires_at <= now() limit 1)`
+      const without = rows.filter(({ has_list }) => !has_list).map(({ owner }) => owner)
+      if (without.length > 0) await addLists(query, without)
       const fired = new Set(rows.map(({ owner }) => owner))
       return owners.map((owner) => fired.has(owner))
     } catch (error) {

@@ -161,14 +161,24 @@ test(
     await remove(other, 'Water the plants', 'After Water the plants')
     await shows([tab, other], 'Buy milk')
 
-    // A browser that shows notifications by a service worker alone, as Chrome for Android: no stream ends of it.
+    // Without a permission nothing is shown, and nothing thrown. Chrome for Android shows notifications by a
+    // service worker alone. No stream ends of either.
     const streams = asked.streams()
-    await other.evaluate(
-      `Notification = class { constructor() { throw new TypeError('Illegal constructor') } }`,
-    )
-    await remindOf('Feed the cat')
-    await other.waitForFunction(`document.title === 'Reminder: Feed the cat'`)
-    await remove(other, 'Feed the cat', 'After Feed the cat')
+    for (const [title, notification] of [
+      ['Call home', `class { static permission = 'default' }`],
+      [
+        'Feed the cat',
+        `class {
+          static permission = 'granted'
+          constructor() { throw new TypeError('Illegal constructor') }
+        }`,
+      ],
+    ] as const) {
+      await other.evaluate(`Notification = ${notification}`)
+      await remindOf(title)
+      await other.waitForFunction(`document.title === 'Reminder: ${title}'`)
+      await remove(other, title, `After ${title}`)
+    }
     await other.evaluate(
       `navigator.serviceWorker.register('/worker.js').then(() => navigator.serviceWorker.ready).then(() => {})`,
     )

@@ -260,6 +260,20 @@ describe('a reminder', () => {
     await database.close()
   })
 
+  test('comes to a user whose tasks were written past the API, without a list', async () => {
+    const server = await startServer(url)
+    const user = await newUser()
+    const [task] = await sql<{ id: number }[]>`
+      insert into todo_api.tasks (user_id, title, reminders, change, created_change)
+      values (${user.id}, 'By SQL', ${sql.json([later])}, 1, 1) returning id::int`
+    await sql`update todo_api.reminders set fires_at = now() where task_id = ${task!.id}`
+    const stream = await follow(server, user)
+    await reminded(stream)
+    expect(dueIn(stream.events)).toMatchObject([{ task: { id: task!.id }, late: false }])
+    stream.close()
+    await server.end()
+  })
+
   test('moves with its task if a server of the previous version, whose role may not use the table, writes that', async () => {
     const server = await startServer(url)
     const user = await newUser()
