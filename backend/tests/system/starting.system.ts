@@ -147,6 +147,7 @@ describe('a role that may read and write and not create', () => {
         'grant select on todo_api.epoch, todo_api.schema_migrations to app;',
     )
     await admin.unsafe(`
+      revoke execute on all functions in schema todo_api from public;
       grant usage on schema todo_api to app;
       ${all} all tables in schema todo_api to app;
       revoke select on todo_api.epoch from app;
@@ -154,7 +155,7 @@ describe('a role that may read and write and not create', () => {
     const { said, lines, took } = await refusal(urlOf(database))
     expect(said).toBe(
       'DATABASE_URL: the role app lacks rights. Let the owner of the tables run: ' +
-        'grant select on todo_api.epoch to app; grant update, delete on todo_api.tasks to app;',
+        'grant execute on all functions in schema todo_api to app; grant select on todo_api.epoch to app; grant update, delete on todo_api.tasks to app;',
     )
     expect(lines).toHaveLength(1)
     expect(took).toBeLessThan(atOnce)
