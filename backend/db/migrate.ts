@@ -95,7 +95,13 @@ async function isRecordThere(query: Database['query']): Promise<boolean> {
 }
 
 async function createRecord({ query, script }: Pick<Database, 'query' | 'script'>): Promise<void> {
-  await expectMovable(query)
+  try {
+    await expectMovable(query)
+  } catch (error) {
+    // Another server may have moved them while they were looked at.
+    if (await isRecordThere(query)) return
+    throw error
+  }
   try {
     // `create table if not exists` alone is not safe when two sessions run it at once.
     await script(
