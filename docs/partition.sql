@@ -15,10 +15,35 @@ declare
   statement text;
   columns text;
   granted record;
+  lost text;
 begin
   foreach name in array array['idempotency_keys', 'event_tickets', 'tasks', 'deleted_tasks', 'task_lists', 'reminders'] loop
     execute format('lock table todo_api.%I in access exclusive mode', name);
   end loop;
+
+  -- What would go with a table when it is dropped, and is not made anew below.
+  select string_agg(distinct what, '; ') into lost
+  from pg_class join (values
+    ('idempotency_keys'), ('event_tickets'), ('tasks'), ('deleted_tasks'), ('task_lists'), ('reminders')
+  ) as ours (name) on relname = ours.name, lateral (
+    select pg_describe_object(classid, objid, 0) as what
+    from pg_depend left join pg_constraint on classid = 'pg_constraint'::regclass and pg_constraint.oid = objid
+    where refclassid = 'pg_class'::regclass and refobjid = pg_class.oid and deptype = 'a'
+      and classid not in ('pg_class'::regclass, 'pg_attrdef'::regclass, 'pg_trigger'::regclass)
+      and (contype is null or contype in ('f', 'x'))
+    union all select 'row-level security of ' || relname where relrowsecurity
+    union all select 'replica identity of ' || relname where relreplident <> 'd'
+    union all select 'settings of ' || relname || ': ' || array_to_string(reloptions, ', ') where reloptions <> '{}'
+    union all select 'trigger ' || tgname || ' of ' || relname || ', which is not enabled as usual'
+      from pg_trigger where tgrelid = pg_class.oid and tgenabled <> 'O' and not tgisinternal
+    union all select 'the ownership of ' || pg_get_userbyid(relowner) || ', as whom this has to be run'
+      where relowner <> current_user::regrole
+  ) as found
+  where relnamespace = 'todo_api'::regnamespace;
+  if lost is not null then
+    raise exception 'Nothing was changed, because this would be lost: %', lost
+      using hint = 'Write down how each was made, remove it, run this again, and make it for the new tables.';
+  end if;
 
   foreach name in array array['idempotency_keys', 'event_tickets', 'tasks', 'deleted_tasks', 'task_lists', 'reminders'] loop
     select conname, pg_get_constraintdef(oid) into key_name, key
@@ -54,11 +79,17 @@ begin
       );
     end if;
     for granted in
-      select privilege_type as right, case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role
-      from pg_class, aclexplode(relacl)
+      select
+        privilege_type || coalesce(' (' || quote_ident(attname) || ')', '') as right,
+        case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role,
+        case when is_grantable then 'with grant option' else '' end as option
+      from pg_class, lateral (
+        select null as attname, relacl as rights union all
+        select attname, attacl from pg_attribute where attrelid = pg_class.oid and not attisdropped
+      ) as given, aclexplode(rights)
       where pg_class.oid = format('todo_api.%I', name || '_before')::regclass and grantee <> relowner
     loop
-      execute format('grant %s on todo_api.%I to %s', granted.right, name, granted.role);
+      execute format('grant %s on todo_api.%I to %s %s', granted.right, name, granted.role, granted.option);
     end loop;
     -- Fails if something depends on it, as the views for the version before do.
     execute format('drop table todo_api.%I', name || '_before');

@@ -1,3 +1,4 @@
+import { expectMovable } from './older-tables.ts'
 import { ownSchema } from './own-schema.ts'
 import { DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
 import { expectRights } from './rights.ts'
@@ -48,7 +49,7 @@ const insufficientPrivilege = '42501'
  * and so knows that it has been done.
  *
  * @throws MigrationFailed with the name of the migration; nothing of it is applied
- * @throws DatabaseUnusable if the role lacks rights on what is there
+ * @throws DatabaseUnusable if the role lacks rights on what is there, or an older version's tables cannot be moved
  */
 export async function migrate(
   { query, script }: Pick<Database, 'query' | 'script'>,
@@ -95,6 +96,13 @@ async function isRecordThere(query: Database['query']): Promise<boolean> {
 
 async function createRecord({ query, script }: Pick<Database, 'query' | 'script'>): Promise<void> {
   try {
+    await expectMovable(query)
+  } catch (error) {
+    // Another server may have moved them while they were looked at.
+    if (await isRecordThere(query)) return
+    throw error
+  }
+  try {
     // `create table if not exists` alone is not safe when two sessions run it at once.
     await script(
       `${ownSettings};
@@ -126,12 +134,17 @@ async function explain(query: Database['query'], error: unknown, what: string): 
   const problem = `${what}: ${error instanceof Error ? error.message : String(error)}`
   if (!(error instanceof StatementFailed && error.sqlState === insufficientPrivilege))
     return new MigrationFailed(problem)
-  const [found] = await query<{ role: string; name: string }>`
-    select current_user as role, current_database() as name`
-  const { role, name } = found!
+  const [found] = await query<{ role: string; name: string; lacksSchema: boolean }>`
+    select
+      quote_ident(current_user) as role, quote_ident(current_database()) as name,
+      to_regnamespace('todo_api') is null as "lacksSchema"`
+  const { role, name, lacksSchema } = found!
+  const remedy = lacksSchema
+    ? ` (the owner of the database lets ${role} do that by: grant create on database ${name} to ${role})`
+    : ''
   return new MigrationFailed(
     `${problem}. The role ${role} of DATABASE_URL lacks a right to change the tables of ${name}. ` +
-      `Start one server with the role that owns them and may create schemas; once that is done, ${role} needs only to use the schema todo_api, and to read and write its tables.`,
+      `Start one server with the role that owns them and may create schemas${remedy}; once that is done, ${role} needs only to use the schema todo_api, and to read and write its tables.`,
   )
 }
 

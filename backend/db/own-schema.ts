@@ -41,7 +41,7 @@ begin
   end if;
   -- Each is locked in the order in which most statements lock them.
   for ours in
-    select relname as name, relowner as owner, relacl as rights, extra
+    select pg_class.oid, relname as name, relowner as owner, relacl as rights, extra
     from (values
       (1, '0002_fields_and_versions', 'idempotency_keys', 'ctid, '),
       (2, '0003_trash_and_sync', 'event_tickets', 'ctid, '),
@@ -58,22 +58,31 @@ begin
     execute format('alter table %I.%I set schema todo_api', former.schema, ours.name);
     execute format('create view %I.%I as select %s* from todo_api.%I', former.schema, ours.name, ours.extra, ours.name);
     execute format('alter view %I.%I owner to %I', former.schema, ours.name, pg_get_userbyid(ours.owner));
-    -- Whoever may use the table may use it in its new place, and the view.
+    -- Whoever may use the table, or columns of it, may use it in its new place, and the view.
     for granted in
-      select privilege_type as right, case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role
-      from aclexplode(ours.rights) where grantee <> ours.owner
+      select
+        privilege_type || coalesce(' (' || quote_ident(attname) || ')', '') as right,
+        case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role,
+        case when is_grantable then 'with grant option' else '' end as option
+      from (
+        select null as attname, ours.rights union all
+        select attname, attacl from pg_attribute where attrelid = ours.oid and not attisdropped
+      ) as given, aclexplode(rights) where grantee <> ours.owner
     loop
       execute format('grant usage on schema todo_api to %s', granted.role);
-      execute format('grant %s on %I.%I to %s', granted.right, former.schema, ours.name, granted.role);
+      execute format('grant %s on %I.%I to %s %s', granted.right, former.schema, ours.name, granted.role, granted.option);
     end loop;
   end loop;
   for granted in
-    select privilege_type as right, case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role
+    select
+      privilege_type as right,
+      case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role,
+      case when is_grantable then 'with grant option' else '' end as option
     from pg_default_acl, aclexplode(defaclacl)
     where defaclobjtype = 'r' and defaclrole = to_regrole(quote_ident(current_user))
       and defaclnamespace = former.namespace
   loop
-    execute format('alter default privileges in schema todo_api grant %s on tables to %s', granted.right, granted.role);
+    execute format('alter default privileges in schema todo_api grant %s on tables to %s %s', granted.right, granted.role, granted.option);
   end loop;
   if '0002_fields_and_versions' = any (applied) then
     execute format('alter function %I.first_instant(timestamp, text) set schema todo_api', former.schema);

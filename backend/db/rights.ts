@@ -2,7 +2,7 @@ import type { Query } from './pool.ts'
 import { DatabaseUnusable } from './refusal.ts'
 
 /**
- * A role that does not own our tables needs rights on each of them. If one is missing, PostgreSQL names
+ * A role that does not own our tables needs rights on each of them, and on our functions. If one is missing, PostgreSQL names
  * neither the role nor the right, so they are looked up in the catalog, which everybody may read.
  *
  * @throws DatabaseUnusable with the statements that grant what is missing
@@ -16,6 +16,10 @@ export async function expectRights(query: Query): Promise<void> {
       from pg_class, (values (1, 'select'), (2, 'insert'), (3, 'update'), (4, 'delete')) as every (place, name)
       where relnamespace = to_regnamespace('todo_api') and relkind in ('r', 'p') and not relispartition
         and (place = 1 or relname not in ('epoch', 'schema_migrations'))
+      union all
+      -- Everybody may call functions, unless default privileges say otherwise. Triggers ask for no right.
+      select 'all functions in schema todo_api', 0, 'execute', bool_and(has_function_privilege(oid, 'execute'))
+      from pg_proc where pronamespace = to_regnamespace('todo_api') and prorettype <> 'trigger'::regtype
     ), missing as (
       select object, string_agg(name, ', ' order by place) as rights
       from needed where not is_given group by object

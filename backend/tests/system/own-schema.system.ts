@@ -106,6 +106,12 @@ describe('our tables from the version before, which named no schema', () => {
     async (schema) => {
       const { database, admin, former, reader } = await formerDatabase(schema)
       const { id: user, token } = await newUser()
+      const looker = `looker_${database}`
+      await admin.unsafe(`
+        create role ${looker};
+        grant usage on schema ${schema} to ${looker};
+        grant select (id, title) on ${schema}.tasks to ${looker};
+        grant select on ${schema}.task_lists to ${looker} with grant option`)
       await former.query`insert into task_lists (user_id, counter, task_count) values (${user}, 1, 1)`
       await former.query`insert into tasks (user_id, title, change, priority) values (${user}, 'Kept', 1, 'high')`
       // Two at once, as two servers that start.
@@ -128,6 +134,16 @@ describe('our tables from the version before, which named no schema', () => {
       expect((await limited.request('POST', '/api/tasks', { token, json })).status).toBe(201)
       await limited.end()
       await server.end()
+      for (const place of [schema, 'todo_api']) {
+        const [mayLook] = await admin`
+          select
+            has_schema_privilege(${looker}, ${place}, 'usage') as inside,
+            has_column_privilege(${looker}, ${`${place}.tasks`}, 'title', 'select') as at_titles,
+            has_column_privilege(${looker}, ${`${place}.tasks`}, 'description', 'select') as at_descriptions,
+            has_table_privilege(${looker}, ${`${place}.task_lists`}, 'select with grant option') as for_others`
+        const wanted = { inside: true, at_titles: true, at_descriptions: false, for_others: true }
+        expect({ place, ...mayLook }).toEqual({ place, ...wanted })
+      }
       expect(
         await admin`
           select relname from pg_class
@@ -191,6 +207,100 @@ describe('our tables from the version before, which named no schema', () => {
     await admin.end({ timeout: 1 })
   })
 
+  const copiesIn = (schema: string) =>
+    ['schema_migrations', 'tasks']
+      .map((name) => `create table ${schema}.${name} (like ${name} including all)`)
+      .join(';')
+
+  test.each([
+    [
+      'that another role than their owner starts on',
+      'alter database %database owner to postgres; grant create on database %database to %reader; revoke select on schema_migrations from %reader',
+      'reader',
+      'an older version left its tables in the schema public. They belong to neondb_owner, and %reader may not move them. ' +
+        'Let the owner of the database run: grant create on database %database to neondb_owner; Then start one server with the role neondb_owner. ',
+    ],
+    [
+      'that the search path does not lead to',
+      `alter role ${owner.name} in database %database set search_path = ''`,
+      'owner',
+      'an older version left its tables in the schema public, to which the search path of neondb_owner does not lead. ' +
+        'Run: alter role neondb_owner in database %database set search_path = public; Then start again. ',
+    ],
+    [
+      'that are in two schemas',
+      `create schema another; ${copiesIn('another')}`,
+      'owner',
+      'older versions left their tables in several schemas, another and public, and only one can be served. ',
+    ],
+  ])(
+    '%s are not passed over, and the message says what to do',
+    async (_, change, role, problem) => {
+      const { database, admin, former, reader } = await formerDatabase('public')
+      const fill = (text: string) =>
+        text.replaceAll('%database', database).replaceAll('%reader', reader)
+      await former.query`insert into tasks (user_id, title) values ('alice', 'Kept')`
+      await admin.unsafe(fill(change))
+      const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
+      const limited = databaseUrl(
+        { ...postgres, database },
+        'sslmode=require',
+        'of the app',
+      ).replace(owner.name, reader)
+      const refused = spawnServer(role === 'reader' ? limited : url)
+      expect(await refused.exited).toBe(1)
+      const said = (await refused.wholeLog()).at(-1)!.msg!
+      const leave = 'Or, if they are not to be served, rename their table schema_migrations.'
+      const leaveOne = 'Rename the table schema_migrations of those that are not to be.'
+      expect(said).toBe(
+        `DATABASE_URL: ${fill(problem)}${problem.includes('several') ? leaveOne : leave}`,
+      )
+      expect(await admin`select from pg_namespace where nspname = 'todo_api'`).toHaveLength(0)
+      expect(await former.query`select title from tasks`).toEqual([{ title: 'Kept' }])
+      const [, statement] = /[Rr]un: (.*;)/.exec(said) ?? []
+      await admin.unsafe(statement ?? 'alter table another.schema_migrations rename to set_aside')
+      await (await startServer(url)).end()
+      expect(await admin`select title from todo_api.tasks`).toMatchObject([{ title: 'Kept' }])
+      await former.close()
+      await admin.end({ timeout: 1 })
+    },
+  )
+
+  test('are known from copies of them', async () => {
+    const { database, admin, former } = await formerDatabase('public')
+    await admin.unsafe(`
+      create schema backup;
+      create table backup.tasks as table tasks;
+      create table backup.schema_migrations as table schema_migrations`)
+    const session = await admin.reserve()
+    await session.unsafe(copiesIn('pg_temp'))
+    await (await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))).end()
+    expect(await former.query`select from tasks`).toEqual([])
+    session.release()
+    await former.close()
+    await admin.end({ timeout: 1 })
+  })
+
+  test('stay where they are while a foreign key needs their primary key, and the message names it', async () => {
+    const { database, admin, former } = await formerDatabase('public')
+    await admin.unsafe(
+      'create table notes (owner text, task bigint, constraint of_task foreign key (task) references tasks)',
+    )
+    const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
+    const refused = spawnServer(url)
+    expect(await refused.exited).toBe(1)
+    expect((await refused.wholeLog()).at(-1)!.msg).toBe(
+      'DATABASE_URL: the primary keys of the tables in the schema public will begin with user_id, and something depends on them: ' +
+        'constraint of_task on table notes. Drop it, and make it anew once a server has started: a foreign key needs the columns (user_id, id) of todo_api.tasks then.',
+    )
+    expect(await admin`select from pg_namespace where nspname = 'todo_api'`).toHaveLength(0)
+    await admin.unsafe('alter table notes drop constraint of_task')
+    await (await startServer(url)).end()
+    await admin.unsafe('alter table notes add foreign key (owner, task) references todo_api.tasks')
+    await former.close()
+    await admin.end({ timeout: 1 })
+  })
+
   test('whose owner may not make a schema stay where they are, and the message says what to do', async () => {
     const { database, admin, former } = await formerDatabase('public')
     await admin.unsafe(`alter database ${database} owner to postgres`)
@@ -200,7 +310,7 @@ describe('our tables from the version before, which named no schema', () => {
     expect((await refused.wholeLog()).at(-1)!.msg).toBe(
       `The schema todo_api cannot be made: permission denied for database ${database} (SQLSTATE 42501). ` +
         `The role ${owner.name} of DATABASE_URL lacks a right to change the tables of ${database}. ` +
-        `Start one server with the role that owns them and may create schemas; once that is done, ${owner.name} needs only to use the schema todo_api, and to read and write its tables.`,
+        `Start one server with the role that owns them and may create schemas (the owner of the database lets ${owner.name} do that by: grant create on database ${database} to ${owner.name}); once that is done, ${owner.name} needs only to use the schema todo_api, and to read and write its tables.`,
     )
     expect(await former.query`select from tasks`).toEqual([])
     // Or somebody who may makes it.

@@ -132,7 +132,7 @@ describe('a role that may read and write and not create', () => {
   test('is told what it lacks while there is something to migrate, and can serve afterwards', async () => {
     await postgres.admin.unsafe(`create role app login password '${password}'`)
     const database = await postgres.createDatabase()
-    const lacks = `The role app of DATABASE_URL lacks a right to change the tables of ${database}. Start one server with the role that owns them and may create schemas; once that is done, app needs only to use the schema todo_api, and to read and write its tables.`
+    const lacks = `The role app of DATABASE_URL lacks a right to change the tables of ${database}. Start one server with the role that owns them and may create schemas (the owner of the database lets app do that by: grant create on database ${database} to app); once that is done, app needs only to use the schema todo_api, and to read and write its tables.`
     expect((await refusal(urlOf(database))).said).toBe(
       `The schema todo_api cannot be made: permission denied for database ${database} (SQLSTATE 42501). ${lacks}`,
     )
@@ -147,6 +147,7 @@ describe('a role that may read and write and not create', () => {
         'grant select on todo_api.epoch, todo_api.schema_migrations to app;',
     )
     await admin.unsafe(`
+      revoke execute on all functions in schema todo_api from public;
       grant usage on schema todo_api to app;
       ${all} all tables in schema todo_api to app;
       revoke select on todo_api.epoch from app;
@@ -154,7 +155,7 @@ describe('a role that may read and write and not create', () => {
     const { said, lines, took } = await refusal(urlOf(database))
     expect(said).toBe(
       'DATABASE_URL: the role app lacks rights. Let the owner of the tables run: ' +
-        'grant select on todo_api.epoch to app; grant update, delete on todo_api.tasks to app;',
+        'grant execute on all functions in schema todo_api to app; grant select on todo_api.epoch to app; grant update, delete on todo_api.tasks to app;',
     )
     expect(lines).toHaveLength(1)
     expect(took).toBeLessThan(atOnce)

@@ -1,0 +1,68 @@
+import { afterAll, expect, test } from 'bun:test'
+import { partition } from '../support/partitions.ts'
+import { databaseUrl, owner, startPostgres, superuser } from '../support/postgres.ts'
+import { startServer } from '../support/server.ts'
+
+const postgres = await startPostgres()
+afterAll(async () => postgres.close())
+
+test('splitting the tables loses nothing that was set up around them, or is refused', async () => {
+  const database = await postgres.createDatabase()
+  await (await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))).end()
+  const admin = postgres.connectAsSuperuser(database)
+  await admin.unsafe(`
+    set search_path = todo_api;
+    create role looker;
+    create table people (id text primary key);
+    alter table tasks enable row level security;
+    create policy own on tasks to looker using (user_id = current_user);
+    create publication changes for table deleted_tasks;
+    create rule kept as on delete to deleted_tasks do also nothing;
+    create statistics by_day on user_id, due_date from tasks;
+    alter table task_lists add constraint of_person foreign key (user_id) references people;
+    alter table reminders set (autovacuum_enabled = off);
+    alter table event_tickets replica identity full;
+    alter table tasks disable trigger forget_reminders;
+    reset search_path`)
+  const lost = [
+    'constraint of_person on table todo_api.task_lists',
+    'policy own on table todo_api.tasks',
+    'publication of table todo_api.deleted_tasks in publication changes',
+    'replica identity of event_tickets',
+    'row-level security of tasks',
+    'rule kept on table todo_api.deleted_tasks',
+    'settings of reminders: autovacuum_enabled=off',
+    'statistics object todo_api.by_day',
+    `the ownership of ${owner.name}, as whom this has to be run`,
+    'trigger forget_reminders of tasks, which is not enabled as usual',
+  ]
+  await expect(partition(admin, superuser)).rejects.toThrow(
+    `Nothing was changed, because this would be lost: ${lost.join('; ')}`,
+  )
+  const whole = admin`
+    select from pg_class where relnamespace = 'todo_api'::regnamespace and relname = 'tasks' and relkind = 'r'`
+  expect(await whole).toHaveLength(1)
+
+  await admin.unsafe(`
+    set search_path = todo_api;
+    alter table tasks disable row level security;
+    drop policy own on tasks;
+    drop publication changes;
+    drop rule kept on deleted_tasks;
+    drop statistics by_day;
+    alter table task_lists drop constraint of_person;
+    alter table reminders reset (autovacuum_enabled);
+    alter table event_tickets replica identity default;
+    alter table tasks enable trigger forget_reminders;
+    grant select (id, title) on tasks to looker;
+    grant select on task_lists to looker with grant option;
+    reset search_path`)
+  await partition(admin, owner.name)
+  const [mayLook] = await admin`
+    select
+      has_column_privilege('looker', 'todo_api.tasks', 'title', 'select') as at_titles,
+      has_column_privilege('looker', 'todo_api.tasks', 'description', 'select') as at_descriptions,
+      has_table_privilege('looker', 'todo_api.task_lists', 'select with grant option') as for_others`
+  expect(mayLook).toEqual({ at_titles: true, at_descriptions: false, for_others: true })
+  await admin.end({ timeout: 1 })
+})
