@@ -52,13 +52,13 @@ export function createApp(given: AppParts) {
   const { authenticate, tellFailure, tickets } = parts
   const { limitUser } = rateLimits
 
-  // An EventSource cannot send a token: this route takes a ticket, too.
+  // An EventSource cannot send a token, so this route takes a ticket, too.
   const events = new Elysia({ prefix: '/tasks' })
     .decorate(parts.ofUser)
     .use(currentUser(authenticate, limitUser, { tickets }))
     .get('/events', streamEvents, sync.streamEvents)
 
-  // It opens no more than the stream, which a key that only reads may follow.
+  // A ticket opens the stream alone, which a key that only reads may follow.
   const ticket = new Elysia({ prefix: '/tasks' })
     .decorate(parts.ofUser)
     .use(currentUser(authenticate, limitUser, { needs: 'tasks:read' }))
@@ -124,7 +124,7 @@ export function createApp(given: AppParts) {
     // And all of it under another prefix, for front ends of another shape.
     .wrap(compat({ authenticate, tasks: parts.ofUser.tasks }))
 
-  /** Of what fails outside of the app's hooks no request is known. */
+  /** A failure outside the app's hooks cannot be traced to its request. */
   function answerUncaught(error: unknown): Response {
     metrics.observeRequest('_OTHER', undefined, 500, 0)
     return answerLastResort(tellFailure)(error)
@@ -135,7 +135,7 @@ export function createApp(given: AppParts) {
     return explainUnknownRoute(app.routes, path, whatIsKnown)
   }
 
-  /** Without documentation nobody is sent there. */
+  /** If there is no documentation, a 404 does not point to it. */
   function whatIsKnown(path: string): string | undefined {
     return explainPath(path) ?? (withDocs ? undefined : 'There is nothing at this path')
   }

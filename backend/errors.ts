@@ -26,7 +26,7 @@ type ErrorBody = {
  * The one place where a failure becomes a response. Use it before anything else: registered last,
  * Elysia asks it for unknown routes only.
  *
- * @param explainUnknownRoute what to answer where no route takes the request: 401, 404 or 405
+ * @param explainUnknownRoute what to answer if no route takes the request: 401, 404 or 405
  */
 export function errors(
   tell: TellFailure,

@@ -28,7 +28,7 @@ export function createAuthenticate(verifyToken: VerifyToken, resource?: Resource
   }
 }
 
-/** @param headers which challenge its bearer (RFC 6750, 3) */
+/** @param headers the challenge to the bearer (RFC 6750, 3) */
 export function refusalOf(
   { reason, detail, message }: TokenError,
   headers: Record<string, string>,
@@ -73,7 +73,7 @@ export function currentUser(
           : await authenticate(headers['authorization'])
       const { userId, expires, scopes, recheck, keyId } = given
       limitUser(userId, set.headers)
-      // Where the path has no parameters Elysia gives none, whatever its types say.
+      // If the path has no parameters Elysia gives none, whatever its types say.
       const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }
       if (named !== userId) throw new ApiError('wrong_user')
       if (needs === 'the user' && scopes !== undefined) throw new ApiError('key_not_allowed')

@@ -15,7 +15,7 @@ export function createResults(names: string[]) {
   const [ours, floor, ...peers] = names
   const of = (work: string, name: string) => samples.get(key(work, name)) ?? []
 
-  /** The median of what our samples of a work come to, each beside those of the same round. */
+  /** The median of what our samples of a work come to, each compared with those of the same round. */
   function ratio(work: string, by: (own: Sample, round: (name: string) => Sample) => number) {
     const ratios = of(work, ours!).map((own, round) => by(own, (name) => of(work, name)[round]!))
     return median(ratios)

@@ -21,7 +21,7 @@ export async function translateAnswer(
   const total = Number(headers.get('x-total-count'))
   if (isList && slice) linkNext(headers, place, slice, total)
   if (method === 'HEAD') {
-    // Nobody has made the body, so its length is unknown. Without this the runtime would say 0.
+    // HEAD makes no body, so its length is unknown. Without this the runtime would say 0.
     if (status === 200) {
       headers.delete('content-length')
       headers.set('transfer-encoding', 'chunked')

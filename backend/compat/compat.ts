@@ -41,7 +41,7 @@ async function translate(
     query = parameters.toString()
   }
   rememberSentPath(request)
-  // The same request, not another one: by it the runtime knows who is at the other end.
+  // The same request object, not a copy: the runtime uses it to tell who is at the other end.
   const url = `${origin}${inner}${query === '' ? '' : `?${query}`}`
   Object.defineProperty(request, 'url', { value: url })
   if (tasks && (method === 'POST' || method === 'PUT' || method === 'PATCH'))

@@ -57,7 +57,7 @@ export function placeOf(url: string): Place | undefined {
   }
 }
 
-/** Digits may be written as `%35`. What is no id the route refuses. */
+/** Digits may be written as `%35`. The route refuses what is not an id. */
 function idIn(rest: string): number | undefined {
   const [, written = ''] = /^\/((?:\d|%3\d)+)\/?$/.exec(rest) ?? []
   return written === '' ? undefined : Number(decodeURIComponent(written))

@@ -73,7 +73,7 @@ export function createConnections(
     withdraw: (asking: Asking) => void waiting.delete(asking),
     giveBack,
     replace: () => open.replace(),
-    /** Waits for the running statements, for so many milliseconds at most. */
+    /** Waits for the running statements, at most for this many milliseconds. */
     async close(patience: number): Promise<void> {
       isClosing = true
       open.closeIdle()

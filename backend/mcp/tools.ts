@@ -34,7 +34,7 @@ export type Tool = {
   run: (parts: ToolParts, owner: string, given: Given, most: number) => Promise<string>
 }
 
-/** What clients may take from a tool, before they ask their user. */
+/** What a tool tells clients about its effects, so that they know when to ask their user. */
 type Annotations = {
   title: string
   readOnlyHint: boolean
@@ -140,7 +140,7 @@ export const tools: readonly Tool[] = [
     async run({ tasks }, owner, given) {
       const { idempotency_key: key } = readOnce(given)
       const task = readNewTask(given)
-      // As POST /api/tasks names it: a key is good for both.
+      // The same name as for POST /api/tasks, so that one key covers both.
       const idempotency = readIdempotency(key, ['create', task, undefined])
       const { json } = await tasks.create(owner, keptFields(task), { idempotency })
       return json!
@@ -218,7 +218,7 @@ function isMissing(error: unknown): boolean {
 const mostAttempts = 10
 
 /**
- * Does what may have been done already, which is no error. Others may do and undo it meanwhile.
+ * Does something unless it has been done already, which is not an error. Others may do and undo it meanwhile.
  *
  * @param isDone `undefined` if there is nothing to do it to
  * @returns undefined if it was done already

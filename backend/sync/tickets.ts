@@ -14,11 +14,11 @@ export type Tickets = ReturnType<typeof createTickets>
  * Admissions to the stream of events for browsers, whose `EventSource` cannot send a header: good
  * once, for half a minute, at any process. The database keeps their digests only.
  *
- * Whose a ticket is, is not known before it is looked up, so each has its own turn, and those that wait
- * at the same moment go together: a flood of made-up ones keeps nobody out.
+ * Nobody knows whose a ticket is before it is looked up, so each has its own turn, and those that wait
+ * at the same moment are looked up together: a flood of made-up ones keeps nobody out.
  *
- * One that came of a personal key ends in the key's id, which is under the digest, too. It is good as long as
- * the key is, and opens what the key would.
+ * A ticket issued for a personal key ends in the key's id, which the digest covers as well. It is good as
+ * long as the key is, and opens what the key would.
  *
  * @param verifyKeyOf gives the bearer of a user's key, by its id; throws TokenError
  */
@@ -67,8 +67,8 @@ export function createTickets(
   }
 
   const issue = async ({ userId, expires, recheck, keyId }: Bearer): Promise<string> => {
-    // A ticket does not say of which session it came. If that can be taken back, what the ticket opens
-    // ends in time for it.
+    // A ticket does not name its session. If sessions can be revoked, the stream ends soon enough to
+    // honour that.
     const soon = Date.now() / 1000 + unknownFor
     const until = recheck ? Math.min(expires, soon) : expires
     const random = Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')

@@ -5,12 +5,12 @@ export type Idempotency = { key: string; request: string }
 
 const sentBodies = new WeakMap<Request, unknown>()
 
-/** For a body that is read otherwise than it was sent, in a way that depends on what the database holds. */
+/** Keeps the body as it was sent, if what it is read as depends on what the database holds. */
 export function rememberSent(request: Request, body: unknown): void {
   sentBodies.set(request, body)
 }
 
-/** The body by which a request is told from others: what it is read as may be another thing next time. */
+/** The body that identifies a request: what it is read as may be different when it is repeated. */
 export function sentBody(request: Request, readAs: unknown): unknown {
   return sentBodies.get(request) ?? readAs
 }

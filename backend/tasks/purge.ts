@@ -67,7 +67,7 @@ export async function purge(database: Database): Promise<Purged> {
       )
       select count(*) from gone`
 
-  /** To those of whom something is about to be forgotten: there must be somewhere to remember that. */
+  /** Purging is recorded in the list, so every user whose rows are about to go must have one. */
   async function addMissingLists(): Promise<void> {
     const without = (table: Fragment) => fragment`
       select user_id from ${table} as past

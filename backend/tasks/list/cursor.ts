@@ -1,13 +1,13 @@
 import type { Database, Fragment } from '../../db/pool.ts'
 import { refuse, type ListRequest } from './request.ts'
 
-/** What is sorted by, and how it goes into a cursor and comes back. */
+/** The value that a list is sorted by, and how it is written into a cursor and read back. */
 export type Key = {
   expression: Fragment
-  /** Of the expression, under the name of `key`: the same under every DateStyle and TimeZone. */
+  /** SQL that writes the expression, named `key`, as text: the same under every DateStyle and TimeZone. */
   text: Fragment
   type: Fragment
-  /** Of the text. */
+  /** SQL that reads the text back. */
   shape: RegExp
 }
 

@@ -18,9 +18,9 @@ export type Bulk = {
 }
 
 /**
- * What became of them; no row if the user has no list yet. Malformed: the rule of one, whose place is the
- * result, never comes on or after the date that is sent with it. Busy: another write holds a task that has
- * to be removed.
+ * What became of them; no row if the user has no list yet. `malformed`: the rule of the operation whose
+ * place is the result has no date on or after the one that is sent with it. `busy`: another write has
+ * locked a task that must be removed.
  */
 type BulkOutcome = {
   outcome: 'done' | 'refused' | 'repeated' | 'running' | 'malformed' | 'busy'
@@ -30,7 +30,7 @@ type BulkOutcome = {
   request: string | null
 }
 
-/** By its code, what a refused operation is told. */
+/** What a refused operation is answered, by its code. */
 const refusals: Record<string, { status: number; detail: string }> = Object.fromEntries(
   (
     [
@@ -43,14 +43,14 @@ const refusals: Record<string, { status: number; detail: string }> = Object.from
     ] as const
   ).map((code) => [code, { status: failures[code].status, detail: failures[code].detail }]),
 )
-// Only the task itself can tell whether it has a date, and which.
+// Only the stored task can tell whether it has a date, and which.
 refusals['validation_failed'] = {
   status: 422,
   detail:
     'due_time, due_timezone and recurrence need a due_date, and a recurrence has to come on or after it',
 }
 
-/** Each is for somebody else's write that came in between. */
+/** Each retry follows another write that got in first. */
 const mostAttempts = 20
 
 const patience = '100' // ms, with a lock that keeps others of the user waiting
@@ -79,7 +79,7 @@ export function createBulkWriter(
       },
     })
   const sendNow = lineOf(false)
-  /** For those that wait for a row that somebody holds, so that others need not wait behind them. */
+  /** For those that wait for a locked row, so that others need not wait behind them. */
   const sendWhenFree = lineOf(true)
 
   /**

@@ -53,7 +53,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         where input.key is not null
       )`,
 
-    /** Held until the end of the transaction: whoever does not get it knows that the first still runs. */
+    /** A lock until the transaction ends: a request that does not get it knows that the first still runs. */
     turn: fragment`
       turn as (
         select place, pg_try_advisory_xact_lock(hashtextextended(user_id || ' ' || key, 0)) as is_ours
@@ -96,7 +96,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         else ${weight}
       end`,
 
-    // An update locks its rows in no order; this does.
+    // An update locks its rows in no particular order, so they are locked here first.
     list: (maxTasksPerUser: number) => fragment`
       list as (
         insert into todo_api.task_lists as list (user_id, counter, task_count)

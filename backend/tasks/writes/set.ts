@@ -4,7 +4,7 @@ import { createWriteParts } from './parts.ts'
 
 /** What became of a write: a row of the statement. A write without one has changed nothing. */
 export type Outcome = {
-  /** Of the write in its set. */
+  /** The position of the write in its set. */
   place: number
   /** `of a series`: nothing was done, because the task comes again; see `ofSeries` of a write. */
   outcome: 'done' | 'repeated' | 'running' | 'of a series'
@@ -119,7 +119,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
       from done join input using (place) where key is not null
     )`
 
-  /** As they were put together the first time, by what is in them. */
+  /** Statements are assembled once for each combination of parts. */
   const statements = new Map<string, Fragment>()
 
   return function setStatement(

@@ -203,7 +203,7 @@ describe('while the auth server is away', () => {
     await elsewhere.stop(true)
   })
 
-  test('it is asked at most once a second, and the log told as seldom, without a stack', async () => {
+  test('it is asked at most once a second, and logged as rarely, without a stack', async () => {
     const { authServer, api, statusFor } = start()
     const { token } = await authServer.signUp()
     authServer.interceptKeySet(async () => new Response('down', { status: 500 }))

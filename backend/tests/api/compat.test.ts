@@ -211,7 +211,7 @@ describe('completed and is_completed', () => {
     })
   })
 
-  test('is_completed beside a field that nobody knows, whose number is beyond all', async () => {
+  test('is_completed is read next to an unknown field with a number that is too large', async () => {
     const user = await newUser()
     const body = '{"title":"x","is_completed":true,"low":-1e999,"high":[1e999]}'
     const headers = { 'content-type': 'application/json' }
@@ -820,7 +820,7 @@ describe('what holds everywhere holds here too', () => {
     expect(here.text).toBe(there.text)
   })
 
-  test('there is no dialect of another name, and none within another', async () => {
+  test('an unknown dialect, or one within another, is not found', async () => {
     const user = await newUser()
     for (const path of [
       '/compat/other/api/tasks',
@@ -910,7 +910,7 @@ describe('a bulk request', () => {
     expect(await stored(user, second!.id)).toMatchObject({ completed: false })
   })
 
-  test('that is refused says in the dialect how the tasks are', async () => {
+  test('that is refused shows the current tasks in the dialect', async () => {
     const { tasks, ...user } = await userWith({ title: 'a', completed: true })
     const { id } = tasks[0]!
     const operations = [{ op: 'update', id, if_version: 9, data: { is_completed: false } }]

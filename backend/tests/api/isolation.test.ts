@@ -199,7 +199,7 @@ test.each(rules)(
       if (caller === undefined) return 401
       if (under !== undefined && under !== caller) return 403
       if (target.whose === undefined || target.whose === caller) return target.status
-      // What a route would not find of one's own, it does not find of another's.
+      // A task in a state in which its owner would not find it is not found by others either.
       return target.status === 404 ? 404 : 403
     }
   },

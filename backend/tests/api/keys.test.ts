@@ -268,7 +268,7 @@ describe('a key', () => {
     expect(await version()).toEqual(written)
   })
 
-  test('waits for nobody who is in the way of writing that down, and takes one connection for it', async () => {
+  test('is not delayed if its use cannot be recorded, and that takes one connection', async () => {
     const writes: string[] = []
     const { promise: released, resolve: release } = Promise.withResolvers<void>()
     const locked = startApi({
@@ -299,7 +299,7 @@ describe('a key', () => {
     await locked.stop()
   })
 
-  test('past its time is token_expired, and its time is the database’s', async () => {
+  test('that has expired is token_expired, by the clock of the database', async () => {
     const { id, token } = await newUser()
     const key = await makeKey(token)
     await database.query`

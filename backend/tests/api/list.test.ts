@@ -461,7 +461,7 @@ describe('pages', () => {
         ({ id }) => !doomed.slice(0, pages.length).some((victim) => victim.id === id),
       )
       expect(stayed.filter(({ id }) => !seen.includes(id))).toEqual([])
-      // What was shown of them stands in the order of the whole list.
+      // Those that were shown are in the order of the whole list.
       const whole = (await list(user, `?sort=${sort}&tag=kept`)).body.map(({ id }) => id)
       const still = seen.filter((id) => whole.includes(id))
       expect(still).toEqual(whole.filter((id) => still.includes(id)))

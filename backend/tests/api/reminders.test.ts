@@ -160,7 +160,7 @@ describe('what waits', () => {
     expect(await waiting(user)).toEqual(['2127-10-25T23:30:00.000Z'])
   })
 
-  test('is nothing that is past when it is set', async () => {
+  test('does not include a reminder that is past when it is set', async () => {
     const past = { at: '2020-01-01T00:00:00.000Z' }
     const { user, task, change } = await create({ reminders: [past, early] })
     expect(task.reminders).toEqual([past, early])
@@ -287,7 +287,7 @@ describe('reminder.due', () => {
     expect(task.version).toBe(1)
   })
 
-  test('of a moved due date comes when that is now, and not when it was', async () => {
+  test('of a task whose due date moved comes at the new time, and not at the old one', async () => {
     const { user, change } = await create({ ...due, reminders: [{ minutes_before: 0 }, day] })
     const stream = await follow(user)
     const at = await instantIn(120)
@@ -301,7 +301,7 @@ describe('reminder.due', () => {
     stream.close()
   })
 
-  test('that nobody was there for comes at the next connection: late, only the last of each task, never after a day', async () => {
+  test('that came while nobody listened is told at the next connection: late, only the last of each task, never after a day', async () => {
     const { user, task } = await create({
       reminders: [1, 2, 3, 4, 5].map((minutes_before) => ({ minutes_before })),
       ...due,
@@ -377,7 +377,7 @@ describe('reminder.due', () => {
     resumed.close()
   })
 
-  test('of the last minute comes to a stream that begins, since those it was told to may have been gone', async () => {
+  test('that was told in the last minute is told to a new stream, too, since its first readers may have been gone', async () => {
     const { user, change } = await create({
       reminders: [early, { at: '2126-01-02T00:00:00.000Z' }],
     })

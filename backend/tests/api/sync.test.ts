@@ -497,7 +497,7 @@ describe('tickets', () => {
   const withTicket = async (ticket: string, mount = '/api/tasks') =>
     openEvents(`${api.origin}${mount}/events?ticket=${encodeURIComponent(ticket)}`)
 
-  test('open the stream of whom they were given to, once, at any server', async () => {
+  test('open the stream of the user they were given to, once, at any server', async () => {
     const [user, other] = [await newUser(), startApi()]
     const { status, body } = await ticketOf(user)
     expect([status, body]).toEqual([

@@ -247,7 +247,7 @@ describe('migrations', () => {
 })
 
 describe('a statement', () => {
-  test('that PostgreSQL refuses says where, and nothing of its values', async () => {
+  test('that PostgreSQL refuses says where, and repeats none of its values', async () => {
     const refused = database.query`select ${'a very private title\0'}::text`
     await expect(refused).rejects.toBeInstanceOf(StatementFailed)
     const error: unknown = await refused.catch((thrown: unknown) => thrown)
@@ -355,7 +355,7 @@ describe('the embedded database', () => {
     ).toEqual([{ major: Number(embeddedVersion) }])
   })
 
-  test('keeps what it was told, and its directory for itself', async () => {
+  test('keeps its data, and its directory for itself', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'todo-api-test-'))
     const first = await startEmbedded(directory)
     const writer = connect({ socket: first.socket })
