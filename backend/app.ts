@@ -5,7 +5,17 @@ import { Elysia } from 'elysia'
 import { currentUser } from './auth/current-user.ts'
 import { compat } from './compat/compat.ts'
 import { explainPath } from './compat/paths.ts'
-import { docs } from './docs/page.ts'
+import { openApi } from './docs/openapi.ts'
+import {
+  hidden,
+  leadToDocs,
+  sendFavicon,
+  sendPageStyle,
+  sendStartScript,
+  sendSwaggerScript,
+  sendSwaggerStyle,
+  showDocs,
+} from './docs/page.ts'
 import { answerLastResort, errors } from './errors.ts'
 import { jsonBody } from './http/body.ts'
 import { crossOrigin } from './http/cors.ts'
@@ -102,6 +112,17 @@ export function createApp(given: AppParts) {
     .use(currentUser(parts.authenticateAgent, limitUser, { needs: 'see route' }))
     .post('/mcp', answerMessage, mcp.answerMessage)
 
+  const docs = new Elysia()
+    .use(openApi()) // GET /docs/json
+    // In place of the plugin's own page, whose script comes from a CDN whatever its options say.
+    .get('/docs', showDocs, hidden)
+    .get('/docs/start.js', sendStartScript, hidden)
+    .get('/docs/page.css', sendPageStyle, hidden)
+    .get('/docs/swagger-ui.css', sendSwaggerStyle, hidden)
+    .get('/docs/swagger-ui-bundle.js', sendSwaggerScript, hidden)
+    .get('/docs/favicon.png', sendFavicon, hidden)
+    .get('/', leadToDocs, hidden)
+
   const app = new Elysia(frameworkOptions(answerUncaught))
     .use(security(proxies))
     .use(requestId())
@@ -114,7 +135,7 @@ export function createApp(given: AppParts) {
     .use(addressLimit(rateLimits, proxies))
     .get('/health', answerAlive, aliveContract)
     .get('/ready', createReadiness(database.query, draining), readyContract)
-    .use(withDocs ? docs() : new Elysia()) // GET /docs, its files, and /docs/json
+    .use(withDocs ? docs : new Elysia())
     .decorate({ resource: parts.resource })
     .get('/.well-known/oauth-protected-resource/mcp', describeResource, mcp.describeResource)
     .use(agents)

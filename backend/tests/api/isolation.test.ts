@@ -88,6 +88,13 @@ test('every route has its rule here and its place in the document, under both fa
   expect(new Set(documented)).toEqual(new Set(visible))
 })
 
+test('every handler has a name, by which traces show it', () => {
+  const unnamed = api.app.routes.filter(
+    ({ method, handler }) => method !== 'OPTIONS' && (handler as { name?: string }).name === '',
+  )
+  expect(unnamed.map(({ path }) => path)).toEqual([])
+})
+
 type Person = User & { mark: string; live: number; trashed: number }
 
 /** Somebody with a task and a task in the trash, both marked. */
