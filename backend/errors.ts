@@ -1,7 +1,7 @@
 import type { ValueError } from '@sinclair/typebox/errors'
 import { Elysia, NotFoundError, ValidationError } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
-import { DatabaseUnavailable } from './db/pool.ts'
+import { DatabaseUnavailable } from './db/failures.ts'
 import { QueueFull, WaitedForOneself, WaitedTooLong } from './db/waiting.ts'
 import { rememberCode, type TellFailure } from './http/failure-log.ts'
 import {

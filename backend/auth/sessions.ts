@@ -1,7 +1,9 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { createLine } from '../db/line.ts'
-import { Fragment, StatementFailed, type Database } from '../db/pool.ts'
+import { StatementFailed } from '../db/failures.ts'
+import type { Database } from '../db/pool.ts'
+import { Fragment } from '../db/sql.ts'
 import { isUserId, TokenError, type Bearer, type VerifyToken } from './tokens.ts'
 
 /** Better Auth's table of sessions, and its columns, as its adapter names them. */

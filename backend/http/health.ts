@@ -1,6 +1,6 @@
 import { t } from 'elysia'
 import { version } from '../../package.json'
-import type { Query } from '../db/pool.ts'
+import type { Query } from '../db/sql.ts'
 import { ApiError, Failure } from './failures.ts'
 
 const tags = ['Health']

@@ -1,7 +1,8 @@
 import { refusalOf } from '../auth/current-user.ts'
 import { TokenError, type Bearer } from '../auth/tokens.ts'
 import { createLine } from '../db/line.ts'
-import type { Database, Fragment } from '../db/pool.ts'
+import type { Database } from '../db/pool.ts'
+import type { Fragment } from '../db/sql.ts'
 import { ApiError } from '../http/failures.ts'
 
 export const ticketLifetime = 30 // s

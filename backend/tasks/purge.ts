@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
-import type { Database, Fragment } from '../db/pool.ts'
+import type { Database } from '../db/pool.ts'
+import type { Fragment } from '../db/sql.ts'
 import type { Metrics } from '../http/metrics.ts'
 import { addLists } from './list/missing.ts'
 

@@ -1,4 +1,5 @@
-import type { Database, Fragment } from '../../db/pool.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 import { refuse, type ListRequest } from './request.ts'
 
 /** The value that a list is sorted by, and how it is written into a cursor and read back. */

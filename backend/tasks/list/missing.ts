@@ -1,4 +1,4 @@
-import type { Query } from '../../db/pool.ts'
+import type { Query } from '../../db/sql.ts'
 
 /**
  * Gives a list to users who have none: to a new user, whose first write this is, and to those whose

@@ -1,4 +1,6 @@
-import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
+import { StatementFailed } from '../../db/failures.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 import { unlessTooLarge, type Unsent } from '../../db/written.ts'
 import { taskColumns } from '../columns.ts'
 import { keyOf, readCursor, refuseCursor, writeCursor } from './cursor.ts'

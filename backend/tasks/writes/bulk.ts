@@ -1,5 +1,7 @@
 import { createLine } from '../../db/line.ts'
-import { DatabaseUnavailable, Locked, type Database, type Fragment } from '../../db/pool.ts'
+import { DatabaseUnavailable, Locked } from '../../db/failures.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 import { ApiError, failures } from '../../http/failures.ts'
 import type { Idempotency } from '../idempotency.ts'
 import { addLists } from '../list/missing.ts'

@@ -1,4 +1,5 @@
-import { StatementFailed, type Query } from '../../db/pool.ts'
+import { StatementFailed } from '../../db/failures.ts'
+import type { Query } from '../../db/sql.ts'
 import { ApiError } from '../../http/failures.ts'
 import type { Idempotency } from '../idempotency.ts'
 

@@ -1,5 +1,6 @@
 import { createLine } from '../../db/line.ts'
-import { DatabaseUnavailable, Locked, StatementFailed, type Database } from '../../db/pool.ts'
+import { DatabaseUnavailable, Locked, StatementFailed } from '../../db/failures.ts'
+import type { Database } from '../../db/pool.ts'
 import { ApiError } from '../../http/failures.ts'
 import { addLists } from '../list/missing.ts'
 import { createObstacles } from './obstacles.ts'

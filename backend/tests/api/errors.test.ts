@@ -1,7 +1,7 @@
 import { version } from '../../../package.json'
 import { afterAll, describe, expect, spyOn, test } from 'bun:test'
 import { connect as dial } from 'node:net'
-import { DatabaseUnavailable } from '../../db/pool.ts'
+import { DatabaseUnavailable } from '../../db/failures.ts'
 import { failures, type FailureCode, type FieldError } from '../../http/failures.ts'
 import {
   databaseThat,

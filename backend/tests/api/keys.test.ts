@@ -9,7 +9,7 @@ import {
   type Answer,
   type TaskBody,
 } from '../support/api.ts'
-import { Fragment } from '../../db/pool.ts'
+import { Fragment } from '../../db/sql.ts'
 import { eventually } from '../support/eventually.ts'
 import { openEvents } from '../support/events.ts'
 import { everythingOf } from '../support/rows.ts'
