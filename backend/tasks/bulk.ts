@@ -2,10 +2,17 @@ import { Type, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { t } from 'elysia'
 import { createCheck } from '../http/body.ts'
-import { ApiError, Failure, failures, mostFieldErrors, type FieldError } from '../http/failures.ts'
+import {
+  ApiError,
+  Failure,
+  failures,
+  mostFieldErrors,
+  type FailureCode,
+  type FieldError,
+} from '../http/failures.ts'
 import { OneOf } from '../http/values.ts'
 import { Completion, keptFields, NewTask, Task, TaskChanges } from './schemas.ts'
-import type { Bulk } from './writes/bulk.ts'
+import type { Bulk, Telling } from './writes/bulk.ts'
 import type { Operation } from './writes/operation.ts'
 
 export const mostOperations = 100
@@ -95,6 +102,29 @@ export const BulkRefused = t.Composite([
     ),
   }),
 ])
+
+/** How a result tells what became of its operation: as the route for one task would. */
+export const tellings: Bulk['tellings'] = {
+  created: { status: 201 },
+  changed: { status: 200 },
+  gone: { status: 204 },
+  bulk_refused: refusal('bulk_refused'),
+  not_owner: refusal('not_owner'),
+  task_limit_reached: refusal('task_limit_reached'),
+  task_not_found: refusal('task_not_found'),
+  validation_failed: {
+    ...refusal('validation_failed'),
+    // Only the stored task can tell whether it has a date, and which.
+    detail:
+      'due_time, due_timezone and recurrence need a due_date, and a recurrence has to come on or after it',
+  },
+  version_conflict: refusal('version_conflict'),
+}
+
+function refusal(code: FailureCode): Telling {
+  const { status, detail } = failures[code]
+  return { status, code, detail }
+}
 
 /**
  * Reads the operations of a request by the rules of the routes for one task.

@@ -3,7 +3,7 @@ import type { Answers } from '../http/answers.ts'
 import type { Limit } from '../http/rate-limit.ts'
 import { jsonResponse, notModified } from '../http/responses.ts'
 import { parametersOf } from '../http/urls.ts'
-import { readOperations, type BulkResults } from './bulk.ts'
+import { readOperations, tellings, type BulkResults } from './bulk.ts'
 import type * as contracts from './contracts.ts'
 import { readIdempotency, sentBody } from './idempotency.ts'
 import type { TaskList } from './list/list.ts'
@@ -75,6 +75,7 @@ export async function bulkTasks({
     operations: readOperations(operations),
     atomic,
     idempotency,
+    tellings,
   })
   markReplay(set, { replayed })
   return jsonResponse<BulkResults>(set, `{"results":${results}}`)

@@ -41,6 +41,9 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         )
       )`,
 
+    /** Only servers of the previous version read it, which answer repetitions with it. */
+    statusForOlderServers: fragment`200`,
+
     /** The answers that were given under the keys before. */
     prior: fragment`
       prior as (

@@ -57,6 +57,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     changed,
     destroyed,
     jsonOf,
+    statusForOlderServers,
   } = createWriteParts({ fragment })
 
   const isFirst = fragment`(
@@ -116,7 +117,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
   const recorded = fragment`
     recorded as (
       insert into todo_api.idempotency_keys (user_id, key, request, status, task_id, version, body)
-      select user_id, key, request, 200, done.id, done.version, done.json
+      select user_id, key, request, ${statusForOlderServers}, done.id, done.version, done.json
       from done join input using (place) where key is not null
     )`
 
