@@ -1,8 +1,8 @@
 import { isObject, usualBody } from '../http/body.ts'
 import { isInstant } from '../http/values.ts'
 import { mostBulkBytes, mostOperations } from '../tasks/bulk.ts'
-import { rememberSent } from '../tasks/idempotency.ts'
 import { TaskChanges, type Task } from '../tasks/schemas.ts'
+import { rememberSent } from '../tasks/sent-body.ts'
 import type { Place } from './paths.ts'
 
 declare global {

@@ -1,13 +1,10 @@
-import { refusalOf } from '../auth/current-user.ts'
 import { TokenError, type Bearer } from '../auth/tokens.ts'
 import { createLine } from '../db/line.ts'
 import type { Database } from '../db/pool.ts'
 import type { Fragment } from '../db/sql.ts'
-import { ApiError } from '../http/failures.ts'
 
 export const ticketLifetime = 30 // s
 const unknownFor = 60 // s
-const challenge = { 'www-authenticate': 'Bearer error="invalid_token"' }
 
 export type Tickets = ReturnType<typeof createTickets>
 
@@ -85,20 +82,17 @@ export function createTickets(
 
   async function bearerOf(ticket: string, found: Found | undefined): Promise<Bearer> {
     if (!found?.is_good)
-      throw new ApiError('token_invalid', {
-        headers: challenge,
-        reason: `the ticket is unknown, used or older than ${ticketLifetime} s`,
-      })
+      throw new TokenError(
+        'invalid',
+        `the ticket is unknown, used or older than ${ticketLifetime} s`,
+      )
     const [, keyId] = ticket.split('.')
-    if (keyId === undefined) return { userId: found.user_id, expires: Number(found.expires) }
-    try {
-      return await verifyKeyOf(found.user_id, Number(keyId))
-    } catch (error) {
-      throw error instanceof TokenError ? refusalOf(error, challenge) : error
-    }
+    return keyId === undefined
+      ? { userId: found.user_id, expires: Number(found.expires) }
+      : verifyKeyOf(found.user_id, Number(keyId))
   }
 
-  /** @throws ApiError 401 */
+  /** @throws TokenError */
   const redeem = async (ticket: string): Promise<Bearer> => {
     const digest = hash(ticket)
     return bearerOf(ticket, await useUp(digest, digest))
@@ -107,7 +101,7 @@ export function createTickets(
   /**
    * The same without using it up.
    *
-   * @throws ApiError 401
+   * @throws TokenError
    */
   const look = async (ticket: string): Promise<Bearer> => {
     const digest = hash(ticket)

@@ -3,18 +3,6 @@ import { ApiError } from '../http/failures.ts'
 /** A client's name for a request that it may send again, and what tells this request from others. */
 export type Idempotency = { key: string; request: string }
 
-const sentBodies = new WeakMap<Request, unknown>()
-
-/** Keeps the body as it was sent, if what it is read as depends on what the database holds. */
-export function rememberSent(request: Request, body: unknown): void {
-  sentBodies.set(request, body)
-}
-
-/** The body that identifies a request: what it is read as may be different when it is repeated. */
-export function sentBody(request: Request, readAs: unknown): unknown {
-  return sentBodies.get(request) ?? readAs
-}
-
 const keyShape = /^[\x21-\x7e]{1,255}$/
 
 /**

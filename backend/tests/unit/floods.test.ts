@@ -96,8 +96,7 @@ describe('a flood of unknown tickets', () => {
     const ticket = await tickets.issue({ userId: id, expires })
     const strangers = ask(tickets[use])
     expect(await tickets[use](ticket)).toEqual({ userId: id, expires })
-    for (const refusal of await strangers.all)
-      expect(refusal).toMatchObject({ code: 'token_invalid' })
+    for (const refusal of await strangers.all) expect(refusal).toBeInstanceOf(TokenError)
   })
 })
 
