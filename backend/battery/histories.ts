@@ -2,7 +2,7 @@ import { newUser } from '../tests/support/api.ts'
 import { createRandom, type Random } from '../tests/support/random.ts'
 import { createClient, type Span } from './client.ts'
 import { startLoad } from './load.ts'
-import type { Battery } from './main.ts'
+import type { Battery } from './battery.ts'
 import { startSeries } from './series.ts'
 import { buildStand, type Stand } from './stand.ts'
 
