@@ -3,7 +3,7 @@ import { isInstant } from '../http/values.ts'
 import { mostBulkBytes, mostOperations } from '../tasks/bulk.ts'
 import { TaskChanges, type Task } from '../tasks/schemas.ts'
 import { rememberSent } from '../tasks/sent-body.ts'
-import type { Place } from './paths.ts'
+import type { Destination } from './paths.ts'
 
 declare global {
   // ECMAScript 2026, "JSON.rawJSON": not yet in TypeScript's own declarations.
@@ -33,7 +33,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
  */
 export function translateBody(
   request: Request,
-  { id, isBulk }: NonNullable<Place['tasks']>,
+  { id, isBulk }: NonNullable<Destination['tasks']>,
   findKept: FindKept,
 ): void {
   async function translate(bytes: Uint8Array): Promise<Uint8Array> {

@@ -73,18 +73,18 @@ function isOfSession({ severity, severity_local: local }: postgres.PostgresError
 
 /** Whether an error of the driver means that the database cannot be reached. */
 export function isUnavailable(error: unknown): error is Error {
-  return error instanceof Error && translate(error, sayPlace) instanceof DatabaseUnavailable
+  return error instanceof Error && failureOf(error, sayPlace) instanceof DatabaseUnavailable
 }
 
 /** What is told about an error while signing in, and its code. */
 export function causeOf(error: unknown): { message: string; code: string | undefined } {
-  const cause = translate(error, sayPlace)
+  const cause = failureOf(error, sayPlace)
   const { message } = cause
   if (cause instanceof StatementFailed) return { message, code: cause.sqlState }
   return { message, code: cause instanceof DatabaseUnavailable ? cause.code : undefined }
 }
 
-export function translate(error: unknown, describe: Describe): Error {
+export function failureOf(error: unknown, describe: Describe): Error {
   if (error instanceof DatabaseUnavailable) return error
   if (error instanceof LineLost) return new DatabaseUnavailable(error.message, error.code)
   if (!(error instanceof Error)) return new DatabaseUnavailable(String(error))

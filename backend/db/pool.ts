@@ -4,17 +4,17 @@ import { createConnections, type Asking, type Connections } from './connections.
 import {
   causeOf,
   DatabaseUnavailable,
+  failureOf,
   Locked,
   readsOnly,
   sayAll,
   sayPlace,
-  translate,
   type Describe,
 } from './failures.ts'
 import { noDatabaseMetrics, type DatabaseMetrics } from './metrics.ts'
 import type { Lent } from './open-connections.ts'
 import { createPrepared } from './prepared.ts'
-import type { Place } from './socket.ts'
+import type { Endpoint } from './socket.ts'
 import { Fragment, type Parameter, type Query } from './sql.ts'
 import { createTurns } from './turns.ts'
 import { WaitedTooLong } from './waiting.ts'
@@ -64,7 +64,7 @@ const longestQueue = 500 // statements of one user
 
 /** Opens a pool of connections. The first is made for the first statement. */
 export function connect(
-  place: Place,
+  endpoint: Endpoint,
   {
     deadline = defaultDeadline,
     metrics = noDatabaseMetrics,
@@ -72,8 +72,8 @@ export function connect(
   }: ConnectOptions = {},
 ): Database {
   // One session serves all connections of the embedded database.
-  const most = 'socket' in place ? 1 : place.maxConnections
-  const connections = createConnections(place, { most, within: deadline })
+  const most = 'socket' in endpoint ? 1 : endpoint.maxConnections
+  const connections = createConnections(endpoint, { most, within: deadline })
   const isPrepared = createPrepared()
   const perUser = Math.max(Math.floor(most / 2), 1)
   const turns = createTurns({ places: most, perUser, longestQueue, deadline })
@@ -160,7 +160,7 @@ async function run<Row extends object>(
       expectEnd(rows)
       resolve(rows)
     } catch (error) {
-      reject(translate(error, describe))
+      reject(failureOf(error, describe))
       // After an error that PostgreSQL did not report itself, the state of the connection is unknown.
       if (!(error instanceof postgres.PostgresError)) abandon(lent)
       else if (error.code === readsOnly && connections.replace()) onReadsOnly()

@@ -82,8 +82,8 @@ function createLimit(name: string, quota: number, policies: string, now: () => n
  * time when its whole quota will be free again, and the quota comes back evenly, not all at once.
  *
  * Numbers from before the last window say nothing, so keys are kept in two generations: the older is
- * dropped when a window has passed. If the younger grows too large before
- * that, the keys that nobody has asked for lately go first.
+ * dropped when a window has passed. If the younger grows too large before that,
+ * the keys that have not been used lately go first.
  *
  * @returns how much of the quota is free after this request; below 0 if it was used up, and then
  *   the request is not counted

@@ -35,8 +35,8 @@ export type KeyVerifier = ReturnType<typeof createKeyVerifier>
 /**
  * Verifies personal keys. A key is looked up on every request, so that one that is revoked is refused at
  * once by every process; keys of requests that wait at the same moment are looked up together. Those that
- * were good before wait in a line of their own, which no flood of made-up keys can lengthen. Its use
- * is recorded once a minute.
+ * were good before wait in a line of their own, which no flood of made-up keys can lengthen. The use of
+ * a key is recorded once a minute.
  */
 export function createKeyVerifier(
   database: Pick<Database, 'queryFor' | 'queryWithin' | 'fragment' | 'deadline'>,
@@ -94,7 +94,7 @@ export function createKeyVerifier(
     verifyKey: async (key: string): Promise<Bearer> => verifyHash(digestOf(key)),
 
     /**
-     * Gives the bearer of a user's key, who has shown something that only the key could have got.
+     * Gives the bearer of a user's key, for a ticket that only this key could have got.
      *
      * @throws TokenError
      */

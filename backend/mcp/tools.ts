@@ -6,7 +6,7 @@ import { createReader } from '../http/body.ts'
 import { ApiError } from '../http/failures.ts'
 import { expectation } from '../http/values.ts'
 import { readIdempotency } from '../tasks/idempotency.ts'
-import { refuse } from '../tasks/list/request.ts'
+import { refuseParameter } from '../tasks/list/request.ts'
 import type { TaskList } from '../tasks/list/list.ts'
 import { refusePageNumbers, tidyQuery } from '../tasks/list/query.ts'
 import { ListQuery, NewTask, keptFields, TaskChanges } from '../tasks/schemas.ts'
@@ -283,6 +283,6 @@ function asQuery(given: Given): Given {
 /** Where a cursor comes from here. */
 function refuseCursor(error: unknown): never {
   if (error instanceof ApiError && error.errors?.[0]?.field === 'cursor')
-    refuse('cursor', 'must be one from next_cursor, with the same other arguments')
+    refuseParameter('cursor', 'must be one from next_cursor, with the same other arguments')
   throw error
 }

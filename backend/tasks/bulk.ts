@@ -137,16 +137,16 @@ export function readOperations(operations: BulkRequest['operations']): Bulk['ope
   const read: Bulk['operations'][number][] = []
   for (const [index, given] of operations.entries()) {
     if (errors.length >= mostFieldErrors) break
-    const refuse = (field: string, detail: string) =>
+    const addError = (field: string, detail: string) =>
       errors.push({ field: `operations.${index}.${field}`, detail })
     if (given.op !== 'create') {
-      if (given.id === undefined) refuse('id', 'is required')
+      if (given.id === undefined) addError('id', 'is required')
       else if (seen.has(given.id))
-        refuse('id', 'is the task of an operation before it; give each its own request')
+        addError('id', 'is the task of an operation before it; give each its own request')
       else seen.add(given.id)
     }
     read.push({
-      operation: readOperation(given, refuse),
+      operation: readOperation(given, addError),
       ...(given.if_version !== undefined &&
         given.op !== 'create' && { precondition: [given.if_version] }),
     })
@@ -156,25 +156,25 @@ export function readOperations(operations: BulkRequest['operations']): Bulk['ope
   return read
 }
 
-type Refuse = (field: string, detail: string) => void
+type AddError = (field: string, detail: string) => void
 
-const readNewTask = createReader(NewTask)
-const readChanges = createReader(TaskChanges)
-const readCompletion = createReader(Completion)
+const readNewTask = createDataReader(NewTask)
+const readChanges = createDataReader(TaskChanges)
+const readCompletion = createDataReader(Completion)
 
-function readOperation({ op, id: task = 0, data }: BulkOperation, refuse: Refuse): Operation {
+function readOperation({ op, id: task = 0, data }: BulkOperation, addError: AddError): Operation {
   switch (op) {
     case 'create': {
-      const fields = keptFields(readNewTask(data, refuse))
+      const fields = keptFields(readNewTask(data, addError))
       for (const field of ['due_time', 'due_timezone', 'recurrence'] as const)
-        if (fields[field] && !fields.due_date) refuse(`data.${field}`, 'needs a due_date')
+        if (fields[field] && !fields.due_date) addError(`data.${field}`, 'needs a due_date')
       return { op, fields }
     }
     case 'update':
-      return { op, id: task, fields: keptFields(readChanges(data, refuse)) }
+      return { op, id: task, fields: keptFields(readChanges(data, addError)) }
     case 'complete': {
       const isDefault = data === undefined || isEmpty(data)
-      const { completed = true } = isDefault ? {} : readCompletion(data, refuse)
+      const { completed = true } = isDefault ? {} : readCompletion(data, addError)
       return { op: 'update', id: task, fields: { completed } }
     }
     case 'delete':
@@ -190,12 +190,12 @@ function isEmpty(data: unknown): boolean {
 }
 
 /** Reads the `data` of an operation. */
-function createReader<Schema extends TSchema>(schema: Schema) {
+function createDataReader<Schema extends TSchema>(schema: Schema) {
   const check = createCheck(schema)
-  return function read(data: unknown, refuse: Refuse): Schema['static'] {
+  return function read(data: unknown, addError: AddError): Schema['static'] {
     const { known, errors } = check(data, '')
     if (errors === undefined) return Value.Decode(schema, known)
-    for (const { field, detail } of errors) refuse(field ? `data.${field}` : 'data', detail)
+    for (const { field, detail } of errors) addError(field ? `data.${field}` : 'data', detail)
     return {}
   }
 }

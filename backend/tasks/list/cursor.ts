@@ -1,6 +1,6 @@
 import type { Database } from '../../db/pool.ts'
 import type { Fragment } from '../../db/sql.ts'
-import { refuse, type ListRequest } from './request.ts'
+import { refuseParameter, type ListRequest } from './request.ts'
 
 /** The value that a list is sorted by, and how it is written into a cursor and read back. */
 export type Key = {
@@ -8,7 +8,7 @@ export type Key = {
   /** SQL that writes the expression, named `key`, as text: the same under every DateStyle and TimeZone. */
   text: Fragment
   type: Fragment
-  /** SQL that reads the text back. */
+  /** What the text looks like. */
   shape: RegExp
 }
 
@@ -101,7 +101,7 @@ function decode(encoded: string): string {
 }
 
 export function refuseCursor(): never {
-  refuse('cursor', 'must be one from the Link header of this very query')
+  refuseParameter('cursor', 'must be one from the Link header of this very query')
 }
 
 export function digest(text: string): string {
