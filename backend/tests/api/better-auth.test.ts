@@ -91,7 +91,7 @@ describe('rotation', () => {
     expect(await statusFor(before.token)).toBe(200)
     authServer.rotateKeys()
     const after = await authServer.signUp()
-    // At once, though the set was read only just now.
+    // The set is read again at once, though it was read only just now.
     expect(await statusFor(after.token)).toBe(200)
     expect(await statusFor(before.token)).toBe(200) // remembered: it was good when it was seen
   })
@@ -151,7 +151,7 @@ describe('while the auth server is away', () => {
     expect(headers.get('www-authenticate')).toBeNull()
     expect(await statusFor(await tokenFor('hs256'))).toBe(200)
     authServer.restart()
-    // Within a second: it is asked again then.
+    // It takes up to a second until the server is asked again.
     await settled(async () => (await statusFor(token)) === 200)
   })
 
@@ -243,7 +243,7 @@ describe('while the auth server is away', () => {
   })
 })
 
-/** Asks again until it is so; a test that waits for ever is stopped by the runner. */
+/** Asks again until the answer is true. The runner stops a test that waits for ever. */
 async function settled(isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) await Bun.sleep(20)
 }

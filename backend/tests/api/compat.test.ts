@@ -735,7 +735,7 @@ describe('what holds everywhere holds here too', () => {
       await expectRepeat()
       await request('DELETE', `/api/tasks/${id}`, user)
       await expectRepeat()
-      // Neither the order of its fields nor one that nobody knows makes it another.
+      // Another order of its fields, or an unknown field, does not make it another request.
       const turned = JSON.stringify(bodyOf(id)).replace(
         '"title":"y","priority":"medium"',
         '"priority":"medium","now":1,"title":"y"',
@@ -759,7 +759,7 @@ describe('what holds everywhere holds here too', () => {
     const head = await request('HEAD', '/compat/tasks/api/todos', user)
     expect(head).toMatchObject({ status: 200, text: '' })
     expect(head.headers.get('etag')).toBe(get.headers.get('etag'))
-    // Nobody has made the body, and so nobody knows its length. 0 would be one.
+    // HEAD makes no body, so its length is unknown. 0 would be a false length.
     expect(head.headers.get('content-length')).toBeNull()
     expect(head.headers.get('content-type')).toBe('application/json')
     const known = { 'if-none-match': get.headers.get('etag')! }
@@ -905,7 +905,7 @@ describe('a bulk request', () => {
         { status: 200, task: { ...told, is_completed: false, completed: false } },
       ],
     })
-    // What was read as `medium` came back with other fields: nobody chose it.
+    // `medium` came back with other fields, as it had been sent to the client: nobody chose it.
     expect(await stored(user, first!.id)).toMatchObject({ completed: true, priority: 'none' })
     expect(await stored(user, second!.id)).toMatchObject({ completed: false })
   })

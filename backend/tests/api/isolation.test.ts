@@ -119,7 +119,7 @@ async function settle(person: Person): Promise<void> {
   await api.request('DELETE', `/api/tasks/${person.trashed}`, person)
 }
 
-/** What is no token of a user's, though it looks like one. */
+/** Texts that look like the user's token and are not. */
 async function refusedTokens({ id, token }: User): Promise<(string | undefined)[]> {
   const [head, claims, signature] = token.split('.')
   const none = Buffer.from('{"alg":"none"}').toString('base64url')
@@ -135,7 +135,7 @@ async function refusedTokens({ id, token }: User): Promise<(string | undefined)[
   ]
 }
 
-/** Whose task is asked for, if it is anybody's, and what its owner is answered. */
+/** A task that is asked for: its owner, if it has one, and the status that its owner gets. */
 type Target = { whose?: Person; id: () => number; status: number }
 
 test.each(rules)(

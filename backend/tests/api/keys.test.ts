@@ -256,7 +256,7 @@ describe('a key', () => {
     expect(used % 60_000).toBe(0)
     expect(used).toBeGreaterThanOrEqual(before)
     expect(used).toBeLessThanOrEqual(Date.now())
-    // As if the minute had just begun, and would last.
+    // The last use lies ahead, so that no new minute begins during these requests.
     await database.query`
       update todo_api.personal_keys set last_used_at = now() + interval '1 minute' where user_id = ${id}`
     const written = await version()
@@ -424,7 +424,7 @@ describe('revoking', () => {
       expect(refused.headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
     }
     await stream.ended
-    // Nobody gets around it by saying that a ticket is another key's, or a session's.
+    // A ticket that is edited to name another key, or none, is refused.
     const stolen = await ticketOf(other)
     for (const forged of [unused.split('.')[0]!, stolen.split('.')[0]!, `${own}.${other.id}`])
       expect((await api.request('GET', path(forged))).status).toBe(401)

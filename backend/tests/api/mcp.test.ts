@@ -581,7 +581,7 @@ describe('the endpoint', () => {
       expect([method, params, body.error?.code]).toEqual([method, params, code])
       texts.push(text)
     }
-    // Those of the SDK: zod's, and sentences with what came in them.
+    // The SDK's own texts are those of zod, and sentences that repeat what was sent.
     expect(texts.join('\n')).not.toMatch(
       /expected|invalid_type|"path"|rm_rf|toString|nonsense|Bad Request/,
     )

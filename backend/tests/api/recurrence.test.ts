@@ -54,7 +54,7 @@ const dayFrom = (date: string, days: number) =>
   Temporal.PlainDate.from(date).add({ days }).toString()
 const todayIn = (zone: string) => Temporal.Now.plainDateISO(zone).toString()
 
-/** Runs what depends on the date once more if it was another one in the end. */
+/** Runs a test that depends on the date again if the date changed while it ran. */
 async function onOneDay(zone: string, act: (today: string) => Promise<void>): Promise<void> {
   const today = todayIn(zone)
   try {
@@ -280,7 +280,7 @@ describe('completing', () => {
       completed: false,
       version: 1,
     })
-    // Completed already.
+    // It is completed already.
     const again = await send(user, 'PUT', `/${id}`, { json: { completed: true } })
     expect(again.body.next_task_id).toBe(body.next_task_id)
     expect(await rowsOf(user.id)).toHaveLength(2)
@@ -373,7 +373,7 @@ describe('completing', () => {
       expect(await nextFrom(-1, 'daily')).toBe(today)
       expect(await nextFrom(-10, 'FREQ=DAILY;INTERVAL=5')).toBe(today)
       expect(await nextFrom(-11, 'FREQ=DAILY;INTERVAL=5')).toBe(dayFrom(today, 4))
-      // In time, and early.
+      // Completed on the due date, and before it.
       expect(await nextFrom(0, 'daily')).toBe(dayFrom(today, 1))
       expect(await nextFrom(0, 'weekly')).toBe(dayFrom(today, 7))
       expect(await nextFrom(3, 'daily')).toBe(dayFrom(today, 4))

@@ -4,7 +4,7 @@ import { openEvents } from '../support/events.ts'
 import { purge } from '../../tasks/purge.ts'
 
 const api = startApi()
-/** It does not look for what its timers miss. */
+/** A server that relies on its timers alone. */
 const withTimersAlone = startApi({ lookEvery: 1_000_000 })
 afterAll(async () => Promise.all([api.stop(), withTimersAlone.stop()]))
 
@@ -225,7 +225,7 @@ async function follow({ token }: User, lastEventId?: string, { origin } = api) {
 const dueIn = ({ events }: Awaited<ReturnType<typeof follow>>) =>
   events.filter(({ event }) => event === 'reminder.due').map(({ data }) => data as Due)
 
-/** As if so many seconds had passed since the reminders that wait were due. */
+/** Makes waiting reminders look as if they had been due for this many seconds. */
 async function letBeDue({ id }: User, ...secondsAgo: number[]): Promise<void> {
   for (const [index, seconds] of secondsAgo.entries())
     await database.query`
@@ -236,7 +236,7 @@ async function letBeDue({ id }: User, ...secondsAgo: number[]): Promise<void> {
       )`
 }
 
-/** As if so many seconds had passed since reminders were told. */
+/** Makes reminders look as if they had been told this many seconds ago. */
 async function letBeTold({ id }: User, secondsAgo: number): Promise<void> {
   await database.query`
     update todo_api.reminders set fired_at = now() - make_interval(secs => ${secondsAgo}::float8)
@@ -268,7 +268,7 @@ describe('reminder.due', () => {
       expect(events[1]!.data).toEqual({ task: changed.body, fires_at: at, late: false })
       expect(events[1]!.id).toBe('3')
     }
-    // The task is what it was, and nothing of it has changed.
+    // The task itself has not changed.
     const read = await send(user, 'GET', path, { headers: { 'if-none-match': etag } })
     expect(read.status).toBe(304)
     const changes = await send<{ items: TaskBody[]; sync_token: string }>(user, 'GET', '/changes')
@@ -277,7 +277,7 @@ describe('reminder.due', () => {
     const { sync_token: since } = changes.body
     const none = await send<object>(user, 'GET', `/changes?since=${since}`)
     expect(none.body).toMatchObject({ items: [], deleted: [], has_more: false })
-    // It keeps nobody from hearing what comes next.
+    // It does not stop later events.
     await patch('/complete')
     for (const stream of streams) {
       await stream.received(3)

@@ -365,7 +365,7 @@ describe('events', () => {
     }
     const fromStart = await events(user, '?since=0')
     await fromStart.received(3)
-    // Of several changes of one task that came before, the last is told: it is new to this reader.
+    // If one task changed several times before, only its last change is told, which is new to this reader.
     expect(fromStart.events).toEqual([
       { id: '2', event: 'task.created', data: b },
       { id: '3', event: 'task.created', data: c },

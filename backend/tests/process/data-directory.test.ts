@@ -21,7 +21,7 @@ afterEach(async () => directory.remove())
 
 const settings = { PORT: '0', HOST: '127.0.0.1' }
 
-/** Starts a server that cannot start, and gives its one line. */
+/** Tries to start a server that cannot start, and gives the one line that it prints. */
 async function refusal(asUser: string[] = []): Promise<string> {
   const { exitCode, stdout, stderr } = await run(
     'backend/main.ts',

@@ -118,7 +118,7 @@ describe('migrations', () => {
 
     await migrate(mixed)
     expect(await countOf()).toEqual([{ task_count: 1 }])
-    // Also who has heard of later changes than the deletion that was hidden.
+    // This holds for readers who have seen later changes than the hidden deletion, too.
     for (const known of [token, misled.token])
       await expect(changes.since('alice', known, 10)).rejects.toMatchObject({
         code: 'sync_token_expired',
