@@ -5,7 +5,17 @@ import { Elysia } from 'elysia'
 import { currentUser } from './auth/current-user.ts'
 import { compat } from './compat/compat.ts'
 import { explainPath } from './compat/paths.ts'
-import { docs } from './docs/page.ts'
+import { openApi } from './docs/openapi.ts'
+import {
+  hidden,
+  leadToDocs,
+  sendFavicon,
+  sendPageStyle,
+  sendStartScript,
+  sendSwaggerScript,
+  sendSwaggerStyle,
+  showDocs,
+} from './docs/page.ts'
 import { answerLastResort, errors } from './errors.ts'
 import { jsonBody } from './http/body.ts'
 import { crossOrigin } from './http/cors.ts'
@@ -52,13 +62,13 @@ export function createApp(given: AppParts) {
   const { authenticate, tellFailure, tickets } = parts
   const { limitUser } = rateLimits
 
-  // An EventSource cannot send a token: this route takes a ticket, too.
+  // An EventSource cannot send a token, so this route takes a ticket, too.
   const events = new Elysia({ prefix: '/tasks' })
     .decorate(parts.ofUser)
     .use(currentUser(authenticate, limitUser, { tickets }))
     .get('/events', streamEvents, sync.streamEvents)
 
-  // It opens no more than the stream, which a key that only reads may follow.
+  // A ticket opens the stream alone, which a key that only reads may follow.
   const ticket = new Elysia({ prefix: '/tasks' })
     .decorate(parts.ofUser)
     .use(currentUser(authenticate, limitUser, { needs: 'tasks:read' }))
@@ -102,6 +112,17 @@ export function createApp(given: AppParts) {
     .use(currentUser(parts.authenticateAgent, limitUser, { needs: 'see route' }))
     .post('/mcp', answerMessage, mcp.answerMessage)
 
+  const docs = new Elysia()
+    .use(openApi()) // GET /docs/json
+    // In place of the plugin's own page, whose script comes from a CDN whatever its options say.
+    .get('/docs', showDocs, hidden)
+    .get('/docs/start.js', sendStartScript, hidden)
+    .get('/docs/page.css', sendPageStyle, hidden)
+    .get('/docs/swagger-ui.css', sendSwaggerStyle, hidden)
+    .get('/docs/swagger-ui-bundle.js', sendSwaggerScript, hidden)
+    .get('/docs/favicon.png', sendFavicon, hidden)
+    .get('/', leadToDocs, hidden)
+
   const app = new Elysia(frameworkOptions(answerUncaught))
     .use(security(proxies))
     .use(requestId())
@@ -114,7 +135,7 @@ export function createApp(given: AppParts) {
     .use(addressLimit(rateLimits, proxies))
     .get('/health', answerAlive, aliveContract)
     .get('/ready', createReadiness(database.query, draining), readyContract)
-    .use(withDocs ? docs() : new Elysia()) // GET /docs, its files, and /docs/json
+    .use(withDocs ? docs : new Elysia())
     .decorate({ resource: parts.resource })
     .get('/.well-known/oauth-protected-resource/mcp', describeResource, mcp.describeResource)
     .use(agents)
@@ -124,7 +145,7 @@ export function createApp(given: AppParts) {
     // And all of it under another prefix, for front ends of another shape.
     .wrap(compat({ authenticate, tasks: parts.ofUser.tasks }))
 
-  /** Of what fails outside of the app's hooks no request is known. */
+  /** A failure outside the app's hooks cannot be traced to its request. */
   function answerUncaught(error: unknown): Response {
     metrics.observeRequest('_OTHER', undefined, 500, 0)
     return answerLastResort(tellFailure)(error)
@@ -135,7 +156,7 @@ export function createApp(given: AppParts) {
     return explainUnknownRoute(app.routes, path, whatIsKnown)
   }
 
-  /** Without documentation nobody is sent there. */
+  /** If there is no documentation, a 404 does not point to it. */
   function whatIsKnown(path: string): string | undefined {
     return explainPath(path) ?? (withDocs ? undefined : 'There is nothing at this path')
   }

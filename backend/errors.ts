@@ -1,7 +1,7 @@
 import type { ValueError } from '@sinclair/typebox/errors'
 import { Elysia, NotFoundError, ValidationError } from 'elysia'
 import { AuthUnavailable } from './auth/tokens.ts'
-import { DatabaseUnavailable } from './db/pool.ts'
+import { DatabaseUnavailable } from './db/failures.ts'
 import { QueueFull, WaitedForOneself, WaitedTooLong } from './db/waiting.ts'
 import { rememberCode, type TellFailure } from './http/failure-log.ts'
 import {
@@ -26,7 +26,7 @@ type ErrorBody = {
  * The one place where a failure becomes a response. Use it before anything else: registered last,
  * Elysia asks it for unknown routes only.
  *
- * @param explainUnknownRoute what to answer where no route takes the request: 401, 404 or 405
+ * @param explainUnknownRoute what to answer if no route takes the request: 401, 404 or 405
  */
 export function errors(
   tell: TellFailure,

@@ -2,7 +2,7 @@ import { SessionsMissing } from './auth/sessions.ts'
 import { ConfigError } from './config.ts'
 import { DirectoryUnusable } from './db/data-directory.ts'
 import { MigrationFailed } from './db/migrate.ts'
-import { DatabaseUnavailable, StatementFailed } from './db/pool.ts'
+import { DatabaseUnavailable, StatementFailed } from './db/failures.ts'
 import { DatabaseUnusable } from './db/refusal.ts'
 import { CannotListen } from './server.ts'
 

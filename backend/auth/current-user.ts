@@ -28,8 +28,8 @@ export function createAuthenticate(verifyToken: VerifyToken, resource?: Resource
   }
 }
 
-/** @param headers which challenge its bearer (RFC 6750, 3) */
-export function refusalOf(
+/** @param headers the challenge to the bearer (RFC 6750, 3) */
+function refusalOf(
   { reason, detail, message }: TokenError,
   headers: Record<string, string>,
 ): ApiError {
@@ -39,8 +39,20 @@ export function refusalOf(
     : new ApiError('token_invalid', { ...told, reason: message })
 }
 
-/** Tells who was given a ticket, in place of a token, or refuses with 401. */
+/** Tells who was given a ticket, in place of a token. It throws TokenError if the ticket is not good. */
 type AdmitTicket = (ticket: string) => Promise<Bearer>
+
+/** Admits the bearer of a ticket, or refuses with 401. */
+async function authenticateTicket(admit: AdmitTicket, ticket: string): Promise<Bearer> {
+  try {
+    return await admit(ticket)
+  } catch (error) {
+    if (error instanceof TokenError) throw refusalOf(error, invalidTicket)
+    throw error
+  }
+}
+
+const invalidTicket = { 'www-authenticate': 'Bearer error="invalid_token"' }
 
 /**
  * What a request asks of its bearer: a scope, by its method unless one is named; to be the user, and not
@@ -69,11 +81,14 @@ export function currentUser(
       const given =
         tickets && query['ticket'] !== undefined
           ? // HEAD changes nothing (RFC 9110, 9.2.1): the ticket is still good for the stream itself.
-            await (request.method === 'HEAD' ? tickets.look : tickets.redeem)(query['ticket'])
+            await authenticateTicket(
+              request.method === 'HEAD' ? tickets.look : tickets.redeem,
+              query['ticket'],
+            )
           : await authenticate(headers['authorization'])
       const { userId, expires, scopes, recheck, keyId } = given
       limitUser(userId, set.headers)
-      // Where the path has no parameters Elysia gives none, whatever its types say.
+      // If the path has no parameters Elysia gives none, whatever its types say.
       const { user_id: named = userId } = (params ?? {}) as { user_id?: string | null }
       if (named !== userId) throw new ApiError('wrong_user')
       if (needs === 'the user' && scopes !== undefined) throw new ApiError('key_not_allowed')

@@ -7,7 +7,7 @@ export function secretFile(directory: string): string {
 }
 
 /**
- * The secret of this checkout, for signing tokens in development where no setting gives one. It is
+ * The secret of this checkout, for signing tokens in development if no setting gives one. It is
  * made once and kept, so that a token outlives a restart.
  *
  * @throws DirectoryUnusable when the directory cannot be written

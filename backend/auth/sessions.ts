@@ -1,7 +1,9 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { createLine } from '../db/line.ts'
-import { Fragment, StatementFailed, type Database } from '../db/pool.ts'
+import { StatementFailed } from '../db/failures.ts'
+import type { Database } from '../db/pool.ts'
+import { Fragment } from '../db/sql.ts'
 import { AuthUnavailable, isUserId, TokenError, type Bearer, type VerifyToken } from './tokens.ts'
 
 /** Better Auth's table of sessions, and its columns, as its adapter names them. */
@@ -33,10 +35,10 @@ type SessionsIn = Pick<Database, 'queryWithin' | 'fragment' | 'deadline'>
 
 /**
  * Makes the verifier of Better Auth's session tokens, and of its signed cookies' `token.signature`.
- * They are looked up in the table that Better Auth writes them to, those that wait at the same moment
- * by one statement. One that was found is believed for half a minute; one that was not found is looked
- * up each time. Those that were good before wait in a line of their own, which no flood of made-up
- * tokens can lengthen.
+ * They are looked up in the table that Better Auth writes them to; tokens that wait at the same moment
+ * share a statement. A token that was found is trusted for half a minute; one that was not is looked up
+ * each time. Tokens that were good before wait in a line of their own, which a flood of made-up ones
+ * cannot lengthen.
  *
  * @param secret Better Auth's, for signatures; without it signed ones are refused
  * @param now the time in milliseconds since 1970

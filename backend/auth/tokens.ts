@@ -15,8 +15,8 @@ import { isStorable, printable } from '../http/values.ts'
 import { readScope, type Scope } from './scopes.ts'
 
 /**
- * The token's fault: it is not valid, or no longer. The message is for whoever runs the server; of
- * the token it repeats a single claim at most.
+ * The token is at fault: it is invalid or has expired. The message is for whoever runs the server, and
+ * repeats a single claim of the token at most.
  */
 export class TokenError extends Error {
   override readonly name = 'TokenError'
@@ -31,7 +31,7 @@ export class TokenError extends Error {
   }
 }
 
-/** The auth server's fault: its keys are needed and cannot be had. */
+/** The auth server is at fault: its keys are needed and cannot be fetched. */
 export class AuthUnavailable extends Error {
   override readonly name = 'AuthUnavailable'
 }
@@ -209,7 +209,7 @@ function claimsOf({ sub, exp, nbf, scope, cnf }: JWTPayload, only?: Resource): C
   }
 }
 
-/** What both families ask of a token, besides its signature; its times are checked on every use. */
+/** What both families require of a token besides its signature. Its times are checked on every use. */
 const claimOptions = { requiredClaims: ['sub', 'exp'], clockTolerance: Number.MAX_SAFE_INTEGER }
 
 function secretChecker(secret: string): CheckSignature {
@@ -220,7 +220,7 @@ function secretChecker(secret: string): CheckSignature {
     const options = { ...claimOptions, algorithms: ['HS256'], ...expected }
     const payload = await hs256.verify(token, options)
     if (payload !== false) return payload
-    // The plugin keeps to itself why.
+    // The plugin does not say why.
     const error = await jwtVerify(token, key, options).catch((thrown: unknown) => thrown)
     throw new TokenError('invalid', explain(error, token, 'BETTER_AUTH_SECRET', expected))
   }
@@ -324,7 +324,7 @@ function openKeySet(
     refreshWhenOld() {
       if (now() - refreshedAt < keySetMaxAge) return
       refreshedAt = now()
-      // Failing is no news: the last good keys stay, and the next refresh is ten minutes away.
+      // A failure changes nothing: the last good keys stay, and the next refresh is ten minutes away.
       keySet.reload().then(onRefresh, failed)
     },
     async check(token, expected = authServer) {

@@ -2,7 +2,7 @@ import { newUser, secret } from '../tests/support/api.ts'
 import { makeDirectory, startProcess } from '../tests/support/process.ts'
 import { createClient } from './client.ts'
 import { startLoad } from './load.ts'
-import type { Battery } from './main.ts'
+import type { Battery } from './battery.ts'
 
 const times = { short: 1, long: 15 }
 

@@ -3,7 +3,7 @@ import { databaseUrl } from '../tests/support/postgres.ts'
 import { startServer } from '../tests/support/server.ts'
 import { fillList, mostMemoryOf, sendAndNotRead } from '../tests/support/greedy.ts'
 import { createClient } from './client.ts'
-import type { Battery } from './main.ts'
+import type { Battery } from './battery.ts'
 
 type User = Awaited<ReturnType<typeof newUser>>
 

@@ -4,7 +4,7 @@ import type { Weather } from '../tests/support/proxy.ts'
 import { createClient, never, type Client } from './client.ts'
 import { embeddedFaults } from './embedded-faults.ts'
 import { startLoad } from './load.ts'
-import type { Battery } from './main.ts'
+import type { Battery } from './battery.ts'
 import { buildStand, type Stand } from './stand.ts'
 
 /** What a fault is done to. */

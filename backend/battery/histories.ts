@@ -2,7 +2,7 @@ import { newUser } from '../tests/support/api.ts'
 import { createRandom, type Random } from '../tests/support/random.ts'
 import { createClient, type Span } from './client.ts'
 import { startLoad } from './load.ts'
-import type { Battery } from './main.ts'
+import type { Battery } from './battery.ts'
 import { startSeries } from './series.ts'
 import { buildStand, type Stand } from './stand.ts'
 
@@ -30,7 +30,7 @@ export async function histories({ postgres, report, seed, short }: Battery): Pro
   const users = await Promise.all(Array.from({ length: usersAtOnce }, newUser))
   const { admin } = stand
   const [next, draw] = [createRandom(seed), createRandom(seed - 1)]
-  // What one server was told, the other may be asked for.
+  // A write to one server may be read from the other.
   const either = () => stand.places[draw(stand.places.length)]!.origin()
   const load = startLoad({ client, report, users, servers: [either], seed, admin, pace })
   const series = startSeries({ client, report, servers: [either], seed, admin })

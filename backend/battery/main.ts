@@ -4,25 +4,15 @@
  *     bun run battery [--short] [--seed N] [--only part,part]
  */
 import { parseArgs } from 'node:util'
-import { startPgBouncer, type PgBouncer } from '../tests/support/pgbouncer.ts'
-import { startPostgres, type Postgres } from '../tests/support/postgres.ts'
+import { startPgBouncer } from '../tests/support/pgbouncer.ts'
+import { startPostgres } from '../tests/support/postgres.ts'
+import type { Battery } from './battery.ts'
 import { fairness } from './fairness.ts'
 import { faultsUnderLoad } from './faults.ts'
 import { histories } from './histories.ts'
 import { versionsSideBySide } from './versions.ts'
 import { quickStreams } from './quick-streams.ts'
-import { createReport, type Report } from './report.ts'
-
-/** What every part of the battery is given. */
-export type Battery = {
-  postgres: Postgres
-  pgbouncer: PgBouncer
-  /** From which everything that is random in the run follows. */
-  seed: number
-  /** A run of a minute, as every change gets it. */
-  short: boolean
-  report: Report
-}
+import { createReport } from './report.ts'
 
 const parts: Record<string, (battery: Battery) => Promise<void>> = {
   streams: quickStreams,

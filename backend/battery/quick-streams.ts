@@ -3,7 +3,7 @@ import { eventually } from '../tests/support/eventually.ts'
 import { openEvents } from '../tests/support/events.ts'
 import { databaseUrl } from '../tests/support/postgres.ts'
 import { startServer } from '../tests/support/server.ts'
-import type { Battery } from './main.ts'
+import type { Battery } from './battery.ts'
 import { createRandom } from '../tests/support/random.ts'
 
 const pages = 8 // at a time

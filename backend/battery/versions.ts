@@ -7,7 +7,7 @@ import { databaseUrl } from '../tests/support/postgres.ts'
 import { repository, startServer } from '../tests/support/server.ts'
 import { createClient, type Client, type Outcome } from './client.ts'
 import { startLoad } from './load.ts'
-import type { Battery } from './main.ts'
+import type { Battery } from './battery.ts'
 import { createRandom } from '../tests/support/random.ts'
 import { previousVersion } from './previous-version.ts'
 import type { Report } from './report.ts'
@@ -55,7 +55,7 @@ export async function versionsSideBySide({
   await recurAcross(client, report, origins)
   await keepAcross(client, report, origins)
 
-  // What one version wrote, the other changes.
+  // Each version changes what the other wrote.
   const random = createRandom(seed)
   const either = () => [previous, current][random(2)]!.origin()
   const load = startLoad({
@@ -95,7 +95,7 @@ async function answerOf<Body>(asked: Promise<Outcome<Body>>) {
   return outcome
 }
 
-/** The previous version may know nothing of tasks that come again: it must do no harm to them. */
+/** The previous version may not know tasks that come again, but must do them no harm. */
 async function recurAcross(
   client: Client,
   report: Report,

@@ -1,4 +1,4 @@
-import type { Results } from './report.ts'
+import type { Results } from './results.ts'
 
 const bar = { height: 14, step: 17, from: 150, most: 560 } // pixels
 const groupGap = 34

@@ -21,7 +21,8 @@ import {
 import { measureLimits } from './limit.ts'
 import { checkWork, measureWork } from './measure.ts'
 import { peers } from './peers.ts'
-import { createResults, writeReport } from './report.ts'
+import { writeReport } from './report.ts'
+import { createResults } from './results.ts'
 import { works } from './work.ts'
 
 const { values: options } = parseArgs({ options: { quick: { type: 'boolean', default: false } } })

@@ -6,7 +6,7 @@ import { dependencies as ofPeers } from './package.json'
 export type Peer = {
   /** What it is made of, with versions. */
   name: string
-  /** Of what it falls short or what it is spared, in one sentence. */
+  /** What it lacks or is spared, in one sentence. */
   note: string
   /** `ours`: the schema of backend/db/migrations. `plain`: that of peers/schema.sql. */
   database: 'ours' | 'plain'

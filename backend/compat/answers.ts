@@ -1,27 +1,27 @@
 import { isSentInParts } from '../http/answers.ts'
 import { createListTranslator, wholeTasksIn } from './lists.ts'
-import type { Place } from './paths.ts'
+import type { Destination } from './paths.ts'
 import { translateInPieces, type TranslatePiece } from './pieces.ts'
 import type { Asked, BadParameter, Slice } from './slices.ts'
 import { translateTasks } from './words.ts'
 
-/** The answer that the API gave to a request to `place`, as the client at the other end expects it. */
+/** The answer that the API gave to a request to `destination`, as the client at the other end expects it. */
 export async function translateAnswer(
   answer: Response,
   request: Request,
-  place: Place,
+  destination: Destination,
   { slice, bad }: Asked,
 ): Promise<Response> {
-  const { tasks } = place
+  const { tasks } = destination
   if (tasks === undefined) return answer
   const { status, headers } = answer
   const { method } = request
-  translateLinks(headers, place)
+  translateLinks(headers, destination)
   const isList = status === 200 && tasks.isList && (method === 'GET' || method === 'HEAD')
   const total = Number(headers.get('x-total-count'))
-  if (isList && slice) linkNext(headers, place, slice, total)
+  if (isList && slice) linkNext(headers, destination, slice, total)
   if (method === 'HEAD') {
-    // Nobody has made the body, so its length is unknown. Without this the runtime would say 0.
+    // HEAD makes no body, so its length is unknown. Without this the runtime would say 0.
     if (status === 200) {
       headers.delete('content-length')
       headers.set('transfer-encoding', 'chunked')
@@ -43,8 +43,8 @@ export async function translateAnswer(
     return new Response(renameLimit(await answer.text(), bad), { status, headers })
   let translate: TranslatePiece = translateTasks
   // A whole array stays as it is.
-  if (isList && (slice || place.dialect !== 'array'))
-    translate = createListTranslator(place.dialect, slice, total)
+  if (isList && (slice || destination.dialect !== 'array'))
+    translate = createListTranslator(destination.dialect, slice, total)
   const body = isSentInParts(request)
     ? translateInPieces(answer.body!, wholeTasksIn, translate)
     : translate(await answer.text(), true)
@@ -56,7 +56,7 @@ function wholeEventsIn(text: string): number {
   return last === -1 ? 0 : last + '\n\n'.length
 }
 
-function translateLinks(headers: Headers, { inner, outer, tasks }: Place): void {
+function translateLinks(headers: Headers, { inner, outer, tasks }: Destination): void {
   rename(headers, 'location', '/api/tasks', tasks!.collection)
   rename(headers, 'link', `<${inner}`, `<${outer}`)
 }
@@ -71,14 +71,19 @@ function rename(headers: Headers, name: string, ours: string, theirs: string): v
     )
 }
 
-function linkNext(headers: Headers, place: Place, { offset, limit }: Slice, total: number): void {
+function linkNext(
+  headers: Headers,
+  destination: Destination,
+  { offset, limit }: Slice,
+  total: number,
+): void {
   headers.delete('link')
   if (offset + limit >= total) return
-  const query = new URLSearchParams(place.query)
+  const query = new URLSearchParams(destination.query)
   for (const name of ['skip', 'page']) query.delete(name)
   query.set('limit', String(limit))
   query.set('offset', String(offset + limit))
-  headers.set('link', `<${place.outer}?${query.toString()}>; rel="next"`)
+  headers.set('link', `<${destination.outer}?${query.toString()}>; rel="next"`)
 }
 
 type Refusal = { detail: string; errors: BadParameter[] }

@@ -1,9 +1,9 @@
 import { isObject, usualBody } from '../http/body.ts'
 import { isInstant } from '../http/values.ts'
 import { mostBulkBytes, mostOperations } from '../tasks/bulk.ts'
-import { rememberSent } from '../tasks/idempotency.ts'
 import { TaskChanges, type Task } from '../tasks/schemas.ts'
-import type { Place } from './paths.ts'
+import { rememberSent } from '../tasks/sent-body.ts'
+import type { Destination } from './paths.ts'
 
 declare global {
   // ECMAScript 2026, "JSON.rawJSON": not yet in TypeScript's own declarations.
@@ -33,7 +33,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
  */
 export function translateBody(
   request: Request,
-  { id, isBulk }: NonNullable<Place['tasks']>,
+  { id, isBulk }: NonNullable<Destination['tasks']>,
   findKept: FindKept,
 ): void {
   async function translate(bytes: Uint8Array): Promise<Uint8Array> {
@@ -67,12 +67,12 @@ export function translateBody(
   })
 }
 
-/** Past the property that stands before it. */
+/** The runtime's own `body`, which the property defined above hides. */
 function nativeBody(request: Request): ReadableStream<Uint8Array> | null {
   return Reflect.get(Request.prototype, 'body', request)
 }
 
-/** It is read when it is asked for; what is too large is passed on as far as that is known of it. */
+/** The body is read only when asked for. One that is too large is passed on only as far as needed to refuse it. */
 function translateStream(
   body: ReadableStream<Uint8Array>,
   translate: (bytes: Uint8Array) => Promise<Uint8Array>,
@@ -103,7 +103,7 @@ type ForTask = { place?: number; id: number | undefined; body: Body }
 
 /** Each operation's `data` is what the body of a request for its task would be. */
 function bodiesIn({ operations }: Body): ForTask[] {
-  // Of more than may be, or of what is none, nothing is looked up: the route refuses it.
+  // Too many operations, or no list at all, is refused by the route, so nothing is looked up.
   if (!Array.isArray(operations) || operations.length > mostOperations) return []
   return operations.flatMap((operation: unknown, place) => {
     if (!isObject(operation) || !isObject(operation['data'])) return []
@@ -128,7 +128,7 @@ function withBodies(given: Body, bodies: ForTask[]): Body {
   }
 }
 
-/** @returns undefined if there is nothing in it to translate; what is no JSON is refused later */
+/** @returns undefined if there is nothing in it to translate; what is not JSON is refused later */
 function parse(bytes: Uint8Array): Body | undefined {
   try {
     const text = utf8.decode(bytes)
@@ -148,18 +148,18 @@ function keepHuge(_name: string, value: unknown): unknown {
   return value
 }
 
-/** What is no id the route refuses. */
+/** The route refuses anything else. */
 function isId(number: number): boolean {
   return Number.isSafeInteger(number) && number >= 1
 }
 
-/** What the API knows of it, in an order that is always the same. */
+/** The fields that the API knows, always in the same order. */
 function withoutUnknown({ body, ...task }: ForTask): ForTask {
   const known = Object.keys(TaskChanges.properties).filter((name) => Object.hasOwn(body, name))
   return { ...task, body: Object.fromEntries(known.map((name) => [name, body[name]])) }
 }
 
-/** Whether something in it may have been read so, and not chosen: only the task itself can tell. */
+/** Whether a value may be one that we sent and the client merely returned. Only the stored task can tell. */
 function isUnsure(body: Body): boolean {
   const { due_date: due } = body
   return isMediumReadBack(body) || due === null || (typeof due === 'string' && isInstant(due))
@@ -175,14 +175,14 @@ function isMediumReadBack(body: Body): boolean {
   )
 }
 
-/** Turns what came back as the dialect shows it into what the task has. */
+/** Puts the stored values back in place of those that the client returned unchanged. */
 function keepAsRead(body: Body, kept: Task | undefined): void {
   if (kept === undefined) return
   const { due_date: due } = body
   if (kept.priority === 'none' && isMediumReadBack(body)) delete body['priority']
   if (typeof due === 'string' && kept.due_at !== null && isInstant(due) && isSame(due, kept.due_at))
     body['due_date'] = kept.due_date
-  // What needs a date goes with it.
+  // These need a date: if they came back unchanged, they are cleared along with it.
   if (due === null)
     for (const name of ['due_time', 'due_timezone', 'recurrence'] as const)
       if (body[name] === kept[name]) delete body[name]
@@ -198,7 +198,7 @@ function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
   const ofStatus = typeof status === 'string' ? statuses.get(status.toLowerCase()) : undefined
   const spellings = [isCompleted, completed, ofStatus].filter((is) => is !== undefined)
   if (spellings.length > 0) {
-    // Of several spellings, the one that is no longer what was read.
+    // If several spellings disagree, the one that was changed counts.
     const changed = spellings.find((is) => is !== (completedAt !== null))
     body['completed'] = (completedAt === undefined ? undefined : changed) ?? spellings[0]
   }

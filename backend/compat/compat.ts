@@ -4,7 +4,7 @@ import type { TaskStore } from '../tasks/store.ts'
 import { translateAnswer } from './answers.ts'
 import { translateBody, type FindKept } from './bodies.ts'
 import { renameParameters } from './parameters.ts'
-import { placeOf, type Place } from './paths.ts'
+import { destinationOf, type Destination } from './paths.ts'
 import { askForSlice, type Asked } from './slices.ts'
 
 /** The app's own handler, of which its type says nothing. */
@@ -19,8 +19,10 @@ export type CompatParts = { authenticate: Authenticate; tasks: Pick<TaskStore, '
  */
 export function compat(parts: CompatParts) {
   return function speakDialect(handle: Handle, request: Request): Handle {
-    const place = placeOf(request.url)
-    return place === undefined ? handle : async () => translate(parts, handle, request, place)
+    const destination = destinationOf(request.url)
+    return destination === undefined
+      ? handle
+      : async () => translate(parts, handle, request, destination)
   }
 }
 
@@ -28,11 +30,11 @@ async function translate(
   parts: CompatParts,
   handle: Handle,
   request: Request,
-  place: Place,
+  destination: Destination,
 ): Promise<Response> {
   const { method, headers } = request
-  const { tasks, origin, inner } = place
-  let { query } = place
+  const { tasks, origin, inner } = destination
+  let { query } = destination
   let asked: Asked = {}
   if (tasks?.isList && query !== '') {
     const parameters = new URLSearchParams(query)
@@ -41,14 +43,14 @@ async function translate(
     query = parameters.toString()
   }
   rememberSentPath(request)
-  // The same request, not another one: by it the runtime knows who is at the other end.
+  // The same request object, not a copy: the runtime uses it to tell who is at the other end.
   const url = `${origin}${inner}${query === '' ? '' : `?${query}`}`
   Object.defineProperty(request, 'url', { value: url })
   if (tasks && (method === 'POST' || method === 'PUT' || method === 'PATCH'))
     translateBody(request, tasks, finder(parts, headers.get('authorization')))
   const answer = await handle(request)
   if (!(answer instanceof Response)) throw new TypeError('The app gave no Response')
-  return translateAnswer(answer, request, place, asked)
+  return translateAnswer(answer, request, destination, asked)
 }
 
 /** Looks once the request itself is known to be its user's, and only if that matters. */

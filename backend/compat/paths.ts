@@ -3,7 +3,7 @@ const dialects = ['array', 'tasks', 'items'] as const
 export type Dialect = (typeof dialects)[number]
 
 /** Where a request under `/compat` goes. */
-export type Place = {
+export type Destination = {
   dialect: Dialect
   /** What stands before the path in the request's URL. */
   origin: string
@@ -34,19 +34,19 @@ const aboutTasks =
   /^((?:\/api)?(?:\/v1)?(?:(?:\/users)?\/(?!(?:tasks|todos)(?:\/|$))([^/]+))?\/(?:tasks|todos))(\/.*)?$/s
 
 /** @returns undefined if the request is not one under `/compat` */
-export function placeOf(url: string): Place | undefined {
+export function destinationOf(url: string): Destination | undefined {
   const start = pathStart(url)
   if (!url.startsWith('/compat/', start)) return undefined
   const [, named, path, query = ''] = underPrefix.exec(url.slice(start)) ?? []
   const dialect = dialects.find((name) => name === named)
   if (dialect === undefined || path === undefined) return undefined
   const origin = url.slice(0, start)
-  const place = { dialect, origin, outer: `/compat/${dialect}${path}`, query }
+  const destination = { dialect, origin, outer: `/compat/${dialect}${path}`, query }
   const [, collection, user, rest = ''] = aboutTasks.exec(path) ?? []
-  if (collection === undefined) return { ...place, inner: path }
+  if (collection === undefined) return { ...destination, inner: path }
   const isBulk = rest === '/bulk' || rest === '/bulk/'
   return {
-    ...place,
+    ...destination,
     inner: `/api${user === undefined ? '' : `/${user}`}/tasks${rest.replace(/^(\/[^/]+)\/toggle(?=\/?$)/, '$1/complete')}`,
     tasks: {
       collection: `/compat/${dialect}${collection}`,
@@ -57,7 +57,7 @@ export function placeOf(url: string): Place | undefined {
   }
 }
 
-/** Digits may be written as `%35`. What is no id the route refuses. */
+/** Digits may be written as `%35`. The route refuses what is not an id. */
 function idIn(rest: string): number | undefined {
   const [, written = ''] = /^\/((?:\d|%3\d)+)\/?$/.exec(rest) ?? []
   return written === '' ? undefined : Number(decodeURIComponent(written))
@@ -65,8 +65,8 @@ function idIn(rest: string): number | undefined {
 
 /** What to say of a path that is unknown, if it is one that a dialect knows. */
 export function explainPath(path: string): string | undefined {
-  const place = placeOf(`/compat/array${path}`)
-  return place?.tasks && place.inner !== path
+  const destination = destinationOf(`/compat/array${path}`)
+  return destination?.tasks && destination.inner !== path
     ? 'There is nothing at this path. For a front end that calls it, put /compat/array, /compat/tasks or /compat/items in front of the path: docs/front-end.md says which'
     : undefined
 }

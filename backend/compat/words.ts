@@ -8,8 +8,8 @@ const dueAt = '"due_at":'
 /**
  * Tasks in the words of the dialects, in any JSON or event. PostgreSQL writes them
  * without white space, their columns in the order of `taskColumns`, and JSON writes a backslash before
- * every quote in a text: so what is looked for is found in no title. Whatever else a task has is passed
- * on. Parsing a list and writing it again takes three times as long.
+ * every quote in a text, so no title can look like a field. Everything else is passed on unchanged.
+ * Parsing a list and writing it again takes three times as long.
  */
 export function translateTasks(json: string): string {
   let told = ''

@@ -1,5 +1,5 @@
 import { openConnection, type Connection } from './connection.ts'
-import type { Place } from './socket.ts'
+import type { Endpoint } from './socket.ts'
 
 const betweenAttempts = 1_000 // ms, if one was refused
 
@@ -10,7 +10,7 @@ const betweenAttempts = 1_000 // ms, if one was refused
  * @param within how long signing in may take, in milliseconds
  */
 export function createAttempts(
-  place: Place,
+  endpoint: Endpoint,
   within: number,
   told: { opened: (connection: Connection, since: number) => void; refused: () => void },
 ) {
@@ -30,7 +30,7 @@ export function createAttempts(
     begin(): void {
       underWay += 1
       const since = performance.now()
-      const connection = openConnection(place, { within })
+      const connection = openConnection(endpoint, { within })
       function open(): void {
         underWay -= 1
         refusal = undefined

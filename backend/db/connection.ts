@@ -1,5 +1,5 @@
 import postgres from 'postgres'
-import { LineLost, openSocket, type Place } from './socket.ts'
+import { LineLost, openSocket, type Endpoint } from './socket.ts'
 
 const saysGoodbyeWithin = 1_000 // ms
 
@@ -30,7 +30,10 @@ export type ConnectionOptions = {
  * signing in was refused, and it may take what it hears then for the end of a statement that it sent on
  * the previous line.
  */
-export function openConnection(place: Place, { within, onPayload = () => {} }: ConnectionOptions) {
+export function openConnection(
+  endpoint: Endpoint,
+  { within, onPayload = () => {} }: ConnectionOptions,
+) {
   const ending = new AbortController()
   const { promise: lost, reject: lose } = Promise.withResolvers<never>()
   lost.catch(() => {}) // nobody may be waiting for it
@@ -48,10 +51,10 @@ export function openConnection(place: Place, { within, onPayload = () => {} }: C
     async socket() {
       if (isTried) throw new LineLost('The connection was closed while signing in')
       isTried = true
-      return openSocket(place, ending.signal)
+      return openSocket(endpoint, ending.signal)
     },
   }
-  const sql = postgres({ ...driverSettings(place), ...notInItsTypes, onclose: () => drop() })
+  const sql = postgres({ ...driverSettings(endpoint), ...notInItsTypes, onclose: () => drop() })
   let backend: { pid: number; secret: number } | undefined
 
   async function signIn(): Promise<void> {
@@ -83,7 +86,7 @@ export function openConnection(place: Place, { within, onPayload = () => {} }: C
      * The request may arrive late and stop the next one, so there must be none on this connection. If the
      * server cannot be asked, the statement does not end.
      */
-    cancel: () => void sendCancel(place, backend).catch(() => {}),
+    cancel: () => void sendCancel(endpoint, backend).catch(() => {}),
     /** Waits until it is signed in, so that no half-made session stays on the server, and ends it. */
     async close(): Promise<void> {
       await opened.catch(() => {})
@@ -94,7 +97,7 @@ export function openConnection(place: Place, { within, onPayload = () => {} }: C
 }
 
 async function sendCancel(
-  place: Place,
+  endpoint: Endpoint,
   backend: { pid: number; secret: number } | undefined,
 ): Promise<void> {
   if (!backend?.pid) return
@@ -103,15 +106,15 @@ async function sendCancel(
   message.writeInt32BE(80_877_102, 4) // CancelRequest
   message.writeUInt32BE(backend.pid, 8)
   message.writeUInt32BE(backend.secret, 12)
-  const socket = await openSocket(place, AbortSignal.timeout(cancelEndsWithin))
+  const socket = await openSocket(endpoint, AbortSignal.timeout(cancelEndsWithin))
   socket.write(message)
   // The server ends it, which only a socket that is read notices.
   socket.resume()
 }
 
-function driverSettings(place: Place) {
+function driverSettings(endpoint: Endpoint) {
   return {
-    ...placeForDriver(place),
+    ...endpointForDriver(endpoint),
     max: 1,
     connect_timeout: 0,
     idle_timeout: 0,
@@ -134,15 +137,16 @@ function driverSettings(place: Place) {
   }
 }
 
-function placeForDriver(place: Place) {
-  if ('socket' in place) return { path: place.socket, username: 'postgres', database: 'postgres' }
+function endpointForDriver(endpoint: Endpoint) {
+  if ('socket' in endpoint)
+    return { path: endpoint.socket, username: 'postgres', database: 'postgres' }
   return {
-    host: place.host,
-    port: place.port,
-    database: place.database,
-    username: place.username,
-    password: place.password,
-    prepare: place.prepare,
-    connection: place.startup,
+    host: endpoint.host,
+    port: endpoint.port,
+    database: endpoint.database,
+    username: endpoint.username,
+    password: endpoint.password,
+    prepare: endpoint.prepare,
+    connection: endpoint.startup,
   }
 }

@@ -1,7 +1,7 @@
 import { createAttempts } from './attempts.ts'
 import type { Connection } from './connection.ts'
 import { createOpenConnections, type Lent } from './open-connections.ts'
-import { LineLost, type Place } from './socket.ts'
+import { LineLost, type Endpoint } from './socket.ts'
 
 /** Somebody who needs a connection for a statement. */
 export type Asking = {
@@ -22,12 +22,12 @@ export type Connections = ReturnType<typeof createConnections>
  * @param within how long signing in may take, in milliseconds
  */
 export function createConnections(
-  place: Place,
+  endpoint: Endpoint,
   { most, within }: { most: number; within: number },
 ) {
   const open = createOpenConnections(serve)
   const waiting = new Set<Asking>()
-  const attempts = createAttempts(place, within, { opened: take, refused: serve })
+  const attempts = createAttempts(endpoint, within, { opened: take, refused: serve })
   let isClosing = false
   const { promise: closed, resolve: finishClosing } = Promise.withResolvers<void>()
 
@@ -73,7 +73,7 @@ export function createConnections(
     withdraw: (asking: Asking) => void waiting.delete(asking),
     giveBack,
     replace: () => open.replace(),
-    /** Waits for the running statements, for so many milliseconds at most. */
+    /** Waits for the running statements, at most for this many milliseconds. */
     async close(patience: number): Promise<void> {
       isClosing = true
       open.closeIdle()

@@ -1,6 +1,6 @@
 import type { DatabaseAddress } from './address.ts'
 import { openConnection } from './connection.ts'
-import { DatabaseUnavailable } from './pool.ts'
+import { DatabaseUnavailable } from './failures.ts'
 
 export type Listener = {
   /** Sends a notification on that channel, over another connection. */

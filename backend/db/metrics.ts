@@ -7,7 +7,7 @@ export type DatabaseMetrics = {
    * @param requests how many requests it served
    */
   observeStatement: (seconds: number, requests: number) => void
-  /** So many requests were told that the database is unavailable. */
+  /** Counts requests that were told that the database is unavailable. */
   countUnavailable: (requests: number) => void
 }
 

@@ -1,6 +1,7 @@
 import { expectMovable } from './older-tables.ts'
 import { ownSchema } from './own-schema.ts'
-import { DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
+import { DatabaseUnavailable, StatementFailed } from './failures.ts'
+import type { Database } from './pool.ts'
 import { expectRights } from './rights.ts'
 import tasks from './migrations/0001_tasks.sql' with { type: 'text' }
 import fieldsAndVersions from './migrations/0002_fields_and_versions.sql' with { type: 'text' }

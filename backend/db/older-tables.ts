@@ -1,4 +1,4 @@
-import type { Query } from './pool.ts'
+import type { Query } from './sql.ts'
 import { DatabaseUnusable } from './refusal.ts'
 
 /** Tables of a version that named no schema. Everything is as SQL needs it quoted, for messages. */

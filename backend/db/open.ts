@@ -1,5 +1,6 @@
 import type { DatabaseAddress } from './address.ts'
-import { connect, DatabaseUnavailable, StatementFailed, type Database } from './pool.ts'
+import { DatabaseUnavailable, StatementFailed } from './failures.ts'
+import { connect, type Database } from './pool.ts'
 import { startEmbedded } from './embedded.ts'
 import { noDatabaseMetrics, type DatabaseMetrics } from './metrics.ts'
 import { migrate } from './migrate.ts'

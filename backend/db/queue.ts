@@ -7,7 +7,7 @@ import {
   WaitedTooLong,
 } from './waiting.ts'
 
-/** Something that there is only so much of, such as connections or memory, shared among users. */
+/** A limited resource, such as connections or memory, shared among users. */
 export type QueueOptions = {
   /** How much there is. */
   places: number

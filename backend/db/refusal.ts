@@ -1,5 +1,5 @@
 import { escapes, type DatabaseAddress } from './address.ts'
-import type { DatabaseUnavailable } from './pool.ts'
+import type { DatabaseUnavailable } from './failures.ts'
 import { noTls } from './socket.ts'
 
 /** The database that DATABASE_URL names cannot be used. The message is for whoever set it. */

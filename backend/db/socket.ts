@@ -3,7 +3,7 @@ import { connect as connectTls, type ConnectionOptions } from 'node:tls'
 import type { DatabaseAddress } from './address.ts'
 
 /** How a database is reached: over the network, or by a socket on this machine. */
-export type Place = DatabaseAddress | { socket: string }
+export type Endpoint = DatabaseAddress | { socket: string }
 
 /** PostgreSQL, "Message Formats": SSLRequest, to which a server says `S` or `N`. */
 const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
@@ -29,19 +29,21 @@ export class LineLost extends Error {
  * @param ending ends the line, whatever state it is in
  * @throws LineLost, or what the network or TLS says
  */
-export async function openSocket(place: Place, ending: AbortSignal): Promise<Socket> {
+export async function openSocket(endpoint: Endpoint, ending: AbortSignal): Promise<Socket> {
   if (ending.aborted) throw new LineLost('The connection was ended')
   const line =
-    'socket' in place ? connectSocket(place.socket) : connectSocket(place.port, place.host)
+    'socket' in endpoint
+      ? connectSocket(endpoint.socket)
+      : connectSocket(endpoint.port, endpoint.host)
   line.on('error', ignore)
   ending.addEventListener('abort', () => line.destroy())
   try {
     await next(line, 'connect')
-    if ('socket' in place || place.tls === false) return line
+    if ('socket' in endpoint || endpoint.tls === false) return line
     line.write(sslRequest)
     const answer = String(await next(line, 'data'))
-    if (answer === 'S') return await encrypt(line, tlsOptions(place), ending)
-    if (answer === 'N' && place.tls === 'prefer') return line
+    if (answer === 'S') return await encrypt(line, tlsOptions(endpoint), ending)
+    if (answer === 'N' && endpoint.tls === 'prefer') return line
     if (answer === 'N')
       throw new LineLost('The server does not encrypt, and sslmode asks for it', noTls)
     // Anything after that letter would be from somebody who wrote into the connection before it was

@@ -4,15 +4,15 @@ import { createQueue, type QueueOptions } from './queue.ts'
 export type Hold = {
   /** What is left of the deadline, in milliseconds. */
   left: number
-  /** Gives back all but so much. */
+  /** Gives back everything above this size. */
   keep: (size: number) => void
   release: () => void
 }
 
 /**
  * Lets requests in as long as there are places; then they wait in a queue for each user, and users
- * take turns: after one request of theirs, the others come first. Whoever holds as much as one user
- * may takes no turn until something is given back.
+ * take turns: after one request of theirs, the others come first. A user at their limit waits until
+ * they give a place back.
  */
 export function createTurns(options: QueueOptions) {
   const { places, deadline } = options
@@ -36,8 +36,8 @@ export function createTurns(options: QueueOptions) {
     },
 
     /**
-     * Takes several places at once, when it is the user's turn. More than one user may hold is given
-     * to a user who holds nothing else, and more than there is counts as all there is.
+     * Takes several places at once, when it is the user's turn. A request above a user's limit is
+     * granted only if that user holds nothing else; one above the total takes everything.
      *
      * @throws QueueFull, WaitedTooLong, WaitedForOneself
      */

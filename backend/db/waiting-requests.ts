@@ -79,7 +79,7 @@ export function createWaitingRequests<Request, Answer>({
       waiting.set(entry.owner, queue)
     },
 
-    /** Sees to it that those who must still wait are given up in time. */
+    /** Makes sure that those who must still wait are given up in time. */
     keepSweeping(): void {
       if (waiting.size > 0) sweeping ??= setInterval(sweep, betweenSweeps)
     },

@@ -10,7 +10,7 @@ import {
   headersOf,
   sampleRequestId,
   type AnswerSchema,
-  type Place,
+  type AnswerKind,
   type RouteHeader,
 } from './headers.ts'
 
@@ -101,8 +101,8 @@ export function complete(document: Document): Document {
     Object.entries(answersToNoRoute).map(([status, codes]) => {
       const schema: object = Failure(...codes)
       const content = { 'application/json': { schema } }
-      const place = { status, isWrite: false, isCounted: true, headers: {} }
-      return [status, completeAnswer(place, { content }, components)]
+      const kind = { status, isWrite: false, isCounted: true, headers: {} }
+      return [status, completeAnswer(kind, { content }, components)]
     }),
   )
   Object.assign(document.components, components.gathered)
@@ -134,8 +134,8 @@ function completeOperation(operation: Operation, components: Components): void {
   operation.responses = Object.fromEntries(
     Object.entries(operation.responses).map(([status, answer]) => {
       const { headers = {}, detail } = own[status] ?? {}
-      const place = { status, isWrite, isCounted, headers }
-      return [status, completeAnswer(place, answer, components, detail)]
+      const kind = { status, isWrite, isCounted, headers }
+      return [status, completeAnswer(kind, answer, components, detail)]
     }),
   )
 }
@@ -163,7 +163,7 @@ function completeBody(given: Record<string, Media>, isOptional: boolean, compone
 }
 
 function completeAnswer(
-  given: Omit<Place, 'schema' | 'codes'>,
+  given: Omit<AnswerKind, 'schema' | 'codes'>,
   answer: Answer | Reference,
   components: Components,
   detail?: string,

@@ -8,7 +8,7 @@ export type AnswerSchema = {
 }
 
 /** One of the answers of an operation, or one that belongs to none. */
-export type Place = {
+export type AnswerKind = {
   status: string
   schema: AnswerSchema | undefined
   codes: FailureCode[]
@@ -27,12 +27,12 @@ type AnswerHeader = {
   description: string
   example: string | number
   /** Whether an answer has it: `true` for always, `'maybe'` if some of its kind do. */
-  on: (place: Place) => boolean | 'maybe'
+  on: (kind: AnswerKind) => boolean | 'maybe'
 }
 
 export const sampleRequestId = '0b1c6a52-4e2d-4f0e-9a51-6e6f1f6f8a55'
 
-const isTask = ({ status, schema: { properties } = {} }: Place) =>
+const isTask = ({ status, schema: { properties } = {} }: AnswerKind) =>
   status.startsWith('2') && properties?.id !== undefined && properties.version !== undefined
 
 /**
@@ -109,12 +109,12 @@ const answerHeaders: Record<string, AnswerHeader> = {
   ETag: {
     description: 'The version of the task, or of the list',
     example: '"7"',
-    on: (place) => isTask(place) || place.status === '304',
+    on: (kind) => isTask(kind) || kind.status === '304',
   },
   Location: {
     description: 'Where the new task is',
     example: '/api/tasks/1',
-    on: (place) => isTask(place) && place.status === '201',
+    on: (kind) => isTask(kind) && kind.status === '201',
   },
   'Idempotent-Replayed': {
     description: '`true` on an answer that is given again',
@@ -124,12 +124,12 @@ const answerHeaders: Record<string, AnswerHeader> = {
 }
 
 /** The headers of an answer, as OpenAPI describes them. */
-export function headersOf(place: Place, components: Components): Record<string, Reference> {
+export function headersOf(kind: AnswerKind, components: Components): Record<string, Reference> {
   const common = Object.entries(answerHeaders).map(([name, { on, ...header }]) => {
-    const presence = on(place)
+    const presence = on(kind)
     return { name, header, isThere: presence !== false, required: presence === true }
   })
-  const own = Object.entries(place.headers).map(([name, { required = true, ...header }]) => {
+  const own = Object.entries(kind.headers).map(([name, { required = true, ...header }]) => {
     return { name, header, isThere: true, required }
   })
   return Object.fromEntries(

@@ -38,9 +38,9 @@ const chunk = 64 * 1024 // characters
 const patienceWithReader = 30 // s in which it takes nothing
 
 /**
- * Answers that may be large. What is made or sent of them at a time is bounded, for each user and for
- * the process; beyond that they wait, and users take turns. How large an answer is, PostgreSQL says
- * before it is fetched; how large it was the last time is remembered, so that it is asked only once.
+ * Answers that may be large. How much of them is made or sent at a time is limited, for each user and for
+ * the process; beyond that they wait, and users take turns. PostgreSQL says how large an answer is before
+ * it is fetched; its last size is remembered, so that the question is asked only once.
  */
 export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions) {
   const room = createTurns({
@@ -107,7 +107,7 @@ export function createAnswers({ idleTimeout, deadline = 5_000 }: AnswersOptions)
      * Makes an answer of JSON and sends it. A large one is sent as fast as it is read, without a
      * Content-Length; a reader that takes nothing for half a minute is cut off.
      *
-     * @param make gives the answer, or `undefined` where it has no body, and throws `NeedsRoom` where it
+     * @param make gives the answer, or `undefined` if it has no body, and throws `NeedsRoom` if it
      *   would have more bytes than it is given
      * @throws QueueFull, WaitedTooLong, WaitedForOneself
      */
@@ -146,7 +146,7 @@ function inChunks(text: string, onEnd: () => void): ReadableStream<Uint8Array> {
   )
 }
 
-/** The first half of a character, which is nothing without the second. */
+/** The first half of a character, which cannot be encoded without the second. */
 function isHighSurrogate(code: number): boolean {
   return code >= 0xd800 && code <= 0xdbff
 }

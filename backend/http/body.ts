@@ -6,11 +6,11 @@ import { ApiError, fieldErrors, type FieldError } from './failures.ts'
 import { describeWanted } from './values.ts'
 
 export const usualBody = 64 * 1024 // bytes
-/** How much of larger bodies may be on its way, which can take a minute: of all users', and of one's. */
+/** How many bytes of larger bodies may be arriving at a time, for all users and for one: each may take a minute. */
 const roomForLarge = { places: 32 * 1024 * 1024, perUser: 8 * 1024 * 1024 } // bytes
 const whileThereIsNoRoom = { longestQueue: 100, deadline: 5_000 } // requests of one user, and ms
 
-/** What the sender of a larger body is told. */
+/** What the sender of a body that is too large is told. */
 export function tooLarge(mostBytes: number): string {
   return `The body is larger than ${mostBytes / 1024} KiB`
 }
@@ -18,7 +18,7 @@ export function tooLarge(mostBytes: number): string {
 const deepestNesting = 32 // levels; what the routes take has 2
 
 /**
- * Reads a request's body as a JSON object, or as `undefined` where there is none, and leaves the
+ * Reads a request's body as a JSON object, or as `undefined` if there is none, and leaves the
  * rest to the route's schema. It does so after the current user is known. Elysia's own parsers run
  * before every other hook: a stranger with a malformed body would be told about the body, not 401.
  *
@@ -94,7 +94,7 @@ export function createCheck(schema: TSchema) {
     try {
       return validator.Clean?.(given)
     } catch {
-      // It stumbles over what is refused anyway, such as a null among objects.
+      // It throws on values that are refused anyway, such as a null among objects.
       return Value.Clean(schema, given)
     }
   }

@@ -3,7 +3,7 @@ import { failures, type ApiError, type FailureCode } from './failures.ts'
 import { oncePerSecond } from './once-per-second.ts'
 import { createRepeats, kindOf } from './repeats.ts'
 
-/** Tells the log what a client is not told, under the id that it is given. */
+/** Logs what the client is not told, under the id that the client is given. */
 export type TellFailure = (failed: {
   requestId: string
   route: string | undefined
@@ -25,10 +25,10 @@ export function codeOf(request: Request): FailureCode | undefined {
 }
 
 /**
- * Writes down why a request failed, with the id that its client was given. A reason, which strangers
- * can bring about as often as they like, is a line without a stack, at most once a second. While the
- * database is away all requests fail alike: the first of them has a line, and once a minute the number
- * of the others.
+ * Logs why a request failed, under the id that its client was given. Strangers can cause a failure that has
+ * a reason as often as they like, so it is logged without a stack, at most once a second. While the
+ * database is away all requests fail alike: the first of them is logged, and the number of the others once
+ * a minute.
  */
 export function createFailureLog(log: Logger): TellFailure {
   const isDue = oncePerSecond()
@@ -47,7 +47,7 @@ export function createFailureLog(log: Logger): TellFailure {
   }
 }
 
-/** Writes down why event streams have to wait, in the same way, since each of them reports it. */
+/** Logs why event streams have to wait, in the same way, since each of them reports it. */
 export function createTroubleLog(log: Logger): (err: unknown) => void {
   const sayRepeats = createRepeats()
   return function tellTrouble(err) {

@@ -1,6 +1,6 @@
 import { t } from 'elysia'
 import { version } from '../../package.json'
-import type { Query } from '../db/pool.ts'
+import type { Query } from '../db/sql.ts'
 import { ApiError, Failure } from './failures.ts'
 
 const tags = ['Health']
@@ -45,7 +45,7 @@ export function createReadiness(query: Query, draining?: AbortSignal) {
   let look: Promise<unknown> | undefined
   return async function answerReady(): Promise<{ status: 'ready' }> {
     if (draining?.aborted) throw new ApiError('server_stopping')
-    // One look for all who ask at a time: anybody may ask, as often as they like.
+    // Probes that come at the same time share a statement: anybody may send them, as often as they like.
     look ??= askWhetherItWrites(query).finally(() => (look = undefined))
     await look
     return { status: 'ready' }

@@ -8,7 +8,7 @@ import type { Output } from './output.ts'
 import { traceIdOf } from './trace.ts'
 import { pathOf } from './urls.ts'
 
-/** What of the settings the log depends on. */
+/** The settings that the log depends on. */
 export type LogSettings = { environment: string; logLevel: LevelWithSilent }
 
 /** A line of JSON per event, or of coloured text if standard output is a terminal. */

@@ -19,7 +19,7 @@ export type Metrics = DatabaseMetrics & {
   watchStreams: (count: () => number) => void
 }
 
-/** Where nobody asks for metrics. */
+/** For when nobody asks for metrics. */
 export const noMetrics: Metrics = {
   ...noDatabaseMetrics,
   observeRequest() {},

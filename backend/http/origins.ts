@@ -4,7 +4,7 @@ import { oncePerSecond } from './once-per-second.ts'
 import { printable } from './values.ts'
 
 /**
- * Tells the log of a page that a browser will not show our answers to. The page's developer sees a
+ * Logs pages that a browser will not show our answers to. The page's developer sees a
  * CORS error that does not say why. A page of this very server, such as `/docs`, needs no leave.
  */
 export function refusedOrigins(corsOrigins: string[], log: Logger) {

@@ -112,7 +112,7 @@ function ofProcess() {
   ]
 }
 
-/** Is measured when it is asked for. */
+/** A gauge that is measured when it is read. */
 function gauge(name: string, help: string, measure: () => number) {
   return new Gauge({
     name,

@@ -64,7 +64,7 @@ function remember<Value>(find: (text: string) => Value): (text: string) => Value
  * The last address in `X-Forwarded-For` that is not a trusted proxy's. Those before it were written
  * by the client, or by somebody else whom we do not know.
  *
- * @returns the last that is an address at all, or '' where there is none
+ * @returns the last that is an address at all, or '' if there is none
  */
 function findClient(forwarded: string, isTrusted: (address: string) => boolean): string {
   let client = ''
@@ -118,7 +118,7 @@ function groupsOf(address: string): number[] {
 
 /**
  * @param text addresses and ranges in CIDR notation, separated by commas
- * @throws Error where one of them is neither
+ * @throws Error if one of them is neither
  */
 export function parseProxies(text: string): BlockList {
   const proxies = new BlockList()

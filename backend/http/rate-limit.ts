@@ -10,7 +10,7 @@ import type { Proxies } from './proxies.ts'
  */
 export type Limit = (key: string, headers: HTTPHeaders, requests?: number) => void
 
-/** Requests per minute; absent where there is no limit. */
+/** Requests per minute; absent if there is no limit. */
 export type Quotas = { perUser?: number; perAddress?: number }
 
 export type RateLimits = ReturnType<typeof createRateLimits>
@@ -23,7 +23,7 @@ const rounding = 1e-6 // of a request; sums of intervals are not exact
 const unlimitedPaths = ['/health', '/ready']
 
 /**
- * The quotas of this process, announced as draft-ietf-httpapi-ratelimit-headers-10 says. Where one is
+ * The quotas of this process, announced as draft-ietf-httpapi-ratelimit-headers-10 says. If one is
  * used up, the request is 429 `rate_limited`.
  *
  * @param now a time in milliseconds that never goes back
@@ -82,10 +82,10 @@ function createLimit(name: string, quota: number, policies: string, now: () => n
  * time when its whole quota will be free again, and the quota comes back evenly, not all at once.
  *
  * Numbers from before the last window say nothing, so keys are kept in two generations: the older is
- * dropped when a window has passed. Where the younger has grown too large first, what goes is what
- * nobody has asked for lately; whoever goes on asking is not forgotten.
+ * dropped when a window has passed. If the younger grows too large before that,
+ * the keys that have not been used lately go first.
  *
- * @returns how much of the quota is free after this request; below 0 where it was used up, and then
+ * @returns how much of the quota is free after this request; below 0 if it was used up, and then
  *   the request is not counted
  */
 function createCounter(

@@ -21,7 +21,7 @@ export function jsonResponse<Body>(
   return response as Body
 }
 
-/** The client has what it asked for already. */
+/** The client already has what it asked for. */
 export function notModified(set: Context['set']): undefined {
   set.status = 304
 }

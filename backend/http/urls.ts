@@ -1,4 +1,4 @@
-/** The query of a request's URL. Not by `URL`: it throws if the Host header is no host. */
+/** The query of a request's URL. `URL` is not used because it throws if the Host header is not a host. */
 export function parametersOf(url: string): URLSearchParams {
   const start = url.indexOf('?')
   return new URLSearchParams(start === -1 ? '' : url.slice(start + 1))

@@ -221,7 +221,7 @@ export function isInstant(text: string): boolean {
 }
 
 function isTimeZone(name: string): boolean {
-  // Offsets and the like are zones to the runtime, but names of none.
+  // The runtime takes offsets and the like for zones, but they are not names in the IANA database.
   if (!/^[A-Za-z][A-Za-z0-9_+/-]{0,63}$/.test(name)) return false
   try {
     return Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== ''

@@ -3,16 +3,16 @@ import type { Database } from '../db/pool.ts'
 const patience = 250 // ms
 const restAfterFailure = 60_000 // ms
 
-/** As much of a key as tells that it was used. */
+/** The part of a key that is needed to record its use. */
 type Used = { hash: string }
 
 /**
- * Writes down when keys were used, to the minute, and is in nobody's way: no request waits for it, and of
- * the database's connections it takes one at a time, for a quarter of a second at most. If that is not enough, as
- * while the table is locked or on a standby, it stops for a minute: keys are good all the same.
+ * Records when keys were used, to the minute, without delaying anybody: no request waits for it, and it
+ * takes one connection of the database at a time, for a quarter of a second at most. If that is not enough,
+ * such as while the table is locked or on a standby, it pauses for a minute: keys work all the same.
  */
 export function createUses({ queryWithin, fragment }: Pick<Database, 'queryWithin' | 'fragment'>) {
-  // If another process is at it, that one writes the same.
+  // If another process holds the row, it is writing the same.
   const writeStatement = fragment`
     with due as (
       select user_id, id from todo_api.personal_keys

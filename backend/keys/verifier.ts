@@ -26,7 +26,7 @@ type Found = {
   /** In seconds since 1970. Null: never. */
   expires: string | null
   is_expired: boolean
-  /** Nobody has written down that it is used in this minute. */
+  /** Whether its use in this minute has not been recorded yet. */
   is_due: boolean
 }
 
@@ -35,8 +35,8 @@ export type KeyVerifier = ReturnType<typeof createKeyVerifier>
 /**
  * Verifies personal keys. A key is looked up on every request, so that one that is revoked is refused at
  * once by every process; keys of requests that wait at the same moment are looked up together. Those that
- * were good before wait in a line of their own, which no flood of made-up keys can lengthen. When a key was
- * used is written down once a minute.
+ * were good before wait in a line of their own, which no flood of made-up keys can lengthen. The use of
+ * a key is recorded once a minute.
  */
 export function createKeyVerifier(
   database: Pick<Database, 'queryFor' | 'queryWithin' | 'fragment' | 'deadline'>,
@@ -45,7 +45,7 @@ export function createKeyVerifier(
   const noteUses = createUses(database)
   const findKnown = createLine({ send: findTogether, deadline, ...together })
   const findUnknown = createLine({ send: findTogether, deadline, ...together })
-  /** Whose the keys are that were good, by their hashes. */
+  /** The owners of keys that have been good, by the hashes of the keys. */
   const ownerOf = new LRUCache<string, string>({ max: rememberedKeys })
 
   const columns = fragment`
@@ -70,7 +70,7 @@ export function createKeyVerifier(
 
   async function verifyHash(hash: string): Promise<Bearer> {
     const owner = ownerOf.get(hash)
-    // As long as nobody knows whose a key is, each has a turn of its own.
+    // Until the owner of a key is known, each key has a turn of its own.
     const found = owner ? await findKnown(owner, hash) : await findUnknown(hash, hash)
     if (found) ownerOf.set(hash, found.user_id)
     else ownerOf.delete(hash)
@@ -94,7 +94,7 @@ export function createKeyVerifier(
     verifyKey: async (key: string): Promise<Bearer> => verifyHash(digestOf(key)),
 
     /**
-     * Gives the bearer of a user's key, of whom something else is known that only the key could get.
+     * Gives the bearer of a user's key, for a ticket that only this key could have got.
      *
      * @throws TokenError
      */

@@ -106,7 +106,7 @@ function sayWithArguments({ message, errors: [error] = [] }: ApiError): string {
 }
 
 /**
- * Reads a message, or says why it is none.
+ * Reads a message, or says why it is not one.
  *
  * @throws ApiError 413
  */
@@ -115,7 +115,7 @@ async function readMessage(request: Request): Promise<{ message: Message } | { r
   try {
     const message = parseBody(request, bytes)
     if (!isMessage(message)) return { refused: refusal(400, invalidRequest) }
-    // The SDK would keep the answer open, for news that never come.
+    // The SDK would keep the answer open, for news that never comes.
     if (message.method === 'subscriptions/listen')
       return { refused: refusal(404, methodNotFound, message.id) }
     return { message }
@@ -127,7 +127,7 @@ async function readMessage(request: Request): Promise<{ message: Message } | { r
   }
 }
 
-/** A request or a notification. An answer would be one to a question that was never asked. */
+/** A request or a notification. This server asks clients nothing, so they have nothing to answer. */
 function isMessage(value: unknown): value is Message {
   return typeof value === 'object' && value !== null && 'method' in value && !Array.isArray(value)
 }

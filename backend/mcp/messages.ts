@@ -49,7 +49,7 @@ export async function readAnswer(response: Response, wasHandled: () => boolean):
   return { status, json: writeError(isOfParams ? invalidParams : error.code, id, error.data) }
 }
 
-/** @param data is passed on where clients need it: to choose a version */
+/** @param data is passed on if clients need it: to choose a version */
 function writeError(code: number, id: unknown, data?: unknown): string {
   const known = code in sentences ? code : internalError
   return JSON.stringify({

@@ -6,7 +6,7 @@ import { createReader } from '../http/body.ts'
 import { ApiError } from '../http/failures.ts'
 import { expectation } from '../http/values.ts'
 import { readIdempotency } from '../tasks/idempotency.ts'
-import { refuse } from '../tasks/list/request.ts'
+import { refuseParameter } from '../tasks/list/request.ts'
 import type { TaskList } from '../tasks/list/list.ts'
 import { refusePageNumbers, tidyQuery } from '../tasks/list/query.ts'
 import { ListQuery, NewTask, keptFields, TaskChanges } from '../tasks/schemas.ts'
@@ -34,7 +34,7 @@ export type Tool = {
   run: (parts: ToolParts, owner: string, given: Given, most: number) => Promise<string>
 }
 
-/** What clients may take from a tool, before they ask their user. */
+/** What a tool tells clients about its effects, so that they know when to ask their user. */
 type Annotations = {
   title: string
   readOnlyHint: boolean
@@ -140,7 +140,7 @@ export const tools: readonly Tool[] = [
     async run({ tasks }, owner, given) {
       const { idempotency_key: key } = readOnce(given)
       const task = readNewTask(given)
-      // As POST /api/tasks names it: a key is good for both.
+      // The same name as for POST /api/tasks, so that one key covers both.
       const idempotency = readIdempotency(key, ['create', task, undefined])
       const { json } = await tasks.create(owner, keptFields(task), { idempotency })
       return json!
@@ -218,7 +218,7 @@ function isMissing(error: unknown): boolean {
 const mostAttempts = 10
 
 /**
- * Does what may have been done already, which is no error. Others may do and undo it meanwhile.
+ * Does something unless it has been done already, which is not an error. Others may do and undo it meanwhile.
  *
  * @param isDone `undefined` if there is nothing to do it to
  * @returns undefined if it was done already
@@ -283,6 +283,6 @@ function asQuery(given: Given): Given {
 /** Where a cursor comes from here. */
 function refuseCursor(error: unknown): never {
   if (error instanceof ApiError && error.errors?.[0]?.field === 'cursor')
-    refuse('cursor', 'must be one from next_cursor, with the same other arguments')
+    refuseParameter('cursor', 'must be one from next_cursor, with the same other arguments')
   throw error
 }

@@ -7,8 +7,8 @@ const { positionals } = parseArgs({ allowPositionals: true })
 const [outfile = 'dist/todo-api'] = positionals
 
 /**
- * The embedded database looks for its files beside its own modules, at a URL that it puts together
- * while it runs. In an executable there is nothing beside them: each such URL becomes an import, so
+ * The embedded database looks for its files next to its own modules, at a URL that it puts together
+ * while it runs. In an executable there is nothing next to them, so each such URL becomes an import, so
  * that the file is built in.
  */
 const embeddedDatabase: BunPlugin = {

@@ -6,8 +6,8 @@ import type { Database } from '../db/pool.ts'
 import { openDatabase } from '../db/open.ts'
 
 /**
- * Does something with the servers' database, whose tables are brought up to date before. It says which
- * one that is, and never creates one: work on a new one would be mistaken for work on the servers'.
+ * Works on the servers' database, after bringing its tables up to date. It says which database that is, and
+ * never creates one: work on a new one would be mistaken for work on the servers' own.
  *
  * @throws ConfigError, DirectoryUnusable, and what `openDatabase` throws
  */

@@ -9,7 +9,7 @@ import { noMetrics } from '../http/metrics.ts'
 import { createProxies } from '../http/proxies.ts'
 import { createRateLimits } from '../http/rate-limit.ts'
 
-// Neither is asked for anything: a pool connects when it gets its first statement.
+// Neither is ever used: a pool connects when it gets its first statement.
 const config = readConfig({ BETTER_AUTH_SECRET: 'for the document, nothing is signed' })
 const database = connect(parseDatabaseUrl('postgresql://nobody@localhost/nothing'))
 

@@ -15,7 +15,7 @@ export class NotHealthy extends Error {
 export async function health(): Promise<string> {
   const { host, port } = readConfig(process.env)
   const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
-  // The server is here, whatever stands between this machine and others (HTTP_PROXY).
+  // The server is on this machine, so HTTP_PROXY must not apply.
   process.env['NO_PROXY'] = '*'
   try {
     const { status } = await fetch(`${origin}/health`, { signal: AbortSignal.timeout(patience) })

@@ -2,7 +2,7 @@ const frequencies = ['DAILY', 'WEEKLY', 'MONTHLY', 'YEARLY'] as const
 const weekdays = ['MO', 'TU', 'WE', 'TH', 'FR', 'SA', 'SU']
 const lengthsOfMonths = [[31], [28, 29], [31], [30], [31], [30], [31], [31], [30], [31], [30], [31]]
 
-/** No rule is longer, however it is written. */
+/** The longest that a rule can be, however it is written. */
 const longest = 1000
 
 /** The text is no rule. The message says what a rule must be like, and repeats nothing of the text. */
@@ -141,8 +141,8 @@ function readMonth(text: string): { item: number; place: number } {
 }
 
 /**
- * Days that no month has never come, and PostgreSQL would take long to find that out. It finds out the rest
- * by itself, from the date on which the rule starts.
+ * Refuses days that no month has, because PostgreSQL would search long for a date that never comes. The other
+ * rules that never come it finds by itself, from the date on which they start.
  */
 function expectDates(
   days: Weekday[] | undefined,

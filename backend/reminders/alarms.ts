@@ -11,9 +11,9 @@ export type AlarmOptions = {
 type Alarm = {
   timer?: Timer
   isRinging: boolean
-  /** It rings no earlier, on `performance.now()`. */
+  /** The earliest time at which it rings, on `performance.now()`. */
   restsUntil: number
-  /** How often it failed since it last did not. */
+  /** How many times in a row it has failed. */
   failures: number
   /** Where the list was when it was set. */
   place?: Place

@@ -1,5 +1,7 @@
 import { createLine } from '../db/line.ts'
-import { Locked, type Database, type Fragment } from '../db/pool.ts'
+import { Locked } from '../db/failures.ts'
+import type { Database } from '../db/pool.ts'
+import type { Fragment } from '../db/sql.ts'
 import { addLists } from '../tasks/list/missing.ts'
 
 /**

@@ -1,4 +1,5 @@
-import type { Database, Fragment } from '../db/pool.ts'
+import type { Database } from '../db/pool.ts'
+import type { Fragment } from '../db/sql.ts'
 import { currentPlace } from '../tasks/list/place.ts'
 
 /** SQL for the next tasks and deleted tasks of an owner that changed after a number, in order. */

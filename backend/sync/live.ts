@@ -13,7 +13,7 @@ import { createWatching, type WatchOptions } from './watch.ts'
 export type LiveOptions = Pick<WatchOptions, 'followNews' | 'lookEvery' | 'onTrouble'> & {
   changes: ChangeFeed
   fireReminders: FireReminders
-  /** One more ends the user's oldest. */
+  /** Opening one more ends the user's oldest. */
   maxStreamsPerUser: number
 }
 
@@ -122,7 +122,7 @@ export function createLive({
   }
 }
 
-/** A client that has nothing yet need not be told of what was deleted. */
+/** A client that has no tasks yet is not told of deletions. */
 function canResume(after: Place, current: Place & { purged_through: number }): boolean {
   return (
     after.counter === 0 ||

@@ -13,7 +13,7 @@ export type Changes = {
   deleted: string
   token: string
   hasMore: boolean
-  /** How many the whole has in UTF-8. */
+  /** The size of the whole page in UTF-8, in bytes. */
   bytes: number
 }
 

@@ -84,7 +84,7 @@ function createStream(
     }
   }
 
-  /** There is nothing to tell of what lies between; the client resumes from here all the same. */
+  /** Nothing happened in between that the client is told of, but it can resume from here. */
   function moveOnTo(reached: number): void {
     position = reached
     outlet.send(`id: ${writePlace({ epoch, counter: reached })}\n\n`)

@@ -1,12 +1,10 @@
-import { refusalOf } from '../auth/current-user.ts'
 import { TokenError, type Bearer } from '../auth/tokens.ts'
 import { createLine } from '../db/line.ts'
-import type { Database, Fragment } from '../db/pool.ts'
-import { ApiError } from '../http/failures.ts'
+import type { Database } from '../db/pool.ts'
+import type { Fragment } from '../db/sql.ts'
 
 export const ticketLifetime = 30 // s
 const unknownFor = 60 // s
-const challenge = { 'www-authenticate': 'Bearer error="invalid_token"' }
 
 export type Tickets = ReturnType<typeof createTickets>
 
@@ -14,11 +12,11 @@ export type Tickets = ReturnType<typeof createTickets>
  * Admissions to the stream of events for browsers, whose `EventSource` cannot send a header: good
  * once, for half a minute, at any process. The database keeps their digests only.
  *
- * Whose a ticket is, is not known before it is looked up, so each has its own turn, and those that wait
- * at the same moment go together: a flood of made-up ones keeps nobody out.
+ * Nobody knows whose a ticket is before it is looked up, so each has its own turn, and those that wait
+ * at the same moment are looked up together: a flood of made-up ones keeps nobody out.
  *
- * One that came of a personal key ends in the key's id, which is under the digest, too. It is good as long as
- * the key is, and opens what the key would.
+ * A ticket issued for a personal key ends in the key's id, which the digest covers as well. It is good as
+ * long as the key is, and opens what the key would.
  *
  * @param verifyKeyOf gives the bearer of a user's key, by its id; throws TokenError
  */
@@ -67,8 +65,8 @@ export function createTickets(
   }
 
   const issue = async ({ userId, expires, recheck, keyId }: Bearer): Promise<string> => {
-    // A ticket does not say of which session it came. If that can be taken back, what the ticket opens
-    // ends in time for it.
+    // A ticket does not name its session. If sessions can be revoked, the stream ends soon enough to
+    // honour that.
     const soon = Date.now() / 1000 + unknownFor
     const until = recheck ? Math.min(expires, soon) : expires
     const random = Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')
@@ -84,20 +82,17 @@ export function createTickets(
 
   async function bearerOf(ticket: string, found: Found | undefined): Promise<Bearer> {
     if (!found?.is_good)
-      throw new ApiError('token_invalid', {
-        headers: challenge,
-        reason: `the ticket is unknown, used or older than ${ticketLifetime} s`,
-      })
+      throw new TokenError(
+        'invalid',
+        `the ticket is unknown, used or older than ${ticketLifetime} s`,
+      )
     const [, keyId] = ticket.split('.')
-    if (keyId === undefined) return { userId: found.user_id, expires: Number(found.expires) }
-    try {
-      return await verifyKeyOf(found.user_id, Number(keyId))
-    } catch (error) {
-      throw error instanceof TokenError ? refusalOf(error, challenge) : error
-    }
+    return keyId === undefined
+      ? { userId: found.user_id, expires: Number(found.expires) }
+      : verifyKeyOf(found.user_id, Number(keyId))
   }
 
-  /** @throws ApiError 401 */
+  /** @throws TokenError */
   const redeem = async (ticket: string): Promise<Bearer> => {
     const digest = hash(ticket)
     return bearerOf(ticket, await useUp(digest, digest))
@@ -106,7 +101,7 @@ export function createTickets(
   /**
    * The same without using it up.
    *
-   * @throws ApiError 401
+   * @throws TokenError
    */
   const look = async (ticket: string): Promise<Bearer> => {
     const digest = hash(ticket)

@@ -6,11 +6,11 @@ export type FollowNews = (listener: Omit<Listener, 'notify'>) => () => Promise<v
 export type WatchOptions = {
   /** Absent if no news comes from elsewhere: changes are looked for then. */
   followNews?: FollowNews | undefined
-  /** Between two looks for changes that nobody told of, in milliseconds. */
+  /** How long to wait before looking again for changes that nobody announced, in milliseconds. */
   lookEvery?: number | undefined
   /** There may be changes of this user's tasks. */
   onNews: (owner: string) => void
-  /** There may be changes of anybody's: news has been missed. */
+  /** Any user's tasks may have changed: news has been missed. */
   onMissedNews: () => void
   look: () => Promise<void>
   beat: () => void
@@ -36,12 +36,12 @@ export function createWatching(options: WatchOptions) {
   }
 
   return {
-    /** Somebody is there. */
+    /** Called when there is somebody to tell. */
     begin(): void {
       clearTimeout(endingSoon)
       stop ??= watch(options)
     },
-    /** Nobody is there; it ends if nobody comes. */
+    /** Called when there is nobody left to tell; watching ends if nobody comes back. */
     endSoon(): void {
       clearTimeout(endingSoon)
       endingSoon = setTimeout(() => void end().catch(options.onTrouble), watchOnFor)

@@ -2,10 +2,17 @@ import { Type, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { t } from 'elysia'
 import { createCheck } from '../http/body.ts'
-import { ApiError, Failure, failures, mostFieldErrors, type FieldError } from '../http/failures.ts'
+import {
+  ApiError,
+  Failure,
+  failures,
+  mostFieldErrors,
+  type FailureCode,
+  type FieldError,
+} from '../http/failures.ts'
 import { OneOf } from '../http/values.ts'
 import { Completion, keptFields, NewTask, Task, TaskChanges } from './schemas.ts'
-import type { Bulk } from './writes/bulk.ts'
+import type { Bulk, Telling } from './writes/bulk.ts'
 import type { Operation } from './writes/operation.ts'
 
 export const mostOperations = 100
@@ -96,6 +103,29 @@ export const BulkRefused = t.Composite([
   }),
 ])
 
+/** How a result tells what became of its operation: as the route for one task would. */
+export const tellings: Bulk['tellings'] = {
+  created: { status: 201 },
+  changed: { status: 200 },
+  gone: { status: 204 },
+  bulk_refused: refusal('bulk_refused'),
+  not_owner: refusal('not_owner'),
+  task_limit_reached: refusal('task_limit_reached'),
+  task_not_found: refusal('task_not_found'),
+  validation_failed: {
+    ...refusal('validation_failed'),
+    // Only the stored task can tell whether it has a date, and which.
+    detail:
+      'due_time, due_timezone and recurrence need a due_date, and a recurrence has to come on or after it',
+  },
+  version_conflict: refusal('version_conflict'),
+}
+
+function refusal(code: FailureCode): Telling {
+  const { status, detail } = failures[code]
+  return { status, code, detail }
+}
+
 /**
  * Reads the operations of a request by the rules of the routes for one task.
  *
@@ -107,16 +137,16 @@ export function readOperations(operations: BulkRequest['operations']): Bulk['ope
   const read: Bulk['operations'][number][] = []
   for (const [index, given] of operations.entries()) {
     if (errors.length >= mostFieldErrors) break
-    const refuse = (field: string, detail: string) =>
+    const addError = (field: string, detail: string) =>
       errors.push({ field: `operations.${index}.${field}`, detail })
     if (given.op !== 'create') {
-      if (given.id === undefined) refuse('id', 'is required')
+      if (given.id === undefined) addError('id', 'is required')
       else if (seen.has(given.id))
-        refuse('id', 'is the task of an operation before it; give each its own request')
+        addError('id', 'is the task of an operation before it; give each its own request')
       else seen.add(given.id)
     }
     read.push({
-      operation: readOperation(given, refuse),
+      operation: readOperation(given, addError),
       ...(given.if_version !== undefined &&
         given.op !== 'create' && { precondition: [given.if_version] }),
     })
@@ -126,25 +156,25 @@ export function readOperations(operations: BulkRequest['operations']): Bulk['ope
   return read
 }
 
-type Refuse = (field: string, detail: string) => void
+type AddError = (field: string, detail: string) => void
 
-const readNewTask = createReader(NewTask)
-const readChanges = createReader(TaskChanges)
-const readCompletion = createReader(Completion)
+const readNewTask = createDataReader(NewTask)
+const readChanges = createDataReader(TaskChanges)
+const readCompletion = createDataReader(Completion)
 
-function readOperation({ op, id: task = 0, data }: BulkOperation, refuse: Refuse): Operation {
+function readOperation({ op, id: task = 0, data }: BulkOperation, addError: AddError): Operation {
   switch (op) {
     case 'create': {
-      const fields = keptFields(readNewTask(data, refuse))
+      const fields = keptFields(readNewTask(data, addError))
       for (const field of ['due_time', 'due_timezone', 'recurrence'] as const)
-        if (fields[field] && !fields.due_date) refuse(`data.${field}`, 'needs a due_date')
+        if (fields[field] && !fields.due_date) addError(`data.${field}`, 'needs a due_date')
       return { op, fields }
     }
     case 'update':
-      return { op, id: task, fields: keptFields(readChanges(data, refuse)) }
+      return { op, id: task, fields: keptFields(readChanges(data, addError)) }
     case 'complete': {
       const isDefault = data === undefined || isEmpty(data)
-      const { completed = true } = isDefault ? {} : readCompletion(data, refuse)
+      const { completed = true } = isDefault ? {} : readCompletion(data, addError)
       return { op: 'update', id: task, fields: { completed } }
     }
     case 'delete':
@@ -160,12 +190,12 @@ function isEmpty(data: unknown): boolean {
 }
 
 /** Reads the `data` of an operation. */
-function createReader<Schema extends TSchema>(schema: Schema) {
+function createDataReader<Schema extends TSchema>(schema: Schema) {
   const check = createCheck(schema)
-  return function read(data: unknown, refuse: Refuse): Schema['static'] {
+  return function read(data: unknown, addError: AddError): Schema['static'] {
     const { known, errors } = check(data, '')
     if (errors === undefined) return Value.Decode(schema, known)
-    for (const { field, detail } of errors) refuse(field ? `data.${field}` : 'data', detail)
+    for (const { field, detail } of errors) addError(field ? `data.${field}` : 'data', detail)
     return {}
   }
 }

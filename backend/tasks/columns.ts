@@ -1,4 +1,5 @@
-import type { Database, Fragment } from '../db/pool.ts'
+import type { Database } from '../db/pool.ts'
+import type { Fragment } from '../db/sql.ts'
 
 /** Where PostgreSQL tells whose tasks have changed. */
 export const taskChannel = 'task_changes'

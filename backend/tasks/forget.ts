@@ -1,4 +1,5 @@
-import type { Database, Fragment } from '../db/pool.ts'
+import type { Database } from '../db/pool.ts'
+import type { Fragment } from '../db/sql.ts'
 
 const atOnce = 1_000 // rows, so that no statement is long
 const mostRounds = 5

@@ -3,18 +3,6 @@ import { ApiError } from '../http/failures.ts'
 /** A client's name for a request that it may send again, and what tells this request from others. */
 export type Idempotency = { key: string; request: string }
 
-const sentBodies = new WeakMap<Request, unknown>()
-
-/** For a body that is read otherwise than it was sent, in a way that depends on what the database holds. */
-export function rememberSent(request: Request, body: unknown): void {
-  sentBodies.set(request, body)
-}
-
-/** The body by which a request is told from others: what it is read as may be another thing next time. */
-export function sentBody(request: Request, readAs: unknown): unknown {
-  return sentBodies.get(request) ?? readAs
-}
-
 const keyShape = /^[\x21-\x7e]{1,255}$/
 
 /**

@@ -10,7 +10,7 @@ export type Precondition = 'any version' | number[]
 const entityTag = /^(?:W\/)?"((?:[\x21\x23-\x7e\x80-\xff])*)"$/
 const taskVersion = /^(\d{1,15})(?:-{1,2}[a-z]+)?$/
 
-/** @throws ApiError 422 where it is not what RFC 9110, 13.1.1 says */
+/** @throws ApiError 422 if it is not what RFC 9110, 13.1.1 says */
 export function readIfMatch(header: string | undefined): Precondition | undefined {
   if (header === undefined) return undefined
   if (header.trim() === '*') return 'any version'

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
-import type { Database, Fragment } from '../db/pool.ts'
+import type { Database } from '../db/pool.ts'
+import type { Fragment } from '../db/sql.ts'
 import type { Metrics } from '../http/metrics.ts'
 import { addLists } from './list/missing.ts'
 
@@ -67,7 +68,7 @@ export async function purge(database: Database): Promise<Purged> {
       )
       select count(*) from gone`
 
-  /** To those of whom something is about to be forgotten: there must be somewhere to remember that. */
+  /** Purging is recorded in the list, so every user whose rows are about to go must have one. */
   async function addMissingLists(): Promise<void> {
     const without = (table: Fragment) => fragment`
       select user_id from ${table} as past

@@ -3,12 +3,13 @@ import type { Answers } from '../http/answers.ts'
 import type { Limit } from '../http/rate-limit.ts'
 import { jsonResponse, notModified } from '../http/responses.ts'
 import { parametersOf } from '../http/urls.ts'
-import { readOperations, type BulkResults } from './bulk.ts'
+import { readOperations, tellings, type BulkResults } from './bulk.ts'
 import type * as contracts from './contracts.ts'
-import { readIdempotency, sentBody } from './idempotency.ts'
+import { readIdempotency } from './idempotency.ts'
 import type { TaskList } from './list/list.ts'
 import { isKnown, readIfMatch } from './preconditions.ts'
 import { keptFields, type Task, type TrashedTask } from './schemas.ts'
+import { sentBody } from './sent-body.ts'
 import type { TaskStore, WriteOptions } from './store.ts'
 import { writeSyncToken } from './sync-token.ts'
 import type { WriteAnswer } from './writes/writer.ts'
@@ -75,6 +76,7 @@ export async function bulkTasks({
     operations: readOperations(operations),
     atomic,
     idempotency,
+    tellings,
   })
   markReplay(set, { replayed })
   return jsonResponse<BulkResults>(set, `{"results":${results}}`)

@@ -80,7 +80,7 @@ export function createTaskStore(
     /**
      * What was put into the trash last, as many as may be tasks: a JSON array.
      *
-     * @throws NeedsRoom where it has more bytes than `most`
+     * @throws NeedsRoom if it has more bytes than `most`
      */
     async trash(owner: string, most = anySize): Promise<Written> {
       const [found] = await queryFor(owner)<{ json: string | null; bytes: number }>`

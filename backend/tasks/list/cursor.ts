@@ -1,13 +1,14 @@
-import type { Database, Fragment } from '../../db/pool.ts'
-import { refuse, type ListRequest } from './request.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
+import { refuseParameter, type ListRequest } from './request.ts'
 
-/** What is sorted by, and how it goes into a cursor and comes back. */
+/** The value that a list is sorted by, and how it is written into a cursor and read back. */
 export type Key = {
   expression: Fragment
-  /** Of the expression, under the name of `key`: the same under every DateStyle and TimeZone. */
+  /** SQL that writes the expression, named `key`, as text: the same under every DateStyle and TimeZone. */
   text: Fragment
   type: Fragment
-  /** Of the text. */
+  /** What the text looks like. */
   shape: RegExp
 }
 
@@ -100,7 +101,7 @@ function decode(encoded: string): string {
 }
 
 export function refuseCursor(): never {
-  refuse('cursor', 'must be one from the Link header of this very query')
+  refuseParameter('cursor', 'must be one from the Link header of this very query')
 }
 
 export function digest(text: string): string {

@@ -1,4 +1,5 @@
-import type { Database, Fragment } from '../../db/pool.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 import { arrayOf } from '../columns.ts'
 import type { ListRequest } from './request.ts'
 import { patternsOf } from './search.ts'

@@ -16,7 +16,7 @@ type Found = { state: 'unchanged'; tag: string } | ({ state: 'changed' } & TaskP
 
 type IsHeld = (tag: string) => boolean
 
-/** A page from a server whose tasks had other fields is another page, though nothing has changed in it. */
+/** Part of every tag: after a release that adds fields, a page is a new one though no task has changed. */
 const fields = Object.keys(Task.properties).join()
 
 /** A user's tasks: filtered, sorted, page by page. */
@@ -41,7 +41,7 @@ export function createTaskList(database: Database) {
     most = anySize,
   ): Promise<Found> {
     const request = readRequest(asked)
-    // What is overdue changes by itself, without a change that would be counted.
+    // A task becomes overdue as time passes, without a change that would be counted.
     if (request.filter.overdue !== undefined) {
       const page = await read(owner, request, asked.cursor, most)
       return unlessHeld(isHeld, { ...page, tag: digest(`${page.total} ${page.json}`) })

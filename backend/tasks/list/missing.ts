@@ -1,10 +1,10 @@
-import type { Query } from '../../db/pool.ts'
+import type { Query } from '../../db/sql.ts'
 
 /**
  * Gives a list to users who have none: to a new user, whose first write this is, and to those whose
- * tasks came past this program, as by SQL or a restore of one table. Nothing is known of the numbers
- * that such tasks carry, or of what was deleted before: each gets a number of its own beyond all that
- * are there, and whoever follows the changes must start again.
+ * tasks did not come through this program, but by SQL or the restore of one table. Nothing is known of the
+ * numbers that such tasks carry, or of what was deleted before: each gets a new number above all existing
+ * ones, and clients that follow the changes must start again.
  */
 export async function addLists(query: Query, owners: readonly string[]): Promise<void> {
   await query`

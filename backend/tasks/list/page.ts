@@ -1,11 +1,13 @@
-import { StatementFailed, type Database, type Fragment } from '../../db/pool.ts'
+import { StatementFailed } from '../../db/failures.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 import { unlessTooLarge, type Unsent } from '../../db/written.ts'
 import { taskColumns } from '../columns.ts'
 import { keyOf, readCursor, refuseCursor, writeCursor } from './cursor.ts'
 import { conditionsOf, isEverything } from './filter.ts'
 import type { TaskPage } from './memory.ts'
 import { currentPlace, type Place } from './place.ts'
-import { refuse, type ListRequest } from './request.ts'
+import { refuseParameter, type ListRequest } from './request.ts'
 
 type Content = Place & { total: number; json: string; bytes: number }
 
@@ -137,7 +139,7 @@ function contentOf({ epoch, counter, ...content }: Content): Omit<TaskPage, 'tag
 function refuseArguments(error: unknown): never {
   if (!(error instanceof StatementFailed)) throw error
   if (error.sqlState === '22023')
-    refuse('tz', 'must be the name of a time zone, such as Europe/Paris')
+    refuseParameter('tz', 'must be the name of a time zone, such as Europe/Paris')
   if (error.sqlState.startsWith('22')) refuseCursor()
   throw error
 }

@@ -1,4 +1,5 @@
-import type { Database, Fragment } from '../../db/pool.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 
 /**
  * A place in the order of a user's changes. A restored backup sets the counter back, so that a number

@@ -31,7 +31,10 @@ export function readRequest(query: ListQuery): ListRequest {
   const text = query.q ?? query.search ?? ''
   const words = [...new Set(text.split(/\s+/u).filter((word) => word !== ''))]
   if (words.length > mostWords)
-    refuse(query.q === undefined ? 'search' : 'q', `must be ${mostWords} different words at most`)
+    refuseParameter(
+      query.q === undefined ? 'search' : 'q',
+      `must be ${mostWords} different words at most`,
+    )
   const { sort = 'created' } = query
   const by = sort.replace(/^-|_at$/g, '')
   return {
@@ -59,6 +62,6 @@ export function readRequest(query: ListQuery): ListRequest {
   }
 }
 
-export function refuse(field: string, detail: string): never {
+export function refuseParameter(field: string, detail: string): never {
   throw new ApiError('validation_failed', { errors: [{ field, detail }] })
 }

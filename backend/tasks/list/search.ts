@@ -5,8 +5,8 @@ const longestPiece = 32 // characters
  * accents are composed, or the marks of a letter are ordered: keyboards give them in another order
  * than either normal form. PostgreSQL's own ways to ignore case depend on the locale of the database.
  *
- * What a match costs grows with the square of the pattern's length where a text nearly repeats
- * itself. So of a longer word its pieces are looked for, wherever they stand. In the text, `ß` and
+ * What a match costs grows with the square of the pattern's length if a text nearly repeats
+ * itself. So a longer word is looked for in pieces, wherever they stand. In the text, `ß` and
  * `ẞ` must have been replaced with `ss`.
  */
 export function patternsOf(word: string): string[] {

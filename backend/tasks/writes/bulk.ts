@@ -1,6 +1,8 @@
 import { createLine } from '../../db/line.ts'
-import { DatabaseUnavailable, Locked, type Database, type Fragment } from '../../db/pool.ts'
-import { ApiError, failures } from '../../http/failures.ts'
+import { DatabaseUnavailable, Locked } from '../../db/failures.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
+import { ApiError } from '../../http/failures.ts'
 import type { Idempotency } from '../idempotency.ts'
 import { addLists } from '../list/missing.ts'
 import type { Precondition } from '../preconditions.ts'
@@ -15,12 +17,28 @@ export type Bulk = {
   /** Whether a refusal of one is a refusal of all. */
   atomic: boolean
   idempotency?: Idempotency | undefined
+  /** How clients are told of each outcome. It is part of the answer that is recorded under the key. */
+  tellings: Record<OperationOutcome, Telling>
 }
 
+/** What became of one operation: what happened to its task, or the code of its refusal. */
+export type OperationOutcome =
+  | 'created'
+  | 'changed'
+  | 'gone'
+  | 'bulk_refused'
+  | 'not_owner'
+  | 'task_limit_reached'
+  | 'task_not_found'
+  | 'validation_failed'
+  | 'version_conflict'
+
+export type Telling = { status: number; code?: string; detail?: string }
+
 /**
- * What became of them; no row if the user has no list yet. Malformed: the rule of one, whose place is the
- * result, never comes on or after the date that is sent with it. Busy: another write holds a task that has
- * to be removed.
+ * What became of them; no row if the user has no list yet. `malformed`: the rule of the operation whose
+ * place is the result has no date on or after the one that is sent with it. `busy`: another write has
+ * locked a task that must be removed.
  */
 type BulkOutcome = {
   outcome: 'done' | 'refused' | 'repeated' | 'running' | 'malformed' | 'busy'
@@ -30,27 +48,7 @@ type BulkOutcome = {
   request: string | null
 }
 
-/** By its code, what a refused operation is told. */
-const refusals: Record<string, { status: number; detail: string }> = Object.fromEntries(
-  (
-    [
-      'bulk_refused',
-      'not_owner',
-      'task_limit_reached',
-      'task_not_found',
-      'validation_failed',
-      'version_conflict',
-    ] as const
-  ).map((code) => [code, { status: failures[code].status, detail: failures[code].detail }]),
-)
-// Only the task itself can tell whether it has a date, and which.
-refusals['validation_failed'] = {
-  status: 422,
-  detail:
-    'due_time, due_timezone and recurrence need a due_date, and a recurrence has to come on or after it',
-}
-
-/** Each is for somebody else's write that came in between. */
+/** Each retry follows another write that got in first. */
 const mostAttempts = 20
 
 const patience = '100' // ms, with a lock that keeps others of the user waiting
@@ -79,7 +77,7 @@ export function createBulkWriter(
       },
     })
   const sendNow = lineOf(false)
-  /** For those that wait for a row that somebody holds, so that others need not wait behind them. */
+  /** For those that wait for a locked row, so that others need not wait behind them. */
   const sendWhenFree = lineOf(true)
 
   /**
@@ -163,9 +161,8 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
     created,
     changed,
     jsonOf,
-  } = createWriteParts({
-    fragment,
-  })
+    statusForOlderServers,
+  } = createWriteParts({ fragment })
 
   const isMet = fragment`(input.versions is null or tasks.version = any (input.versions))`
 
@@ -192,7 +189,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
   const nothing = fragment``
 
   return function bulkStatement(
-    { owner, operations, atomic, idempotency }: Bulk,
+    { owner, operations, atomic, idempotency, tellings }: Bulk,
     { maxTasksPerUser, waits }: { maxTasksPerUser: number; waits: boolean },
   ): Fragment {
     const writes = operations.map((operation) => ({ owner, ...operation, idempotency }))
@@ -253,33 +250,33 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
           and not (${atomic}::boolean and exists (select from refused))
       ), ${list(maxTasksPerUser)}, ${weighedNumbered}, ${created(true)}, ${changed(true)},
       done as (
-        select numbered.place, 201 as status, ${jsonOf(fragment`created`)} as task
+        select numbered.place, 'created' as outcome, ${jsonOf(fragment`created`)} as task
         from created
         join numbered on numbered.user_id = created.user_id and numbered.change = created.change
         union all
         select
-          place, case when deleted_at is null then 200 else 204 end,
+          place, case when deleted_at is null then 'changed' else 'gone' end,
           case when deleted_at is null then ${jsonOf(fragment`changed`)} end
         from changed
-      ), result as (
-        select place, concat('{"index":', place, ',"status":', status, ',"task":' || task, '}') as json
-        from done
+      ), become as (
+        select place, outcome, task, null as current from done
         union all
+        select place, code, null, current from refused
+        union all
+        select place, 'bulk_refused', null, null from judged
+        where place not in (select place from refused) and place not in (select place from done)
+      ), result as (
         select place, concat(
-          '{"index":', place, ',"status":', said -> 'status', ',"code":', to_json(code),
-          ',"detail":', said -> 'detail', ',"current":' || current, '}'
-        )
-        from (
-          select place, code, current from refused
-          union all
-          select place, 'bulk_refused', null from judged
-          where place not in (select place from refused) and place not in (select place from done)
-        ) as why, lateral (select ${JSON.stringify(refusals)}::text::json -> code as said) as table_of_failures
+          '{"index":', place, ',"status":', told -> 'status', ',"task":' || task,
+          ',"code":' || (told -> 'code'), ',"detail":' || (told -> 'detail'), ',"current":' || current, '}'
+        ) as json
+        from become,
+          lateral (select ${JSON.stringify(tellings)}::text::json -> outcome as told) as telling
       ), answer as (
         select '[' || string_agg(json, ',' order by place) || ']' as results from result
       ), recorded as (
         insert into todo_api.idempotency_keys (user_id, key, request, status, task_id, body)
-        select ${owner}, ${idempotency?.key ?? null}, ${idempotency?.request ?? null}, 200, 0, results
+        select ${owner}, ${idempotency?.key ?? null}, ${idempotency?.request ?? null}, ${statusForOlderServers}, 0, results
         from answer
         where ${idempotency !== undefined}::boolean and results is not null and exists (select from room)
           and not (${atomic}::boolean and exists (select from refused))

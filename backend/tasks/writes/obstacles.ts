@@ -1,4 +1,5 @@
-import type { Database, Fragment } from '../../db/pool.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 import { ApiError } from '../../http/failures.ts'
 import { taskColumns } from '../columns.ts'
 import type { Precondition } from '../preconditions.ts'

@@ -54,7 +54,7 @@ function fieldsOf(operation: Extract<Operation, { fields: object }>): object {
       ...seriesOf(operation.fields),
     }
   const { description, due_date } = operation.fields
-  // Where the date goes, the time and the zone of it go, too.
+  // If the date goes, its time and zone go, too.
   const gone = due_date === null ? null : undefined
   const { due_time = gone, due_timezone = gone } = operation.fields
   return {

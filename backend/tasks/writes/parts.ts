@@ -1,4 +1,5 @@
-import type { Database, Fragment } from '../../db/pool.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 import { taskColumns } from '../columns.ts'
 import { createSeriesParts } from './series.ts'
 
@@ -40,6 +41,9 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         )
       )`,
 
+    /** Only servers of the previous version read it, which answer repetitions with it. */
+    statusForOlderServers: fragment`200`,
+
     /** The answers that were given under the keys before. */
     prior: fragment`
       prior as (
@@ -53,7 +57,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         where input.key is not null
       )`,
 
-    /** Held until the end of the transaction: whoever does not get it knows that the first still runs. */
+    /** A lock until the transaction ends: a request that does not get it knows that the first still runs. */
     turn: fragment`
       turn as (
         select place, pg_try_advisory_xact_lock(hashtextextended(user_id || ' ' || key, 0)) as is_ours
@@ -96,7 +100,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         else ${weight}
       end`,
 
-    // An update locks its rows in no order; this does.
+    // An update locks its rows in no particular order, so they are locked here first.
     list: (maxTasksPerUser: number) => fragment`
       list as (
         insert into todo_api.task_lists as list (user_id, counter, task_count)

@@ -1,8 +1,9 @@
-import { StatementFailed, type Query } from '../../db/pool.ts'
+import { StatementFailed } from '../../db/failures.ts'
+import type { Query } from '../../db/sql.ts'
 import { ApiError } from '../../http/failures.ts'
 import type { Idempotency } from '../idempotency.ts'
 
-/** What PostgreSQL refuses of a write, and what is done about it. */
+/** Why PostgreSQL may refuse a write, and what is done about it. */
 
 /** A partition's key has a name of its own: `idempotency_keys_3_pkey`. */
 const keyConstraint = /^idempotency_keys_(\d+_)?pkey$/
@@ -48,7 +49,7 @@ export function refuseRule(field: string, isDated = true): never {
   throw new ApiError('validation_failed', { errors: [{ field, detail }] })
 }
 
-/** A key that is a day old is as good as none, and still in the way until it is purged. */
+/** A key that is a day old no longer counts, but is in the way until it is purged. */
 export async function forgetOldKey(
   query: Query,
   owner: string,

@@ -1,4 +1,5 @@
-import type { Database, Fragment } from '../../db/pool.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 
 /**
  * What a write does to the series of a task that comes again: the pieces of SQL that the statements of

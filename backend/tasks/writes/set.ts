@@ -1,10 +1,11 @@
-import type { Database, Fragment } from '../../db/pool.ts'
+import type { Database } from '../../db/pool.ts'
+import type { Fragment } from '../../db/sql.ts'
 import { kindOf, rowsOf, type Kind, type Write } from './operation.ts'
 import { createWriteParts } from './parts.ts'
 
 /** What became of a write: a row of the statement. A write without one has changed nothing. */
 export type Outcome = {
-  /** Of the write in its set. */
+  /** The position of the write in its set. */
   place: number
   /** `of a series`: nothing was done, because the task comes again; see `ofSeries` of a write. */
   outcome: 'done' | 'repeated' | 'running' | 'of a series'
@@ -56,6 +57,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     changed,
     destroyed,
     jsonOf,
+    statusForOlderServers,
   } = createWriteParts({ fragment })
 
   const isFirst = fragment`(
@@ -115,11 +117,11 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
   const recorded = fragment`
     recorded as (
       insert into todo_api.idempotency_keys (user_id, key, request, status, task_id, version, body)
-      select user_id, key, request, 200, done.id, done.version, done.json
+      select user_id, key, request, ${statusForOlderServers}, done.id, done.version, done.json
       from done join input using (place) where key is not null
     )`
 
-  /** As they were put together the first time, by what is in them. */
+  /** Statements are assembled once for each combination of parts. */
   const statements = new Map<string, Fragment>()
 
   return function setStatement(

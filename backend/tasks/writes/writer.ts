@@ -1,5 +1,6 @@
 import { createLine } from '../../db/line.ts'
-import { DatabaseUnavailable, Locked, StatementFailed, type Database } from '../../db/pool.ts'
+import { DatabaseUnavailable, Locked, StatementFailed } from '../../db/failures.ts'
+import type { Database } from '../../db/pool.ts'
 import { ApiError } from '../../http/failures.ts'
 import { addLists } from '../list/missing.ts'
 import { createObstacles } from './obstacles.ts'
@@ -18,11 +19,11 @@ export type WriteAnswer = {
 
 const betweenAttempts = 20 // ms, and a little more each time
 
-/** Each is for somebody else's write that came in between: more of them than this is no chance. */
+/** Each retry follows another write that got in first. More than this many are not a coincidence. */
 const mostAttempts = 20
 
 /**
- * Makes writes: together with others, and those that stay undone by themselves. A write happens whole
+ * Makes writes: together with others first, and alone if that did not make them. A write happens whole
  * or not at all, whatever becomes of the connection. Why one was refused is asked afterwards, and only
  * then: asking in every write would make it slower.
  */
@@ -38,14 +39,14 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     most: 64,
     send: async (writes, left) => tryUnblocked(writes, left).catch(nothingDone(writes)),
   })
-  /** For writes that a statement of many left as they were. */
+  /** For writes that a shared statement did not make. */
   const writeByItself = createLine<Write, Outcome | undefined>({
     ...shared,
     width: 2,
     most: 1,
     send: async (writes, left) => tryUnblocked(writes, left).catch(unlessInTheWay(writes)),
   })
-  /** For writes that wait for a row that somebody holds: few, so that connections stay free of them. */
+  /** For writes that wait for a locked row: few at a time, so that they do not take all connections. */
   const writeWhenFree = createLine<Write, Outcome | undefined>({
     ...shared,
     width: Math.max(Math.floor(database.connections / 4), 1),
@@ -58,12 +59,12 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
       }
     },
   })
-  /** Whose list somebody holds: a statement of many would wait for it. */
+  /** Users whose list is locked: a shared statement would wait for it. */
   const blocked = new Set<string>()
-  /** The keys of requests that run here; of those that run elsewhere the statement knows. */
+  /** The keys of requests that run in this process; the statement finds those that run elsewhere. */
   const running = new Set<string>()
 
-  /** Leaves those out whose lists are known to be held: their turn comes when they are free. */
+  /** Leaves out writes whose lists are known to be locked: they are made once the lists are free. */
   async function tryUnblocked(
     writes: readonly Write[],
     left: number,
@@ -87,7 +88,7 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     return outcomes
   }
 
-  /** What a lone write is refused for is its own fault, unless it is somebody else's row or request. */
+  /** If a lone write is refused, the fault is its own, unless another request holds its row or its key. */
   function unlessInTheWay([asked]: readonly Write[]) {
     return async function leaveUndone(error: unknown): Promise<undefined[]> {
       const { owner, idempotency } = asked!
@@ -139,7 +140,7 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
       if (obstacle.task_count === null) await addLists(queryFor(owner), [owner])
       else {
         obstacles.refuse(asked, obstacle)
-        // It has gone since, or it is a lock.
+        // The obstacle has gone since, or it is a lock.
         way = blocked.has(owner) ? last : Math.min(way + 1, last)
         if (way > 1 && way < last) await Bun.sleep(way * betweenAttempts)
       }

@@ -91,7 +91,7 @@ describe('rotation', () => {
     expect(await statusFor(before.token)).toBe(200)
     authServer.rotateKeys()
     const after = await authServer.signUp()
-    // At once, though the set was read only just now.
+    // The set is read again at once, though it was read only just now.
     expect(await statusFor(after.token)).toBe(200)
     expect(await statusFor(before.token)).toBe(200) // remembered: it was good when it was seen
   })
@@ -151,7 +151,7 @@ describe('while the auth server is away', () => {
     expect(headers.get('www-authenticate')).toBeNull()
     expect(await statusFor(await tokenFor('hs256'))).toBe(200)
     authServer.restart()
-    // Within a second: it is asked again then.
+    // It takes up to a second until the server is asked again.
     await settled(async () => (await statusFor(token)) === 200)
   })
 
@@ -203,7 +203,7 @@ describe('while the auth server is away', () => {
     await elsewhere.stop(true)
   })
 
-  test('it is asked at most once a second, and the log told as seldom, without a stack', async () => {
+  test('it is asked at most once a second, and logged as rarely, without a stack', async () => {
     const { authServer, api, statusFor } = start()
     const { token } = await authServer.signUp()
     authServer.interceptKeySet(async () => new Response('down', { status: 500 }))
@@ -243,7 +243,7 @@ describe('while the auth server is away', () => {
   })
 })
 
-/** Asks again until it is so; a test that waits for ever is stopped by the runner. */
+/** Asks again until the answer is true. The runner stops a test that waits for ever. */
 async function settled(isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) await Bun.sleep(20)
 }

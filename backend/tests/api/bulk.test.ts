@@ -65,7 +65,7 @@ describe('many operations at once', () => {
     expect(headers.get('x-total-count')).toBe('4')
   })
 
-  test('`complete` can take it back, and is done by default', async () => {
+  test('`complete` completes by default, and reopens with `completed: false`', async () => {
     const { token } = await newUser()
     const { id } = await create(token, 'x')
     for (const [data, completed] of [
@@ -127,7 +127,7 @@ describe('a refusal', () => {
     return { alice, bob, own, changed, others, operations }
   }
 
-  test('of one refuses all: nothing happens, and each is told why', async () => {
+  test('of one operation refuses all: nothing happens, and each is told why', async () => {
     const { alice, bob, own, changed, others, operations } = await refusals()
     const before = await rowsOf(alice.id)
     const { status, body } = await bulk(alice.token, { operations })
@@ -192,7 +192,7 @@ describe('a refusal', () => {
     await small.stop()
   })
 
-  test('of a rule that never comes names the operation that has it', async () => {
+  test('because a rule never comes names the operation that has it', async () => {
     const { token } = await newUser()
     const { id } = await create(token, 'Tenth')
     const rule = 'FREQ=DAILY;UNTIL=20300105'
@@ -216,7 +216,7 @@ describe('a refusal', () => {
     }
   })
 
-  test('of a rule that never comes after the date that its task has is of that operation alone', async () => {
+  test('because a rule never comes after the date of its task concerns that operation alone', async () => {
     const { token } = await newUser()
     const [{ id }, other] = [await create(token, 'Tenth'), await create(token, 'Other')]
     await api.request('PUT', `/api/tasks/${id}`, { token, json: { due_date: '2030-01-10' } })
@@ -247,7 +247,7 @@ describe('a refusal', () => {
     expect((await read(token, id)).body).toMatchObject({ recurrence: null, version: 2 })
   })
 
-  test('of a time without a date is told by its field or its operation', async () => {
+  test('because a time lacks a date names the field or the operation', async () => {
     const { token } = await newUser()
     const { id } = await create(token, 'No date')
     const created = await bulk(token, {

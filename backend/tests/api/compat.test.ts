@@ -212,7 +212,7 @@ describe('completed and is_completed', () => {
     })
   })
 
-  test('is_completed beside a field that nobody knows, whose number is beyond all', async () => {
+  test('is_completed is read next to an unknown field with a number that is too large', async () => {
     const user = await newUser()
     const body = '{"title":"x","is_completed":true,"low":-1e999,"high":[1e999]}'
     const headers = { 'content-type': 'application/json' }
@@ -753,7 +753,7 @@ describe('what holds everywhere holds here too', () => {
       await expectRepeat()
       await request('DELETE', `/api/tasks/${id}`, user)
       await expectRepeat()
-      // Neither the order of its fields nor one that nobody knows makes it another.
+      // Another order of its fields, or an unknown field, does not make it another request.
       const turned = JSON.stringify(bodyOf(id)).replace(
         '"title":"y","priority":"medium"',
         '"priority":"medium","now":1,"title":"y"',
@@ -777,7 +777,7 @@ describe('what holds everywhere holds here too', () => {
     const head = await request('HEAD', '/compat/tasks/api/todos', user)
     expect(head).toMatchObject({ status: 200, text: '' })
     expect(head.headers.get('etag')).toBe(get.headers.get('etag'))
-    // Nobody has made the body, and so nobody knows its length. 0 would be one.
+    // HEAD makes no body, so its length is unknown. 0 would be a false length.
     expect(head.headers.get('content-length')).toBeNull()
     expect(head.headers.get('content-type')).toBe('application/json')
     const known = { 'if-none-match': get.headers.get('etag')! }
@@ -838,7 +838,7 @@ describe('what holds everywhere holds here too', () => {
     expect(here.text).toBe(there.text)
   })
 
-  test('there is no dialect of another name, and none within another', async () => {
+  test('an unknown dialect, or one within another, is not found', async () => {
     const user = await newUser()
     for (const path of [
       '/compat/other/api/tasks',
@@ -923,12 +923,12 @@ describe('a bulk request', () => {
         { status: 200, task: { ...told, is_completed: false, completed: false } },
       ],
     })
-    // What was read as `medium` came back with other fields: nobody chose it.
+    // `medium` came back with other fields, as it had been sent to the client: nobody chose it.
     expect(await stored(user, first!.id)).toMatchObject({ completed: true, priority: 'none' })
     expect(await stored(user, second!.id)).toMatchObject({ completed: false })
   })
 
-  test('that is refused says in the dialect how the tasks are', async () => {
+  test('that is refused shows the current tasks in the dialect', async () => {
     const { tasks, ...user } = await userWith({ title: 'a', completed: true })
     const { id } = tasks[0]!
     const operations = [{ op: 'update', id, if_version: 9, data: { is_completed: false } }]

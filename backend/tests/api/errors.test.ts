@@ -1,7 +1,7 @@
 import { version } from '../../../package.json'
 import { afterAll, describe, expect, spyOn, test } from 'bun:test'
 import { connect as dial } from 'node:net'
-import { DatabaseUnavailable } from '../../db/pool.ts'
+import { DatabaseUnavailable } from '../../db/failures.ts'
 import { failures, type FailureCode, type FieldError } from '../../http/failures.ts'
 import {
   databaseThat,
@@ -17,7 +17,7 @@ import {
 const api = startApi()
 afterAll(api.stop)
 
-/** The whole of a failed answer: body to the letter, and the headers that every answer has. */
+/** Checks a failed answer as a whole: the exact body, and the headers that every answer has. */
 function expectFailure(answer: Answer, code: FailureCode, errors?: FieldError[]): void {
   const { status } = failures[code]
   const [first] = errors ?? []

@@ -88,6 +88,13 @@ test('every route has its rule here and its place in the document, under both fa
   expect(new Set(documented)).toEqual(new Set(visible))
 })
 
+test('every handler has a name, by which traces show it', () => {
+  const unnamed = api.app.routes.filter(
+    ({ method, handler }) => method !== 'OPTIONS' && (handler as { name?: string }).name === '',
+  )
+  expect(unnamed.map(({ path }) => path)).toEqual([])
+})
+
 type Person = User & { mark: string; live: number; trashed: number }
 
 /** Somebody with a task and a task in the trash, both marked. */
@@ -112,7 +119,7 @@ async function settle(person: Person): Promise<void> {
   await api.request('DELETE', `/api/tasks/${person.trashed}`, person)
 }
 
-/** What is no token of a user's, though it looks like one. */
+/** Texts that look like the user's token and are not. */
 async function refusedTokens({ id, token }: User): Promise<(string | undefined)[]> {
   const [head, claims, signature] = token.split('.')
   const none = Buffer.from('{"alg":"none"}').toString('base64url')
@@ -128,7 +135,7 @@ async function refusedTokens({ id, token }: User): Promise<(string | undefined)[
   ]
 }
 
-/** Whose task is asked for, if it is anybody's, and what its owner is answered. */
+/** A task that is asked for: its owner, if it has one, and the status that its owner gets. */
 type Target = { whose?: Person; id: () => number; status: number }
 
 test.each(rules)(
@@ -199,7 +206,7 @@ test.each(rules)(
       if (caller === undefined) return 401
       if (under !== undefined && under !== caller) return 403
       if (target.whose === undefined || target.whose === caller) return target.status
-      // What a route would not find of one's own, it does not find of another's.
+      // A task in a state in which its owner would not find it is not found by others either.
       return target.status === 404 ? 404 : 403
     }
   },

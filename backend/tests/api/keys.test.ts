@@ -9,7 +9,7 @@ import {
   type Answer,
   type TaskBody,
 } from '../support/api.ts'
-import { Fragment } from '../../db/pool.ts'
+import { Fragment } from '../../db/sql.ts'
 import { eventually } from '../support/eventually.ts'
 import { openEvents } from '../support/events.ts'
 import { everythingOf } from '../support/rows.ts'
@@ -256,7 +256,7 @@ describe('a key', () => {
     expect(used % 60_000).toBe(0)
     expect(used).toBeGreaterThanOrEqual(before)
     expect(used).toBeLessThanOrEqual(Date.now())
-    // As if the minute had just begun, and would last.
+    // The last use lies ahead, so that no new minute begins during these requests.
     await database.query`
       update todo_api.personal_keys set last_used_at = now() + interval '1 minute' where user_id = ${id}`
     const written = await version()
@@ -268,7 +268,7 @@ describe('a key', () => {
     expect(await version()).toEqual(written)
   })
 
-  test('waits for nobody who is in the way of writing that down, and takes one connection for it', async () => {
+  test('is not delayed if its use cannot be recorded, and that takes one connection', async () => {
     const writes: string[] = []
     const { promise: released, resolve: release } = Promise.withResolvers<void>()
     const locked = startApi({
@@ -299,7 +299,7 @@ describe('a key', () => {
     await locked.stop()
   })
 
-  test('past its time is token_expired, and its time is the database’s', async () => {
+  test('that has expired is token_expired, by the clock of the database', async () => {
     const { id, token } = await newUser()
     const key = await makeKey(token)
     await database.query`
@@ -424,7 +424,7 @@ describe('revoking', () => {
       expect(refused.headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
     }
     await stream.ended
-    // Nobody gets around it by saying that a ticket is another key's, or a session's.
+    // A ticket that is edited to name another key, or none, is refused.
     const stolen = await ticketOf(other)
     for (const forged of [unused.split('.')[0]!, stolen.split('.')[0]!, `${own}.${other.id}`])
       expect((await api.request('GET', path(forged))).status).toBe(401)

@@ -6,7 +6,7 @@ import { sendAndNotRead } from '../support/greedy.ts'
 const api = startApi()
 afterAll(async () => api.stop())
 
-/** Somebody with tasks that make a list of so many characters besides what every task has. */
+/** A user whose list has this many characters besides what every task has. */
 async function userWith(tasks: number, description: string) {
   const user = await newUser()
   // Without the check of every row, which takes seconds for thousands of them.
@@ -32,7 +32,7 @@ describe('a large answer', () => {
       Array.from({ length: 400 }, (_, index) => `Task ${index + 1}`),
     )
     expect(new Set(listed.body.map((task) => task.description))).toEqual(new Set([description]))
-    // From memory, and larger than was known.
+    // It comes from memory, and is larger than its remembered size.
     await api.request('POST', '/api/tasks', { ...user, json: { title: 'One more' } })
     const again = await api.request<TaskBody[]>('GET', '/api/tasks', user)
     expect(again.body).toHaveLength(401)

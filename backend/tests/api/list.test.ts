@@ -443,7 +443,7 @@ describe('pages', () => {
         const { token } = user
         const [victim, changed] = [doomed[page - 1], edited[page - 1]]
         if (victim) await api.request('DELETE', `/api/tasks/${victim.id}`, { token })
-        // Not a field that is sorted by: the task would move, and be shown where it moves to.
+        // Only fields that the list is not sorted by, or the task would move and be shown at its new position.
         if (changed && !sort.endsWith('updated'))
           await api.request('PATCH', `/api/tasks/${changed.id}`, {
             token,
@@ -461,7 +461,7 @@ describe('pages', () => {
         ({ id }) => !doomed.slice(0, pages.length).some((victim) => victim.id === id),
       )
       expect(stayed.filter(({ id }) => !seen.includes(id))).toEqual([])
-      // What was shown of them stands in the order of the whole list.
+      // Those that were shown are in the order of the whole list.
       const whole = (await list(user, `?sort=${sort}&tag=kept`)).body.map(({ id }) => id)
       const still = seen.filter((id) => whole.includes(id))
       expect(still).toEqual(whole.filter((id) => still.includes(id)))
@@ -551,7 +551,7 @@ describe('a cursor that somebody made up', () => {
 test.each([
   ['four bytes a character', '😀'.repeat(198)],
   ['what JSON escapes', '"\\'.repeat(99)],
-  // No longer taken, but there may be such rows from before.
+  // Such values are no longer accepted, but rows from before may have them.
   ['control characters', '\u0001'.repeat(198)],
 ])('the longest titles are paged through: %s', async (_, start) => {
   const user = await newUser()

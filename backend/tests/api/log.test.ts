@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { DatabaseUnavailable } from '../../db/pool.ts'
+import { DatabaseUnavailable } from '../../db/failures.ts'
 import { startAuthServer } from '../support/auth-server.ts'
 import {
   databaseThat,

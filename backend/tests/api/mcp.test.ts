@@ -2,7 +2,7 @@ import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/cli
 import { Client as OldClient } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport as OldTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { afterAll, describe, expect, test } from 'bun:test'
-import { DatabaseUnavailable } from '../../db/pool.ts'
+import { DatabaseUnavailable } from '../../db/failures.ts'
 import {
   databaseThat,
   frontEnd,
@@ -269,7 +269,7 @@ describe('tools', () => {
     // It is sent as it is read: see http/answers.ts.
     expect(headers.get('content-length')).toBeNull()
     expect(body.result).not.toHaveProperty('isError')
-    // What is small waits for no room.
+    // A small answer does not wait for room.
     expect((await call('list_tasks', { limit: 1 }, era)).isError).toBe(undefined)
   })
 
@@ -566,7 +566,7 @@ describe('the endpoint', () => {
       }
   })
 
-  test.each(eras)('tells of what it has not in words of its own (%s)', async (era) => {
+  test.each(eras)('answers for methods that it lacks in its own words (%s)', async (era) => {
     const { ask } = await newAgent()
     const texts: string[] = []
     for (const [method, params, code] of [
@@ -581,13 +581,13 @@ describe('the endpoint', () => {
       expect([method, params, body.error?.code]).toEqual([method, params, code])
       texts.push(text)
     }
-    // Those of the SDK: zod's, and sentences with what came in them.
+    // The SDK's own texts are those of zod, and sentences that repeat what was sent.
     expect(texts.join('\n')).not.toMatch(
       /expected|invalid_type|"path"|rm_rf|toString|nonsense|Bad Request/,
     )
   })
 
-  test('says of params that do not fit that they do not', async () => {
+  test('params of the wrong shape get -32602', async () => {
     const { ask } = await newAgent()
     const unlike = { protocolVersion: 7, capabilities: {}, clientInfo: { name: 'x', version: '1' } }
     for (const [era, method, params] of [
@@ -601,7 +601,7 @@ describe('the endpoint', () => {
     }
   })
 
-  test('names the revisions that it speaks, to who asks for another', async () => {
+  test('a client that asks for an unknown revision is told the known ones', async () => {
     const { ask } = await newAgent()
     const { json } = messageOf('modern', 'tools/list')
     const text = JSON.stringify(json).replaceAll('2026-07-28', '2031-01-01')
@@ -628,7 +628,7 @@ describe('the endpoint', () => {
     expect(body.result!['capabilities']).toEqual({ tools: {} })
   })
 
-  test('takes no member of a message for anything that it is not', async () => {
+  test('extra members of a message get it refused with -32600', async () => {
     const { token } = await newUser()
     const more = { status: 200, json: 'x', refused: {}, ['__proto__']: { status: 200 } }
     const json = { jsonrpc: '2.0', id: 7, method: 'ping', params: {}, ...more }
@@ -669,7 +669,7 @@ describe('the endpoint', () => {
     await published.stop()
   })
 
-  test('is not there for a page that came here over the other scheme, by what a trusted proxy says', async () => {
+  test('refuses a page that, by what a trusted proxy says, came over the other scheme', async () => {
     const statusAt = async (over: typeof api, scheme: string, proto?: string) => {
       const { ask } = speakMcp(over, (await newUser()).token)
       const origin = over.origin.replace('http', scheme)

@@ -147,7 +147,7 @@ test('a statement that serves a set of requests is counted with all of them', as
   await connection.close()
 })
 
-test('a set of requests that the database is away for is counted one by one', async () => {
+test('requests that fail together because the database is away are counted one by one', async () => {
   const ours = createMetrics()
   const away = connect({ socket: '/no/such/directory' }, { metrics: ours })
   const failed = away.queryWithin(1_000, 7)`select 1`.catch(({ name }: Error) => name)

@@ -27,7 +27,7 @@ async function withoutList() {
   return { user, send, ids: rows.map(({ id }) => id) }
 }
 
-/** What the list says of itself, and what is there. */
+/** The figures that the list has recorded, and those of its tasks. */
 async function listOf(user: string) {
   const [found] = await database.query<{
     task_count: number

@@ -54,7 +54,7 @@ const dayFrom = (date: string, days: number) =>
   Temporal.PlainDate.from(date).add({ days }).toString()
 const todayIn = (zone: string) => Temporal.Now.plainDateISO(zone).toString()
 
-/** Runs what depends on the date once more if it was another one in the end. */
+/** Runs a test that depends on the date again if the date changed while it ran. */
 async function onOneDay(zone: string, act: (today: string) => Promise<void>): Promise<void> {
   const today = todayIn(zone)
   try {
@@ -182,7 +182,7 @@ describe('a rule', () => {
     },
   )
 
-  test('says what is wrong with one that is none, in a sentence', async () => {
+  test('that is not one is refused with a sentence that says why', async () => {
     const json = { title: 'x', due_date: '2030-05-17', recurrence: 'FREQ=DAILY;INTERVAL=0' }
     const { body } = await send<Refused & { detail: string }>(await newUser(), 'POST', '', { json })
     expect(body.detail).toBe(
@@ -280,7 +280,7 @@ describe('completing', () => {
       completed: false,
       version: 1,
     })
-    // Completed already.
+    // It is completed already.
     const again = await send(user, 'PUT', `/${id}`, { json: { completed: true } })
     expect(again.body.next_task_id).toBe(body.next_task_id)
     expect(await rowsOf(user.id)).toHaveLength(2)
@@ -373,7 +373,7 @@ describe('completing', () => {
       expect(await nextFrom(-1, 'daily')).toBe(today)
       expect(await nextFrom(-10, 'FREQ=DAILY;INTERVAL=5')).toBe(today)
       expect(await nextFrom(-11, 'FREQ=DAILY;INTERVAL=5')).toBe(dayFrom(today, 4))
-      // In time, and early.
+      // Completed on the due date, and before it.
       expect(await nextFrom(0, 'daily')).toBe(dayFrom(today, 1))
       expect(await nextFrom(0, 'weekly')).toBe(dayFrom(today, 7))
       expect(await nextFrom(3, 'daily')).toBe(dayFrom(today, 4))
@@ -450,7 +450,7 @@ describe('completing', () => {
       expect(answer.text).toContain('task_limit_reached')
     }
     expect(await read(user, id)).toMatchObject({ completed: false, version: 1 })
-    // What adds nothing may be completed.
+    // Completing is allowed if it adds no task.
     for (const each of [last, plain])
       expect((await send(user, 'PATCH', `/${each.id}/complete`, {}, short)).status).toBe(200)
     const ending = { json: { completed: true, recurrence: null } }
@@ -553,7 +553,7 @@ describe('taking it back', () => {
     },
   )
 
-  test('in one request with a change of the next task, that one is touched', async () => {
+  test('together with a change of the next task leaves that task there, since it was touched', async () => {
     const user = await newUser()
     const task = await create(user, { due_date: '2030-05-17', recurrence: 'daily' })
     const next = await complete(user, task)
@@ -779,7 +779,7 @@ describe('skipping', () => {
     expect((await read(user, id)).due_date).toBe('2030-05-18')
   })
 
-  test('is refused where there is no next date, or no rule', async () => {
+  test('is refused if there is no next date, or no rule', async () => {
     const user = await newUser()
     const plain = await create(user, { due_date: '2030-05-17' })
     const last = await create(user, { due_date: '2030-05-17', recurrence: 'FREQ=DAILY;COUNT=1' })

@@ -4,7 +4,7 @@ import { openEvents } from '../support/events.ts'
 import { purge } from '../../tasks/purge.ts'
 
 const api = startApi()
-/** It does not look for what its timers miss. */
+/** A server that relies on its timers alone. */
 const withTimersAlone = startApi({ lookEvery: 1_000_000 })
 afterAll(async () => Promise.all([api.stop(), withTimersAlone.stop()]))
 
@@ -160,7 +160,7 @@ describe('what waits', () => {
     expect(await waiting(user)).toEqual(['2127-10-25T23:30:00.000Z'])
   })
 
-  test('is nothing that is past when it is set', async () => {
+  test('does not include a reminder that is past when it is set', async () => {
     const past = { at: '2020-01-01T00:00:00.000Z' }
     const { user, task, change } = await create({ reminders: [past, early] })
     expect(task.reminders).toEqual([past, early])
@@ -225,7 +225,7 @@ async function follow({ token }: User, lastEventId?: string, { origin } = api) {
 const dueIn = ({ events }: Awaited<ReturnType<typeof follow>>) =>
   events.filter(({ event }) => event === 'reminder.due').map(({ data }) => data as Due)
 
-/** As if so many seconds had passed since the reminders that wait were due. */
+/** Makes waiting reminders look as if they had been due for this many seconds. */
 async function letBeDue({ id }: User, ...secondsAgo: number[]): Promise<void> {
   for (const [index, seconds] of secondsAgo.entries())
     await database.query`
@@ -236,7 +236,7 @@ async function letBeDue({ id }: User, ...secondsAgo: number[]): Promise<void> {
       )`
 }
 
-/** As if so many seconds had passed since reminders were told. */
+/** Makes reminders look as if they had been told this many seconds ago. */
 async function letBeTold({ id }: User, secondsAgo: number): Promise<void> {
   await database.query`
     update todo_api.reminders set fired_at = now() - make_interval(secs => ${secondsAgo}::float8)
@@ -268,7 +268,7 @@ describe('reminder.due', () => {
       expect(events[1]!.data).toEqual({ task: changed.body, fires_at: at, late: false })
       expect(events[1]!.id).toBe('3')
     }
-    // The task is what it was, and nothing of it has changed.
+    // The task itself has not changed.
     const read = await send(user, 'GET', path, { headers: { 'if-none-match': etag } })
     expect(read.status).toBe(304)
     const changes = await send<{ items: TaskBody[]; sync_token: string }>(user, 'GET', '/changes')
@@ -277,7 +277,7 @@ describe('reminder.due', () => {
     const { sync_token: since } = changes.body
     const none = await send<object>(user, 'GET', `/changes?since=${since}`)
     expect(none.body).toMatchObject({ items: [], deleted: [], has_more: false })
-    // It keeps nobody from hearing what comes next.
+    // It does not stop later events.
     await patch('/complete')
     for (const stream of streams) {
       await stream.received(3)
@@ -287,7 +287,7 @@ describe('reminder.due', () => {
     expect(task.version).toBe(1)
   })
 
-  test('of a moved due date comes when that is now, and not when it was', async () => {
+  test('of a task whose due date moved comes at the new time, and not at the old one', async () => {
     const { user, change } = await create({ ...due, reminders: [{ minutes_before: 0 }, day] })
     const stream = await follow(user)
     const at = await instantIn(120)
@@ -301,7 +301,7 @@ describe('reminder.due', () => {
     stream.close()
   })
 
-  test('that nobody was there for comes at the next connection: late, only the last of each task, never after a day', async () => {
+  test('that came while nobody listened is told at the next connection: late, only the last of each task, never after a day', async () => {
     const { user, task } = await create({
       reminders: [1, 2, 3, 4, 5].map((minutes_before) => ({ minutes_before })),
       ...due,
@@ -377,7 +377,7 @@ describe('reminder.due', () => {
     resumed.close()
   })
 
-  test('of the last minute comes to a stream that begins, since those it was told to may have been gone', async () => {
+  test('that was told in the last minute is told to a new stream, too, since its first readers may have been gone', async () => {
     const { user, change } = await create({
       reminders: [early, { at: '2126-01-02T00:00:00.000Z' }],
     })

@@ -40,7 +40,7 @@ describe('/ready', () => {
       }),
     })
     const probes = Array.from({ length: 20 }, async () => slow.request('GET', '/ready'))
-    // A later request that was answered: those before it have been received.
+    // A later request has been answered, so those before it have been received.
     await slow.request('GET', '/health')
     answer()
     expect(new Set((await Promise.all(probes)).map(({ status }) => status))).toEqual(new Set([200]))

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'bun:test'
-import { DatabaseUnavailable } from '../../db/pool.ts'
+import { DatabaseUnavailable } from '../../db/failures.ts'
 import {
   databaseThat,
   frontEnd,

@@ -365,7 +365,7 @@ describe('events', () => {
     }
     const fromStart = await events(user, '?since=0')
     await fromStart.received(3)
-    // Of several changes of one task that came before, the last is told: it is new to this reader.
+    // If one task changed several times before, only its last change is told, which is new to this reader.
     expect(fromStart.events).toEqual([
       { id: '2', event: 'task.created', data: b },
       { id: '3', event: 'task.created', data: c },
@@ -497,7 +497,7 @@ describe('tickets', () => {
   const withTicket = async (ticket: string, mount = '/api/tasks') =>
     openEvents(`${api.origin}${mount}/events?ticket=${encodeURIComponent(ticket)}`)
 
-  test('open the stream of whom they were given to, once, at any server', async () => {
+  test('open the stream of the user they were given to, once, at any server', async () => {
     const [user, other] = [await newUser(), startApi()]
     const { status, body } = await ticketOf(user)
     expect([status, body]).toEqual([

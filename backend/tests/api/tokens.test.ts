@@ -247,7 +247,7 @@ describe('a good token', () => {
     const name = character.repeat(255)
     const token = await tokenFor(name)
     const path = `/api/${encodeURIComponent(name)}/tasks`
-    // Of the other server every statement is counted, and a write is announced a moment after its answer.
+    // Every statement of the other server is counted, and a write is announced a moment after its answer.
     const writable = startApi()
     const json = { title: 'Mine' }
     const created = await writable.request<TaskBody>('POST', path, { token, json })

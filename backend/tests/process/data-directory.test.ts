@@ -25,7 +25,7 @@ const asSomebody = process.getuid?.() === 0 ? nobody : []
 
 const settings = { PORT: '0', HOST: '127.0.0.1' }
 
-/** Starts a server that cannot start, and gives its one line. */
+/** Tries to start a server that cannot start, and gives the one line that it prints. */
 async function refusal(asUser: string[] = [], more: Record<string, string> = {}): Promise<string> {
   const { exitCode, stdout, stderr } = await run(
     'backend/main.ts',

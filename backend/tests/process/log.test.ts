@@ -48,7 +48,7 @@ async function start(stdout: number | 'terminal', onOutput?: (bytes: Uint8Array)
   return {
     origin: `http://127.0.0.1:${port}`,
     terminal: child.terminal,
-    /** Has so many requests logged, and gives the statuses that they were answered with. */
+    /** Sends this many requests, so that they are logged, and gives the statuses of the answers. */
     async ask(times: number): Promise<Set<number>> {
       const statuses = new Set<number>()
       for (let asked = 0; asked < times; asked += 50)

@@ -223,7 +223,7 @@ test.each(['Content-Length: 100', 'Transfer-Encoding: chunked'])(
       `POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n` +
         `Content-Type: application/json\r\n${framing}\r\nX-Request-Id: left\r\n\r\n5\r\n{"tit`,
     )
-    // Answered later than the head of the other is read.
+    // This one is answered after the head of the other has been read.
     await fetch(`${server.origin}/api/tasks`, { headers: { authorization } })
     socket.destroy()
     await fetch(`${server.origin}/ready`)
@@ -375,7 +375,7 @@ test('a database that resets connections amid TLS does not take the server with 
     socket.on('error', () => {})
     socket.once('data', () => {
       attempts += 1
-      // Yes to TLS, and then, at one of its moments, no more.
+      // It agrees to TLS, and then resets the connection at some point of the handshake.
       socket.write('S')
       if (attempts % 2 === 0) socket.resetAndDestroy()
       else socket.once('data', () => socket.resetAndDestroy())

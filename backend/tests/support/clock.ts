@@ -6,7 +6,7 @@ export function stopTheClock(): void {
   afterEach(() => void jest.useRealTimers())
 }
 
-/** Lets so many milliseconds pass. */
+/** Lets this many milliseconds pass. */
 export function pass(milliseconds: number): void {
   jest.advanceTimersByTime(milliseconds)
 }

@@ -1,6 +1,6 @@
 import { connect, createServer, type AddressInfo } from 'node:net'
 
-/** A way to a server that can be cut after so many bytes of answers. */
+/** A proxy to a server that cuts the line after a given number of bytes of answers. */
 export async function startCutLine(serverPort: number) {
   let remaining = Infinity
   const line = createServer((client) => {

@@ -50,7 +50,7 @@ export async function openEvents(
     onEvent(received)
   }
 
-  /** Waits until it is so; the runner stops a test that waits for ever. */
+  /** Waits until the condition holds. The runner stops a test that waits for ever. */
   async function until(isSo: () => boolean): Promise<void> {
     while (!isSo()) {
       const { promise, resolve } = Promise.withResolvers<void>()

@@ -112,7 +112,7 @@ export function createConformance(printed: OpenApiDocument) {
     return pattern === undefined ? undefined : document.paths[pattern]?.[wanted]
   }
 
-  /** What an answer may be by the document: as its route says, or as is said of all of them. */
+  /** What the document allows for an answer: what its route declares, or what holds for all routes. */
   function declarationOf(method: string, path: string, status: number): Declared | undefined {
     const operation = operationOf(method, path)
     if (operation === undefined) return unrouted[status]

@@ -11,7 +11,7 @@ export type User = { id: string; token: string }
 /** Part of everything that the bystander owns, and of no answer to anybody else. */
 const bystanderMark = 'only-the-bystander-sees-this'
 
-/** What would tell of the inside. The answer to an error repeats nothing of its request. */
+/** Texts that would reveal the inside of the server. The answer to an error repeats nothing of its request. */
 const internals = [
   /\n\s+at /,
   /node_modules|bunfs|\.ts\b/,

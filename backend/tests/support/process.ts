@@ -72,7 +72,7 @@ export async function startProcess(cwd: string, settings: Settings = {}) {
     port,
     kill: (signal: NodeJS.Signals) => child.kill(signal),
     exited: child.exited,
-    /** Stops it in peace, and gives the exit code. */
+    /** Stops it with SIGTERM, and gives the exit code. */
     async end(): Promise<number> {
       child.kill('SIGTERM')
       return child.exited

@@ -76,7 +76,7 @@ export async function startProxy(serverPort: number) {
       delay = each
       if (next === 'silent') for (const line of lines) line.isDead = true
     },
-    /** Leads to another server from now on, as a name does after a failover; lines that there are stay. */
+    /** Leads new lines to another server, as a name does after a failover; existing lines stay. */
     leadTo(port: number): void {
       target = port
     },

@@ -129,7 +129,7 @@ test(
     expect(lost).toBe(1)
     expect(await rows()).toHaveLength(2)
 
-    // What is refused is said, changes are shown everywhere, and a reload shows the same.
+    // Refusals are shown, changes appear everywhere, and a reload shows the same.
     await add(other, '   ')
     await other.locator('form').getByRole('alert').waitFor()
     await other.getByLabel('Buy milk').click()

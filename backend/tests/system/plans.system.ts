@@ -8,6 +8,7 @@ import { createFireReminders } from '../../reminders/reminders.ts'
 import { createKeyStore } from '../../keys/store.ts'
 import { createKeyVerifier } from '../../keys/verifier.ts'
 import { createChangeFeed } from '../../sync/changes.ts'
+import { tellings } from '../../tasks/bulk.ts'
 import { createTaskList } from '../../tasks/list/list.ts'
 import { createTaskStore } from '../../tasks/store.ts'
 import { eventually } from '../support/eventually.ts'
@@ -291,7 +292,12 @@ test('plans that were made while the tables were empty go by indexes once they a
   const youngStore = createTaskStore(young, { maxTasksPerUser: 100_000 })
   const { id } = await youngStore.create('alice', { title: 'First' }, {})
   const refused = (error: unknown) => expect(error).toBeInstanceOf(ApiError)
-  const bulk = (operation: object) => ({ owner: 'alice', atomic: true, operations: [operation] })
+  const bulk = (operation: object) => ({
+    owner: 'alice',
+    atomic: true,
+    operations: [operation],
+    tellings,
+  })
   const requests: [string, (round: number) => Promise<unknown>][] = [
     ['create', async () => youngStore.create('alice', { title: 'Another' }, {})],
     ['update', async () => youngStore.update('alice', id, changes, {})],

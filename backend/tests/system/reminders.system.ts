@@ -73,7 +73,7 @@ describe('a reminder', () => {
       await createDueIn(servers[number % 2]!, user, 1_500)
     for (const stream of streams) {
       await reminded(stream, many)
-      // What comes after them shows that no more of them come.
+      // Later events show that no more of them come.
       await create(servers[0], user, {})
       await stream.until(() => stream.events.at(-1)!.event === 'task.created')
       const due = stream.events.filter(isDue)
@@ -93,7 +93,7 @@ describe('a reminder', () => {
     const stream = await follow(killed, user)
     const task = await createDueIn(killed, user, 1_000)
     await stream.received(1)
-    // What is told must be read, and cannot be.
+    // A reminder can only be told if it is read, and reading fails here.
     const held = await sql.reserve()
     await held`begin`
     await held`lock table todo_api.epoch in access exclusive mode`
@@ -237,7 +237,7 @@ describe('a reminder', () => {
     await server.end()
   })
 
-  test('is not kept waiting by those that are too late to be told of', async () => {
+  test('is not delayed by others that are too old to be told', async () => {
     const server = await startServer(url)
     const user = await newUser()
     const task = await create(server, user, { reminders: [later] })

@@ -136,7 +136,7 @@ test('a key that is just a day old runs the new request once, however many send 
 
 /**
  * A server whose statements wait, for as long as somebody holds the lock 1, before they ask whether the
- * first request still runs: they have seen nothing of what is written in the meantime.
+ * first request still runs: they do not see what is written in the meantime.
  */
 async function startLate() {
   await postgres.admin.unsafe(`

@@ -139,7 +139,7 @@ test('an expired session is 401, from when it has expired', async () => {
   await api.stop()
 })
 
-test('an expired session is 401 where the role rounds numbers, too', async () => {
+test('an expired session is 401 even if the role rounds numbers', async () => {
   const rounding = connect(parseDatabaseUrl(`${url}&options=-c%20extra_float_digits%3D-15`))
   const api = startApi({ over: rounding, settings })
   const session = await signUp()

@@ -15,7 +15,7 @@ function startAlarms(fire: () => Promise<boolean>) {
     onFired: (_, isAnything) => events.push(isAnything ? 'fired' : 'nothing'),
     onTrouble: (error) => events.push(String(error)),
   })
-  /** What happened while so much time passed. */
+  /** What happened while this much time passed. */
   async function during(milliseconds: number): Promise<string[]> {
     pass(milliseconds)
     await settled()

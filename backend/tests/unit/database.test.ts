@@ -3,7 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseDatabaseUrl } from '../../db/address.ts'
-import { connect, DatabaseUnavailable, StatementFailed, type Database } from '../../db/pool.ts'
+import { DatabaseUnavailable, StatementFailed } from '../../db/failures.ts'
+import { connect, type Database } from '../../db/pool.ts'
 import { DirectoryInUse } from '../../db/data-directory.ts'
 import { embeddedVersion, startEmbedded, type EmbeddedDatabase } from '../../db/embedded.ts'
 import { migrate, MigrationFailed, migrations } from '../../db/migrate.ts'
@@ -117,7 +118,7 @@ describe('migrations', () => {
 
     await migrate(mixed)
     expect(await countOf()).toEqual([{ task_count: 1 }])
-    // Also who has heard of later changes than the deletion that was hidden.
+    // This holds for readers who have seen later changes than the hidden deletion, too.
     for (const known of [token, misled.token])
       await expect(changes.since('alice', known, 10)).rejects.toMatchObject({
         code: 'sync_token_expired',
@@ -247,7 +248,7 @@ describe('migrations', () => {
 })
 
 describe('a statement', () => {
-  test('that PostgreSQL refuses says where, and nothing of its values', async () => {
+  test('that PostgreSQL refuses says where, and repeats none of its values', async () => {
     const refused = database.query`select ${'a very private title\0'}::text`
     await expect(refused).rejects.toBeInstanceOf(StatementFailed)
     const error: unknown = await refused.catch((thrown: unknown) => thrown)
@@ -355,7 +356,7 @@ describe('the embedded database', () => {
     ).toEqual([{ major: Number(embeddedVersion) }])
   })
 
-  test('keeps what it was told, and its directory for itself', async () => {
+  test('keeps its data, and its directory for itself', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'todo-api-test-'))
     const first = await startEmbedded(directory)
     const writer = connect({ socket: first.socket })

@@ -80,7 +80,7 @@ test('a flood of made-up keys keeps nobody waiting whose key was good before', a
   const { key } = await createKeyStore(database).create(id, { name: 'x', scope: 'read' })
   expect(await verifyKey(key)).toMatchObject({ userId: id })
   const strangers = ask(async () => verifyKey(createSecret().key))
-  // Many at once are one user's, and none of them waits for a stranger.
+  // Many at once belong to one user, and none of them waits for a stranger.
   const good = await Promise.all(Array.from({ length: 100 }, async () => verifyKey(key)))
   expect(good.every(({ userId }) => userId === id)).toBe(true)
   expect(strangers.answered).toBeLessThan(flood)
@@ -96,8 +96,7 @@ describe('a flood of unknown tickets', () => {
     const ticket = await tickets.issue({ userId: id, expires })
     const strangers = ask(tickets[use])
     expect(await tickets[use](ticket)).toEqual({ userId: id, expires })
-    for (const refusal of await strangers.all)
-      expect(refusal).toMatchObject({ code: 'token_invalid' })
+    for (const refusal of await strangers.all) expect(refusal).toBeInstanceOf(TokenError)
   })
 })
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test'
 import { createLine, type LineOptions } from '../../db/line.ts'
-import { DatabaseUnavailable } from '../../db/pool.ts'
+import { DatabaseUnavailable } from '../../db/failures.ts'
 import { QueueFull, WaitedForOneself, WaitedTooLong } from '../../db/waiting.ts'
 import { pass, settled, stopTheClock } from '../support/clock.ts'
 

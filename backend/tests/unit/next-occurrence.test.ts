@@ -91,7 +91,7 @@ test('PostgreSQL finds the dates that rrule-temporal finds, of random rules', as
     expect([seed, rule, start, found[index]]).toEqual([seed, rule, start, oracle(rule, start, 6)])
 })
 
-/** Where a rule by months names a day, rrule-temporal leaves out the months that do not have it. */
+/** If a rule by months names a day, rrule-temporal leaves out the months that do not have it. */
 test.each(['29', '30', '31', '-29', '-30', '-31'])(
   'a month without day %s has its last one instead, by days, months and years',
   async (day) => {

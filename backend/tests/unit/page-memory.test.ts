@@ -36,7 +36,7 @@ test.each([
   ['long ones', 2_000, '"a",'.repeat(20_000)],
   ['long ones that are not in Latin-1', 2_000, '"買",'.repeat(20_000)],
 ])('remembered pages take no more than is promised: %s', (_, count, content) => {
-  remember(1_000, content) // What is made the first time, such as compiled code, is no page.
+  remember(1_000, content) // The first run makes more than pages, such as compiled code.
   const before = heap()
   const pages = remember(count, content)
   expect(heap() - before).toBeLessThanOrEqual(promised)

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { DatabaseUnavailable } from '../../db/pool.ts'
+import { DatabaseUnavailable } from '../../db/failures.ts'
 import { createRepeats, kindOf } from '../../http/repeats.ts'
 import { pass, stopTheClock } from '../support/clock.ts'
 
