@@ -14,6 +14,7 @@ import { OneOf } from '../http/values.ts'
 import { Completion, keptFields, NewTask, Task, TaskChanges } from './schemas.ts'
 import type { Bulk, Telling } from './writes/bulk.ts'
 import type { Operation } from './writes/operation.ts'
+import { wrongDue } from './writes/refusals.ts'
 
 export const mostOperations = 100
 export const mostBulkBytes = 512 * 1024
@@ -119,6 +120,11 @@ export const tellings: Bulk['tellings'] = {
       'due_time, due_timezone and recurrence need a due_date, and a recurrence has to come on or after it',
   },
   version_conflict: refusal('version_conflict'),
+  wrong_due_date: { ...refusal('validation_failed'), detail: `due_date ${wrongDue.due_date}` },
+  wrong_due_timezone: {
+    ...refusal('validation_failed'),
+    detail: `due_timezone ${wrongDue.due_timezone}`,
+  },
 }
 
 function refusal(code: FailureCode): Telling {

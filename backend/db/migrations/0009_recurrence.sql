@@ -176,6 +176,21 @@ exception when invalid_parameter_value then
 end
 $$;
 
+-- Which field is at fault if a task cannot be due then: its zone, which PostgreSQL may not know, or its date, if
+-- that instant is in no year from 1 to 9999. Null: neither is.
+create function due_fault(due timestamp, zone text) returns text
+language plpgsql stable strict
+as $$
+declare
+  instant timestamptz;
+begin
+  instant := todo_api.first_instant(due, zone);
+  return case when instant < '0001-01-01T00:00Z' or instant >= '10000-01-01T00:00Z' then 'due_date' end;
+exception when invalid_parameter_value then
+  return 'due_timezone';
+end
+$$;
+
 -- The date of the task that comes next: missed days are not made up, and today does not count as missed.
 create function next_date(rule text, rule_from text, rule_start date, occurrence date, zone text) returns date
 language plpgsql stable

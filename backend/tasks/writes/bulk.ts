@@ -8,7 +8,7 @@ import { addLists } from '../list/missing.ts'
 import type { Precondition } from '../preconditions.ts'
 import { rowsOf, type Operation } from './operation.ts'
 import { createWriteParts } from './parts.ts'
-import { forgetOldKey, isKeyTaken, refuseDueDate, refuseRule } from './refusals.ts'
+import { forgetOldKey, isKeyTaken, refuseRule, wrongDue, wrongDueField } from './refusals.ts'
 
 /** Many operations on one user's tasks, none of them on the same. */
 export type Bulk = {
@@ -32,13 +32,15 @@ export type OperationOutcome =
   | 'task_not_found'
   | 'validation_failed'
   | 'version_conflict'
+  /** The task cannot be due when it would be, for what is stored of it. */
+  | `wrong_${keyof typeof wrongDue}`
 
 export type Telling = { status: number; code?: string; detail?: string }
 
 /**
- * What became of them; no row if the user has no list yet. `malformed`: the rule of the operation whose
- * place is the result has no date on or after the one that is sent with it. `busy`: another write has
- * locked a task that must be removed.
+ * What became of them; no row if the user has no list yet. `malformed`: the operation whose place is the
+ * result has a rule without a date on or after the one that is sent with it, or cannot be due when it says.
+ * `busy`: another write has locked a task that must be removed.
  */
 type BulkOutcome = {
   outcome: 'done' | 'refused' | 'repeated' | 'running' | 'malformed' | 'busy'
@@ -46,7 +48,15 @@ type BulkOutcome = {
   results: string
   /** What the key stands for. */
   request: string | null
+  /** What is malformed. */
+  field: 'recurrence' | keyof typeof wrongDue | null
 }
+
+/**
+ * `judgesDue`: whether the statement looks for operations whose task cannot be due when it would be. It does so
+ * once PostgreSQL has refused it for one of those, so that no other request pays for the look.
+ */
+type Asked = Bulk & { judgesDue: boolean }
 
 /** Each retry follows another write that got in first. */
 const mostAttempts = 20
@@ -64,7 +74,7 @@ export function createBulkWriter(
   const { queryFor, queryWithin, deadline } = database
   const bulkStatement = createBulkStatement(database)
   const lineOf = (waits: boolean) =>
-    createLine<Bulk, BulkOutcome | undefined>({
+    createLine<Asked, BulkOutcome | undefined>({
       rowOf: ({ owner }) => owner,
       width: Math.max(Math.floor(database.connections / 4), 1),
       most: 1,
@@ -90,7 +100,7 @@ export function createBulkWriter(
   ): Promise<BulkOutcome | undefined> {
     if (outcome !== 'refused' || idempotency === undefined) return undefined
     const [prior] = await queryFor(owner)<BulkOutcome>`
-      select 'repeated' as outcome, body as results, request from todo_api.idempotency_keys
+      select 'repeated' as outcome, body as results, request, null as field from todo_api.idempotency_keys
       where user_id = ${owner} and key = ${idempotency.key}
         and created_at > now() - interval '24 hours'`
     return prior
@@ -105,9 +115,10 @@ export function createBulkWriter(
     const { owner, idempotency } = asked
     const arrivedAt = performance.now()
     let send = sendNow
+    let judgesDue = false
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
       try {
-        const found = await send(owner, asked, arrivedAt)
+        const found = await send(owner, { ...asked, judgesDue }, arrivedAt)
         if (found && found.outcome !== 'busy')
           return resultsOf((await findPrior(found, asked)) ?? found, asked)
         if (found) send = sendWhenFree
@@ -116,30 +127,28 @@ export function createBulkWriter(
         if (error instanceof Locked) send = sendWhenFree
         else if (idempotency && isKeyTaken(error))
           await forgetOldKey(queryFor(owner), owner, idempotency)
-        else refuseDueDate(error, nameIn(asked))
+        else if (wrongDueField(error) && !judgesDue) judgesDue = true
+        else throw error
       }
     }
     throw new DatabaseUnavailable(`A write found no quiet moment in ${mostAttempts} attempts`)
   }
 }
 
-/** Names the field of the operation that a constraint on due dates speaks of, if only one can be meant. */
-function nameIn({ operations }: Bulk): (field: string) => string {
-  const places = operations.flatMap(({ operation }, place) =>
-    'fields' in operation && operation.fields.due_date ? [place] : [],
-  )
-  return (field) => `operations.${places.length === 1 ? places[0] : '*'}.data.${field}`
-}
-
-function resultsOf({ outcome, results, request }: BulkOutcome, { idempotency }: Bulk) {
+function resultsOf({ outcome, results, request, field }: BulkOutcome, { idempotency }: Bulk) {
   if (outcome === 'running') throw new ApiError('idempotency_in_progress')
-  if (outcome === 'malformed') refuseRule(`operations.${results}.data.recurrence`)
+  if (outcome === 'malformed') refuseField(`operations.${results}.data.${field}`, field!)
   if (outcome === 'refused') throw new ApiError('bulk_refused', { results })
   if (outcome === 'repeated' && request !== idempotency?.request)
     throw new ApiError('idempotency_key_reused', {
       errors: [{ field: 'Idempotency-Key', detail: 'was used for another request' }],
     })
   return { results, replayed: outcome === 'repeated' }
+}
+
+function refuseField(path: string, field: NonNullable<BulkOutcome['field']>): never {
+  if (field === 'recurrence') refuseRule(path)
+  throw new ApiError('validation_failed', { errors: [{ field: path, detail: wrongDue[field] }] })
 }
 
 /**
@@ -188,8 +197,25 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
   const areHeld = fragment`and (select count(*) from held) >= 0`
   const nothing = fragment``
 
+  const faultOfChanged = fragment`
+    case when ${isMet} then todo_api.due_fault(
+      case when sets_due_date then input.due_date else tasks.due_date end
+        + case when sets_due_time then input.due_time else tasks.due_time end,
+      case when sets_due_timezone then input.due_timezone else tasks.due_timezone end
+    ) end`
+  const faultOfCreated = fragment`
+    case when kind = 'create' then todo_api.due_fault(input.due_date + due_time, due_timezone) end`
+  const isAllowed = fragment`is_met and is_sound and target.due_fault is null and (target.step).falls is not false`
+  const noFault = fragment`null::text`
+  /** Whether the operation has sent all that is at fault, so that nothing stored decides. */
+  const isAllSent = fragment`
+    (
+      kind = 'create'
+      or sets_due_timezone and (due_fault = 'due_timezone' or sets_due_date and sets_due_time)
+    )`
+
   return function bulkStatement(
-    { owner, operations, atomic, idempotency, tellings }: Bulk,
+    { owner, operations, atomic, idempotency, tellings, judgesDue }: Asked,
     { maxTasksPerUser, waits }: { maxTasksPerUser: number; waits: boolean },
   ): Fragment {
     const writes = operations.map((operation) => ({ owner, ...operation, idempotency }))
@@ -201,6 +227,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
           input.place, tasks.id, tasks.deleted_at, ${series.step(fragment`${isMet} and ${hasItsDate}`)},
           ${isMet} as is_met,
           ${hasItsDate} as is_sound,
+          ${judgesDue ? faultOfChanged : noFault} as due_fault,
           case when tasks.version <> all (input.versions) then ${jsonOf(fragment`tasks`)} end as current
         from input join todo_api.tasks on tasks.user_id = input.user_id and tasks.id = input.id
         where input.aims_at = 'task' and ${isAmong} ${waits ? areHeld : nothing}
@@ -208,10 +235,11 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         for update of tasks
       ), judged as (
         select input.*, target.deleted_at, target.current, target.step,
-          ${series.weight(fragment`(select id from target where is_met and is_sound and (step).falls is not false)`, fragment`false`)},
+          coalesce(target.due_fault, ${judgesDue ? faultOfCreated : noFault}) as due_fault,
+          ${series.weight(fragment`(select id from target where ${isAllowed})`, fragment`false`)},
           case
-            when kind = 'create' or is_met and is_sound and (target.step).falls is not false then null
-            when is_met then 'validation_failed'
+            when kind = 'create' or ${isAllowed} then null
+            when is_met then coalesce('wrong_' || target.due_fault, 'validation_failed')
             when target.place is not null then 'version_conflict'
             when (
               select true from todo_api.tasks
@@ -222,13 +250,20 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         from input left join target using (place)
         where not exists (select from prior) and not exists (select from turn where not is_ours)
       ), malformed as (
-        select place from judged
-        where due_date is not null and case kind
-          when 'create' then
-            series ->> 'recurrence' is not null
-            and todo_api.next_occurrence(series ->> 'recurrence', due_date, due_date - 1) is null
-          else (step).falls is false
-        end
+        select place, field
+        from judged,
+          lateral (
+            select case
+              when due_fault is not null and ${isAllSent} then due_fault
+              when due_date is not null and case kind
+                when 'create' then
+                  series ->> 'recurrence' is not null
+                  and todo_api.next_occurrence(series ->> 'recurrence', due_date, due_date - 1) is null
+                else (step).falls is false
+              end then 'recurrence'
+            end as field
+          ) as found
+        where field is not null
         order by place limit 1
       ), grown as (
         select coalesce(sum(${growth(fragment`weight`)}), 0) as growth from judged where obstacle is null
@@ -283,17 +318,17 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
       )
       select
         case when ${atomic}::boolean and exists (select from refused) then 'refused' else 'done' end as outcome,
-        results, null as request
+        results, null as request, null as field
       from answer where results is not null and exists (select from room)
       union all
-      (select 'repeated', body, request from prior limit 1)
+      (select 'repeated', body, request, null from prior limit 1)
       union all
-      (select 'running', null, null from turn where not is_ours limit 1)
+      (select 'running', null, null, null from turn where not is_ours limit 1)
       union all
-      select 'malformed', place::text, null from malformed
+      select 'malformed', place::text, null, field from malformed
       union all
       (
-        select 'busy', null, null from judged
+        select 'busy', null, null, null from judged
         where weight is null and obstacle is null and not exists (select from malformed) limit 1
       )`
   }

@@ -13,32 +13,29 @@ export function isKeyTaken(error: unknown): boolean {
 }
 const invalidParameterValue = '22023'
 
+/** What is wrong with when a task would be due, by the field that is at fault. */
+export const wrongDue = {
+  due_date: 'must be in the years 1 to 9999 in UTC, too',
+  due_timezone: 'must be the name of a time zone, such as Europe/Paris',
+}
+
+/** The field at fault if a task cannot be due when a write says: only the database knows its rest, and zones. */
+export function wrongDueField(error: unknown): keyof typeof wrongDue | undefined {
+  if (!(error instanceof StatementFailed)) return undefined
+  if (error.constraint === 'due_at_has_a_year') return 'due_date'
+  return error.sqlState === invalidParameterValue ? 'due_timezone' : undefined
+}
+
 /** What only the database can know of a due date: the rest of the task, and its time zones. */
-export function refuseDueDate(
-  error: unknown,
-  nameOf: (field: string) => string = (field) => field,
-): never {
+export function refuseDueDate(error: unknown): never {
   if (!(error instanceof StatementFailed)) throw error
   for (const field of ['due_time', 'due_timezone', 'recurrence'])
     if (error.constraint === `${field}_needs_due_date`)
-      throw new ApiError('validation_failed', {
-        errors: [{ field: nameOf(field), detail: 'needs a due_date' }],
-      })
-  if (error.constraint === 'recurrence_falls') refuseRule(nameOf('recurrence'))
-  if (error.constraint === 'due_at_has_a_year')
-    throw new ApiError('validation_failed', {
-      errors: [{ field: nameOf('due_date'), detail: 'must be in the years 1 to 9999 in UTC, too' }],
-    })
-  if (error.sqlState === invalidParameterValue)
-    throw new ApiError('validation_failed', {
-      errors: [
-        {
-          field: nameOf('due_timezone'),
-          detail: 'must be the name of a time zone, such as Europe/Paris',
-        },
-      ],
-    })
-  throw error
+      throw new ApiError('validation_failed', { errors: [{ field, detail: 'needs a due_date' }] })
+  if (error.constraint === 'recurrence_falls') refuseRule('recurrence')
+  const field = wrongDueField(error)
+  if (field === undefined) throw error
+  throw new ApiError('validation_failed', { errors: [{ field, detail: wrongDue[field] }] })
 }
 
 /** A rule that has no date on or after the one on which it starts, or nothing to start on. */

@@ -247,6 +247,91 @@ describe('a refusal', () => {
     expect((await read(token, id)).body).toMatchObject({ recurrence: null, version: 2 })
   })
 
+  describe('because of when a task would be due', () => {
+    // In UTC, this is in the year 10000.
+    const tooLate = {
+      due_date: '9999-12-31',
+      due_time: '23:59',
+      due_timezone: 'America/New_York',
+    }
+    // Runtimes know this zone, and PostgreSQL does not.
+    const inNoZone = { ...tooLate, due_date: '2027-01-01', due_timezone: 'US/Pacific-New' }
+    const outOfYears = 'must be in the years 1 to 9999 in UTC, too'
+    const unknownZone = 'must be the name of a time zone, such as Europe/Paris'
+    const innocent = { op: 'create', data: { title: 'x', ...tooLate, due_timezone: 'UTC' } }
+
+    async function createLate(token: string): Promise<TaskBody> {
+      const json = innocent.data
+      return (await api.request<TaskBody>('POST', '/api/tasks', { token, json })).body
+    }
+
+    test('names the operation that says so itself, and no other', async () => {
+      const { id: user, token } = await newUser()
+      const late = await createLate(token)
+      const before = await rowsOf(user)
+      for (const [wrong, field, detail] of [
+        [{ op: 'create', data: { title: 'x', ...tooLate } }, 'due_date', outOfYears],
+        [{ op: 'update', id: late.id, data: tooLate }, 'due_date', outOfYears],
+        [{ op: 'create', data: { title: 'x', ...inNoZone } }, 'due_timezone', unknownZone],
+        [
+          { op: 'update', id: late.id, data: { due_timezone: inNoZone.due_timezone } },
+          'due_timezone',
+          unknownZone,
+        ],
+      ] as const)
+        for (const atomic of [true, false]) {
+          const operations = [innocent, innocent, wrong, innocent]
+          const { status, body } = await bulk(token, { atomic, operations })
+          expect([status, body.errors]).toEqual([
+            422,
+            [{ field: `operations.2.data.${field}`, detail }],
+          ])
+        }
+      expect(await rowsOf(user)).toEqual(before)
+    })
+
+    test('concerns that operation alone if what is stored decides', async () => {
+      const { id: user, token } = await newUser()
+      const [late, zoned, other] = [
+        await createLate(token),
+        await create(token, 'In no zone'),
+        await create(token, 'Other'),
+      ]
+      const { due_date, due_time, due_timezone } = inNoZone
+      // Without a time, nobody asks PostgreSQL about the zone.
+      const json = { due_date, due_timezone }
+      await api.request('PUT', `/api/tasks/${zoned.id}`, { token, json })
+      const operations = [
+        { op: 'update', id: other.id, data: { title: 'New title' } },
+        innocent,
+        { op: 'update', id: late.id, data: { due_timezone: tooLate.due_timezone } },
+        { op: 'update', id: zoned.id, data: { due_time } },
+      ]
+      const before = await rowsOf(user)
+      const whole = await bulk(token, { operations })
+      const refusal = { status: 422, code: 'validation_failed' }
+      expect([whole.status, whole.body.results.slice(2)]).toEqual([
+        409,
+        [
+          { index: 2, ...refusal, detail: `due_date ${outOfYears}` },
+          { index: 3, ...refusal, detail: `due_timezone ${unknownZone}` },
+        ],
+      ])
+      expect(await rowsOf(user)).toEqual(before)
+      const key = { 'idempotency-key': crypto.randomUUID() }
+      const parts = await bulk(token, { atomic: false, operations }, key)
+      expect([parts.status, parts.body.results.map(({ status }) => status)]).toEqual([
+        200,
+        [200, 201, 422, 422],
+      ])
+      expect(parts.body.results.slice(2)).toEqual(whole.body.results.slice(2))
+      expect((await read(token, late.id)).body).toEqual(late)
+      expect((await read(token, other.id)).body.title).toBe('New title')
+      const again = await bulk(token, { atomic: false, operations }, key)
+      expect([again.text, again.headers.get('idempotent-replayed')]).toEqual([parts.text, 'true'])
+    })
+  })
+
   test('because a time lacks a date names the field or the operation', async () => {
     const { token } = await newUser()
     const { id } = await create(token, 'No date')
