@@ -1,8 +1,8 @@
-import { CloneType, type TSchema } from '@sinclair/typebox'
+import { CloneType, Kind, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { Elysia, getSchemaValidator } from 'elysia'
 import { createTurns } from '../db/turns.ts'
-import { ApiError, fieldErrors, type FieldError } from './failures.ts'
+import { ApiError, fieldErrors, mostFieldErrors, type FieldError } from './failures.ts'
 import { describeWanted } from './values.ts'
 
 export const usualBody = 64 * 1024 // bytes
@@ -102,23 +102,33 @@ export function createCheck(schema: TSchema) {
   const lists = Object.entries<TSchema>(schema['properties'] ?? {}).filter(
     ([, { maxItems }]) => maxItems !== undefined,
   )
-  /** Lists that are too long, whose items nobody then looks at, or objects, which Clean would take for lists. */
   function wrongLists(given: Record<string, unknown>): FieldError[] {
-    return lists.flatMap(([field, list]) => {
-      const items = given[field]
-      const isOne = Array.isArray(items) ? items.length <= list['maxItems'] : !isObject(items)
-      return isOne ? [] : [{ field, detail: describeWanted(list) }]
-    })
+    return lists.flatMap(([field, list]) => wrongInList(field, list, given[field]))
   }
 
   /** @param whole what to call a value that is wrong as a whole */
   return function check(given: unknown, whole: string): { known: unknown; errors?: FieldError[] } {
     const wrong = isObject(given) ? wrongLists(given) : []
-    if (wrong.length > 0) return { known: given, errors: wrong }
+    if (wrong.length > 0) return { known: given, errors: wrong.slice(0, mostFieldErrors) }
     const known = isObject(given) ? withoutUnknown(given) : given
     if (validator.Check(known)) return { known }
     return { known, errors: fieldErrors(validator.Errors(known), whole) }
   }
+}
+
+/** A list that is too long, whose items nobody then looks at, or what Clean would take for a list or an object. */
+function wrongInList(field: string, list: TSchema, given: unknown): FieldError[] {
+  // Lists of another kind look at their items themselves, and some may be sent as one text.
+  const isPlain = list[Kind] === 'Array'
+  const isWrong = Array.isArray(given)
+    ? given.length > list['maxItems']
+    : isObject(given) || (isPlain && typeof given === 'string')
+  if (isWrong) return [{ field, detail: describeWanted(list) }]
+  const items: TSchema = list['items']
+  if (!isPlain || !Array.isArray(given) || items['type'] !== 'object') return []
+  return given.flatMap((item, index) =>
+    isObject(item) ? [] : [{ field: `${field}.${index}`, detail: describeWanted(items) }],
+  )
 }
 
 /** Whether it is what JSON calls an object. */

@@ -284,7 +284,7 @@ function describeSchema(schema: TSchema, value?: unknown): string {
     case 'null':
       return 'null'
     case 'array':
-      return `a list of up to ${schema['maxItems']}${schema['uniqueItems'] ? ' distinct ones' : ''}, each ${describeSchema(schema['items'])}`
+      return `a list of ${schema['minItems'] ? `${schema['minItems']} to` : 'up to'} ${schema['maxItems']}${schema['uniqueItems'] ? ' distinct ones' : ''}, each ${describeSchema(schema['items'])}`
     case 'string':
       if (schema['format'] === 'date') return 'a date that exists, as YYYY-MM-DD'
       return `text of ${schema['minLength'] ?? 0} to ${schema['maxLength']} characters, without control characters (but tab, line feed, carriage return) and lone surrogates`

@@ -24,12 +24,12 @@ const id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, examples
 const BulkOperation = t.Object(
   {
     op: OneOf(['create', 'update', 'complete', 'delete', 'restore']),
-    id: t.Optional(Type.Integer({ ...id, description: 'Which task; not with `create`' })),
+    id: t.Optional(Type.Integer({ ...id, description: 'Which task; ignored with `create`' })),
     if_version: t.Optional(
       Type.Integer({
         minimum: 1,
         maximum: Number.MAX_SAFE_INTEGER,
-        description: 'As `If-Match`',
+        description: 'As `If-Match`; ignored with `create`',
         examples: [7],
       }),
     ),

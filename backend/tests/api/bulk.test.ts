@@ -360,7 +360,12 @@ describe('a request', () => {
       'operations',
     ],
     ['with an unknown one', { operations: [{ op: 'explode', id: 1 }] }, 'operations.0.op'],
-    ['with one that is none', { operations: [null] }, 'operations.0'],
+    ['with text for a list', { operations: 'x' }, 'operations'],
+    ...[null, 1, 'x', [], true].map((none): [string, unknown, string] => [
+      `with ${JSON.stringify(none)} for one`,
+      { operations: [none] },
+      'operations.0',
+    ]),
     ['without an id', { operations: [{ op: 'delete' }] }, 'operations.0.id'],
     ['with an id as text', { operations: [{ op: 'delete', id: '1' }] }, 'operations.0.id'],
     [
@@ -408,6 +413,16 @@ describe('a request', () => {
     const { status, body } = await bulk(token, json)
     expect([status, body.code, body.errors?.[0]?.field]).toEqual([422, 'validation_failed', field])
     expect(await rowsOf(id)).toEqual([])
+  })
+
+  test.each([
+    [[], 'operations', /^must be a list of 1 to 100,/],
+    ['x', 'operations', /^must be a list of 1 to 100,/],
+    [[{ op: 'create', data: { title: 'x' } }, 1], 'operations.1', /^must be a JSON object$/],
+  ])('is told what %j has to be', async (operations, field, detail) => {
+    const { token } = await newUser()
+    const { body } = await bulk(token, { operations })
+    expect(body.errors).toEqual([{ field, detail: expect.stringMatching(detail) as string }])
   })
 
   test('has one Idempotency-Key for all: a repetition gets the same answer, and does nothing', async () => {

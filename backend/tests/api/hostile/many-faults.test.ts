@@ -104,7 +104,7 @@ test('nothing is looked at inside of what is wrong as a whole', () => {
   ])
     expect(check({ title: 'x', ...data }, 'body').errors).toHaveLength(1)
   expect(createCheck(BulkRequest)({ operations: list }, 'body').errors).toEqual([
-    { field: 'operations', detail: expect.stringContaining('must be a list of up to 100') },
+    { field: 'operations', detail: expect.stringContaining('must be a list of 1 to 100') },
   ])
   expect(looks).toBe(0)
 })
