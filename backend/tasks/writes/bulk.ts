@@ -305,8 +305,8 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
           '{"index":', place, ',"status":', told -> 'status', ',"task":' || task,
           ',"code":' || (told -> 'code'), ',"detail":' || (told -> 'detail'), ',"current":' || current, '}'
         ) as json
-        from become,
-          lateral (select ${JSON.stringify(tellings)}::text::json -> outcome as told) as telling
+        from become
+        join json_each(${JSON.stringify(tellings)}::text::json) as telling (outcome, told) using (outcome)
       ), answer as (
         select '[' || string_agg(json, ',' order by place) || ']' as results from result
       ), recorded as (
