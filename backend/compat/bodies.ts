@@ -44,12 +44,10 @@ export function translateBody(
     const unsure = bodies
       .filter(({ body }) => isUnsure(body))
       .flatMap(({ id: task }) => (task !== undefined && isId(task) ? task : []))
-    if (unsure.length > 0) {
-      rememberSent(request, inOne(bodies.map(withoutUnknown)))
-      const kept = await findKept(unsure)
-      for (const { id: task, body } of bodies) keepAsRead(body, kept.get(task ?? 0))
-    }
-    return Buffer.from(JSON.stringify(inOne(bodies), keepHuge))
+    if (unsure.length > 0) rememberSent(request, inOne(bodies.map(withoutUnknown)))
+    const kept = unsure.length > 0 ? await findKept(unsure) : new Map<number, Task>()
+    for (const { id: task, body } of bodies) keepAsRead(body, kept.get(task ?? 0))
+    return Buffer.from(JSON.stringify(inOne(bodies.map(withForm)), keepHuge))
   }
   const readBytes = request.bytes.bind(request)
   let translated: ReadableStream<Uint8Array> | undefined
@@ -162,7 +160,11 @@ function withoutUnknown({ body, ...task }: ForTask): ForTask {
 /** Whether a value may be one that we sent and the client merely returned. Only the stored task can tell. */
 function isUnsure(body: Body): boolean {
   const { due_date: due } = body
-  return isMediumReadBack(body) || due === null || (typeof due === 'string' && isInstant(due))
+  return (
+    isMediumReadBack(body) ||
+    due === null ||
+    (typeof due === 'string' && (isInstant(due) || localTime.test(due)))
+  )
 }
 
 /** A `medium` that comes alone was chosen; one among other fields may be what was read. */
@@ -177,15 +179,23 @@ function isMediumReadBack(body: Body): boolean {
 
 /** Puts the stored values back in place of those that the client returned unchanged. */
 function keepAsRead(body: Body, kept: Task | undefined): void {
-  if (kept === undefined) return
   const { due_date: due } = body
+  const local = localDateIn(body)
+  if (kept?.due_at !== due && local !== undefined) body['due_date'] = local
+  if (kept === undefined) return
   if (kept.priority === 'none' && isMediumReadBack(body)) delete body['priority']
-  if (typeof due === 'string' && kept.due_at !== null && isInstant(due) && isSame(due, kept.due_at))
+  if (typeof due === 'string' && kept.due_at !== null && isReadBack(due, kept.due_at))
     body['due_date'] = kept.due_date
   // These need a date: if they came back unchanged, they are cleared along with it.
   if (due === null)
     for (const name of ['due_time', 'due_timezone', 'recurrence'] as const)
       if (body[name] === kept[name]) delete body[name]
+}
+
+/** Forms cut off what their input does not take, and often nothing else: `2027-01-06T08:30`. */
+function isReadBack(due: string, dueAt: string): boolean {
+  if (localTime.test(due)) return dueAt.startsWith(due.slice(0, 'yyyy-mm-ddThh:mm'.length))
+  return isInstant(due) && isSame(due, dueAt)
 }
 
 function isSame(one: string, other: string): boolean {
@@ -197,17 +207,40 @@ function fieldsOf({ is_completed: isCompleted, ...body }: Body): Body {
   const { status, priority, completed, completed_at: completedAt } = body
   const ofStatus = typeof status === 'string' ? statuses.get(status.toLowerCase()) : undefined
   const spellings = [isCompleted, completed, ofStatus].filter((is) => is !== undefined)
-  if (spellings.length > 0) {
-    // If several spellings disagree, the one that was changed counts.
-    const changed = spellings.find((is) => is !== (completedAt !== null))
-    body['completed'] = (completedAt === undefined ? undefined : changed) ?? spellings[0]
-  }
+  if (spellings.length > 0) body['completed'] = changedOf(spellings, completedAt)
   if (typeof priority === 'string') body['priority'] = priority.toLowerCase()
-  return withDue(body)
+  return body
 }
 
-function withDue(body: Body): Body {
-  const { due_date: due } = body
+/** If several spellings disagree, the one that was changed counts: a client knows one of them. */
+function changedOf(spellings: unknown[], completedAt: unknown): unknown {
+  const [first, second, third] = spellings
+  if (spellings.length === 3) return first === second ? third : first === third ? second : first
+  if (completedAt === undefined) return first
+  return spellings.find((is) => is !== (completedAt !== null)) ?? first
+}
+
+/**
+ * The date of a whole task that was read, and is a new one now or comes back when the task has changed: its
+ * instant, its time and its zone belong together, and the instant was only shown.
+ */
+function localDateIn({ due_date: due, due_at: dueAt, ...body }: Body): string | undefined {
+  const { due_time: time, due_timezone: zone } = body
+  if (typeof due !== 'string' || typeof dueAt !== 'string' || typeof zone !== 'string') return
+  if (!isInstant(due) || !isInstant(dueAt) || !isSame(due, dueAt)) return
+  try {
+    const local = Temporal.Instant.from(dueAt).toZonedDateTimeISO(zone)
+    const isThen = local.toPlainTime().toString({ smallestUnit: 'minute' }) === time
+    return isThen ? local.toPlainDate().toString() : undefined
+  } catch {
+    return undefined // no zone that this knows
+  }
+}
+
+/** A form's date and time of day, as the API has them. */
+function withForm(task: ForTask): ForTask {
+  const { due_date: due } = task.body
   const [, date, time] = (typeof due === 'string' && localTime.exec(due)) || []
-  return time === undefined ? body : { ...body, due_date: date, due_time: time, due_timezone: null }
+  if (time === undefined) return task
+  return { ...task, body: { ...task.body, due_date: date, due_time: time, due_timezone: null } }
 }

@@ -3,6 +3,7 @@ const done = 'true,"is_completed":true,"status":"completed"'
 const toDo = 'false,"is_completed":false,"status":"pending"'
 const noPriority = ',"priority":"none"'
 const dueDate = '"due_date":'
+const dueTime = '"due_time":'
 const dueAt = '"due_at":'
 
 /**
@@ -26,11 +27,17 @@ export function translateTasks(json: string): string {
     }
     const date = json.indexOf(dueDate, toldTo) + dueDate.length
     if (json[date] !== '"') continue
+    const dateEnd = endOfText(json, date)
     const instant = json.indexOf(dueAt, date) + dueAt.length
-    if (json[instant] !== '"') continue // the day is known, and not when
-    told += json.slice(toldTo, date)
-    told += json.slice(instant, endOfText(json, instant))
-    toldTo = endOfText(json, date)
+    const time = json.indexOf(dueTime, date) + dueTime.length
+    if (json[instant] === '"') {
+      told += json.slice(toldTo, date) + json.slice(instant, endOfText(json, instant))
+      toldTo = dateEnd
+    } else if (json[time] === '"') {
+      // At that time wherever the reader is: what a form sends, it reads.
+      told += `${json.slice(toldTo, dateEnd - 1)}T${json.slice(time + 1, endOfText(json, time) - 1)}:00"`
+      toldTo = dateEnd
+    }
   }
   return told + json.slice(toldTo)
 }

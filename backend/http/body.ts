@@ -2,12 +2,15 @@ import { CloneType, Kind, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { Elysia, getSchemaValidator } from 'elysia'
 import { createTurns } from '../db/turns.ts'
+import { WaitedTooLong } from '../db/waiting.ts'
 import { ApiError, fieldErrors, mostFieldErrors, type FieldError } from './failures.ts'
 import { describeWanted } from './values.ts'
 
 export const usualBody = 64 * 1024 // bytes
-/** How many bytes of larger bodies may be arriving at a time, for all users and for one: each may take a minute. */
-const roomForLarge = { places: 32 * 1024 * 1024, perUser: 8 * 1024 * 1024 } // bytes
+/** How many bytes of larger bodies may be arriving at a time, for all users and for one. */
+const roomForLarge = { places: 32 * 1024 * 1024, perUser: 2 * 1024 * 1024 } // bytes
+/** How long a larger body may be arriving, since it keeps room from others: 17 KiB a second at least. */
+const longestArrival = 30_000 // ms
 const whileThereIsNoRoom = { longestQueue: 100, deadline: 5_000 } // requests of one user, and ms
 
 /** What the sender of a body that is too large is told. */
@@ -29,10 +32,10 @@ export function jsonBody(mostBytes = usualBody) {
     mostBytes > usualBody ? createTurns({ ...roomForLarge, ...whileThereIsNoRoom }) : undefined
 
   async function readInTurn(request: Request, user: string): Promise<object | undefined> {
-    if (room === undefined) return readJsonObject(request, mostBytes)
-    const announced = Number(request.headers.get('content-length')) || mostBytes
-    const { release } = await room.take(user, Math.min(announced, mostBytes))
-    return readJsonObject(request, mostBytes).finally(release)
+    const announced = announcedLength(request) ?? mostBytes
+    if (room === undefined || announced <= usualBody) return readJsonObject(request, mostBytes)
+    const { release } = await room.take(user, Math.min(announced, mostBytes)).catch(explainNoRoom)
+    return inTime(readJsonObject(request, mostBytes)).finally(release)
   }
 
   return (
@@ -131,6 +134,24 @@ function wrongInList(field: string, list: TSchema, given: unknown): FieldError[]
   )
 }
 
+function explainNoRoom(error: unknown): never {
+  throw error instanceof WaitedTooLong
+    ? tryLater('Too many large bodies are arriving; send fewer operations at once')
+    : error
+}
+
+async function inTime<Body>(reading: Promise<Body>): Promise<Body> {
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(
+    () => reject(tryLater('The body came too slowly; send fewer operations at once')),
+    longestArrival,
+  )
+  return Promise.race([reading, late]).finally(() => clearTimeout(timer))
+}
+
+const tryLater = (detail: string) =>
+  new ApiError('rate_limited', { detail, headers: { 'retry-after': '5' } })
+
 /** Whether it is what JSON calls an object. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -163,14 +184,19 @@ export async function readBytes(request: Request, mostBytes = usualBody): Promis
   return readAll(request, mostBytes).catch(explainAbort)
 }
 
-async function readAll(request: Request, mostBytes: number): Promise<Uint8Array> {
-  const { headers } = request
+/** The length that a request says its body has; a chunked one does not say. */
+function announcedLength({ headers }: Request): number | undefined {
   const length = headers.get('content-length')
+  return length === null || headers.has('transfer-encoding') ? undefined : Number(length)
+}
+
+async function readAll(request: Request, mostBytes: number): Promise<Uint8Array> {
+  const length = announcedLength(request)
   const detail = tooLarge(mostBytes)
-  if (Number(length) > mostBytes) throw new ApiError('body_too_large', { detail })
+  if (length !== undefined && length > mostBytes) throw new ApiError('body_too_large', { detail })
   // The runtime reads no more than what was announced. A stream costs 25 µs more, and is for bodies
   // whose length is not known.
-  if (length !== null && !headers.has('transfer-encoding')) return request.bytes()
+  if (length !== undefined) return request.bytes()
   if (request.body === null) return new Uint8Array()
   const chunks: Uint8Array[] = []
   let size = 0

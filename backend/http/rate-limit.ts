@@ -5,10 +5,10 @@ import type { Proxies } from './proxies.ts'
 /**
  * Counts a request against a quota, and tells of it in the headers of the answer.
  *
- * @param requests as how many it counts
- * @throws ApiError 429
+ * @param more as how many more a request counts that has been counted already; at most the whole quota
+ * @throws ApiError 429, with the seconds after which the whole request would be let through
  */
-export type Limit = (key: string, headers: HTTPHeaders, requests?: number) => void
+export type Limit = (key: string, headers: HTTPHeaders, more?: number) => void
 
 /** Requests per minute; absent if there is no limit. */
 export type Quotas = { perUser?: number; perAddress?: number }
@@ -62,18 +62,20 @@ const policyOf = (name: string, quota: number) => `"${name}";q=${quota};w=${wind
 
 function createLimit(name: string, quota: number, policies: string, now: () => number): Limit {
   const count = createCounter(quota, now)
-  return function limit(key, headers, requests = 1) {
-    const free = count(key, requests)
+  return function limit(key, headers, more = 0) {
+    const asked = more === 0 ? 1 : Math.min(more, quota - 1)
+    const { free, isRefused } = count(key, asked)
     const remaining = Math.floor(free + rounding)
-    const wait = Math.max(1, Math.ceil(((1 - (free - remaining)) * window) / quota - rounding)) // s
+    // Whoever is told to wait for more sends the request itself again, too.
+    const wanted = isRefused ? asked + Math.sign(more) : remaining + 1
+    const wait = Math.max(1, Math.ceil(((wanted - free) * window) / quota - rounding)) // s
     const others = String(headers['ratelimit'] ?? '')
       .split(', ')
       .filter((item) => item !== '' && !item.startsWith(`"${name}"`))
-    const item = `"${name}";r=${Math.max(remaining, 0)};t=${wait}`
+    const item = `"${name}";r=${remaining};t=${wait}`
     headers['ratelimit-policy'] = policies
     headers['ratelimit'] = [...others, item].join(', ')
-    if (remaining < 0)
-      throw new ApiError('rate_limited', { headers: { 'retry-after': String(wait) } })
+    if (isRefused) throw new ApiError('rate_limited', { headers: { 'retry-after': String(wait) } })
   }
 }
 
@@ -91,7 +93,7 @@ function createLimit(name: string, quota: number, policies: string, now: () => n
 function createCounter(
   quota: number,
   now: () => number,
-): (key: string, requests: number) => number {
+): (key: string, requests: number) => { free: number; isRefused: boolean } {
   const interval = (window * 1000) / quota // ms
   let young = new Map<string, number>()
   let old = new Map<string, number>()
@@ -105,9 +107,10 @@ function createCounter(
       bornAt = time
     }
     const wholeAt = Math.max(young.get(key) ?? old.get(key) ?? 0, time)
-    const free = (time - wholeAt) / interval + quota - requests
-    young.set(key, free < -rounding ? wholeAt : wholeAt + interval * requests)
-    return free
+    const free = (time - wholeAt) / interval + quota
+    const isRefused = free - requests < -rounding
+    young.set(key, isRefused ? wholeAt : wholeAt + interval * requests)
+    return { free: isRefused ? free : free - requests, isRefused }
   }
 }
 

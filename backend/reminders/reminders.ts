@@ -47,7 +47,10 @@ export function createFireReminders({ query, queryWithin, deadline }: Database):
         union all
         select owner, false from asked, unnest(owners) as owner
         where (select true from todo_api.task_lists where user_id = owner limit 1) is null
-          and (select true from todo_api.reminders where user_id = owner and change is null and fires_at <= now() limit 1)`
+          and (
+            select true from todo_api.reminders
+            where user_id = owner and change is null and fires_at <= now() order by fires_at limit 1
+          )`
       const without = rows.filter(({ has_list }) => !has_list).map(({ owner }) => owner)
       if (without.length > 0) await addLists(query, without)
       const fired = new Set(rows.map(({ owner }) => owner))

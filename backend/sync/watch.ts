@@ -58,15 +58,27 @@ export function createWatching(options: WatchOptions) {
  */
 function watch(options: WatchOptions): () => Promise<void> {
   const { followNews, lookEvery = withoutNews, onNews, onMissedNews, beat, onTrouble } = options
-  const look = () => void options.look().catch(onTrouble)
-  let looking = setInterval(look, lookEvery)
+  let isLooking = false
+  async function look(): Promise<void> {
+    if (isLooking) return
+    isLooking = true
+    await options.look().catch(onTrouble)
+    isLooking = false
+  }
+  const lookEach = (wait: number) => setInterval(() => void look(), wait)
+  let isHearing = false
+  let looking = lookEach(lookEvery)
   const beating = setInterval(beat, heartbeat)
   const stopFollowing = followNews?.({
     onPayload: onNews,
-    onHearing(isHearing) {
-      clearInterval(looking)
-      looking = setInterval(look, isHearing ? withNews : withoutNews)
-      if (isHearing) onMissedNews()
+    onHearing(hears) {
+      // Every attempt that fails says so: the next look comes no later for it.
+      if (hears !== isHearing) {
+        clearInterval(looking)
+        looking = lookEach(hears ? withNews : withoutNews)
+      }
+      isHearing = hears
+      if (hears) onMissedNews()
     },
     report: onTrouble,
   })

@@ -169,10 +169,28 @@ describe('completed and is_completed', () => {
       true,
     ],
     [
-      'a whole task with all but status changed',
+      'a whole task with completed changed, and completed_at set along with it',
       false,
-      { ...both(true, true, null), status: 'pending' },
+      { ...both(true, false, '2026-01-01'), status: 'pending' },
       true,
+    ],
+    [
+      'a whole task with status changed, and completed_at set along with it',
+      false,
+      { ...both(false, false, '2026-01-01'), status: 'completed' },
+      true,
+    ],
+    [
+      'a whole done task with completed changed, and completed_at cleared along with it',
+      true,
+      { ...both(false, true, null), status: 'completed' },
+      false,
+    ],
+    [
+      'a whole done task with completed changed, and completed_at left out',
+      true,
+      { ...both(false, true), status: 'completed' },
+      false,
     ],
     [
       'a whole done task with status changed',
@@ -232,6 +250,55 @@ describe('completed and is_completed', () => {
         completed: true,
         is_completed: true,
       })
+  })
+})
+
+describe('a date and time of a form', () => {
+  const path = ({ id }: Told) => `/compat/array/tasks/${id}`
+  const dueOf = ({ due_date, due_time, due_timezone }: TaskBody) =>
+    [due_date, due_time, due_timezone] as unknown[]
+
+  test('is read as it was sent, and lost by no edit', async () => {
+    const user = await newUser()
+    const json = { title: 'x', due_date: '2027-03-01T09:30' }
+    const created = (await request<Told>('POST', '/compat/array/tasks', { ...user, json })).body
+    expect(String(created.due_date)).toBe('2027-03-01T09:30:00')
+    const [listed] = (await request<Told[]>('GET', '/compat/array/tasks', user)).body
+    expect(listed).toEqual(created)
+    const edited = { ...created, due_date: created.due_date!.slice(0, 16), title: 'y' }
+    await request('PUT', path(created), { ...user, json: edited })
+    const { body } = await request<TaskBody>('GET', `/api/tasks/${created.id}`, user)
+    expect(dueOf(body)).toEqual(['2027-03-01', '09:30', null])
+  })
+
+  test('that is cut out of an instant leaves the task in its zone', async () => {
+    const due = { due_date: '2027-01-06', due_time: '00:30', due_timezone: 'Europe/Paris' }
+    const { tasks, ...user } = await userWith({ title: 'x', ...due })
+    const read = (await request<Told>('GET', `/compat/array/tasks/${tasks[0]!.id}`, user)).body
+    const cut = read.due_date!.slice(0, 16)
+    for (const json of [
+      { title: 'y', due_date: cut },
+      { ...read, title: 'z', due_date: cut },
+    ]) {
+      await request('PATCH', path(read), { ...user, json })
+      const { body } = await request<TaskBody>('GET', `/api/tasks/${read.id}`, user)
+      expect(dueOf(body)).toEqual(Object.values(due))
+    }
+  })
+
+  test('of a whole task that is sent as a new one stays in its zone', async () => {
+    const due = { due_date: '2027-01-06', due_time: '00:30', due_timezone: 'Europe/Paris' }
+    const { tasks, ...user } = await userWith({ title: 'x', ...due, recurrence: 'weekly' })
+    const read = (await request<Told>('GET', `/compat/array/tasks/${tasks[0]!.id}`, user)).body
+    const copied = await request<Told>('POST', '/compat/array/tasks', { ...user, json: read })
+    const { body } = await request<TaskBody>('GET', `/api/tasks/${copied.body.id}`, user)
+    expect(dueOf(body)).toEqual(Object.values(due))
+    // Sent back after another client has moved the task, it is what was read.
+    const json = { due_date: '2027-01-07' }
+    await request('PUT', `/api/tasks/${read.id}`, { ...user, json })
+    await request('PUT', path(read), { ...user, json: { ...read, title: 'y' } })
+    const after = await request<TaskBody>('GET', `/api/tasks/${read.id}`, user)
+    expect(dueOf(after.body)).toEqual(Object.values(due))
   })
 })
 
@@ -308,12 +375,12 @@ describe('due_date', () => {
     [
       'a whole task at another time of day, as a form has it',
       { due_date: '2026-04-01T10:00' },
-      ['2026-04-01', '10:00', null],
+      ['2026-04-01T10:00:00', '10:00', null],
     ],
     [
       'a whole task at another time of day with seconds',
       { due_date: '2026-04-01T10:00:59' },
-      ['2026-04-01', '10:00', null],
+      ['2026-04-01T10:00:00', '10:00', null],
     ],
     [
       'a whole task on another day',

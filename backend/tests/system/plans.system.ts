@@ -283,6 +283,35 @@ test('each reminder that is due is read a few times at most by plans that were m
   await young.close()
 })
 
+test('a look for changes reads no reminders but those of its users, however few others have them all', async () => {
+  const name = await postgres.createDatabase()
+  const crowded = connect(
+    parseDatabaseUrl(databaseUrl({ port: postgres.port, database: name }, 'sslmode=require&max=1')),
+  )
+  await migrate(crowded)
+  const admin = postgres.connectAsSuperuser(name)
+  await admin.unsafe(`
+    insert into todo_api.reminders (user_id, task_id, fires_at)
+    select 'user-' || n % 4, n, now() - interval '1 hour' from generate_series(1, 50000) n;
+    analyze todo_api.reminders`)
+  const places = Array.from({ length: 50 }, (_, number) => ({
+    owner: `nobody-${number}`,
+    epoch: '',
+    counter: 0,
+  }))
+  const feed = createChangeFeed(crowded)
+  const fire = createFireReminders(crowded)
+  for (const look of [async () => feed.behind(places), async () => fire('nobody')])
+    for (let round = 1; round <= 8; round += 1) {
+      const nodes = await explain(look)
+      const read = nodes.filter((node) => node['Relation Name'] === 'reminders').map(rowsRead)
+      expect(read).not.toBeEmpty()
+      expect(Math.max(...read)).toBeLessThan(100)
+    }
+  await admin.end()
+  await crowded.close()
+})
+
 test('plans that were made while the tables were empty go by indexes once they are full', async () => {
   const name = await postgres.createDatabase()
   const young = connect(

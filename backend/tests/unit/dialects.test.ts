@@ -18,16 +18,22 @@ const tasks = fc.array(
       completed: fc.boolean(),
       priority: fc.constantFrom('none', 'low', 'medium', 'high'),
       tags: fc.array(text, { maxLength: 2 }),
-      due: fc.constantFrom([null, null], ['2026-03-01', null], ['2026-03-01', at]),
+      due: fc.constantFrom(
+        [null, null, null],
+        ['2026-03-01', null, null],
+        ['2026-03-01', '09:30', null],
+        ['2026-03-01', '09:30', at],
+      ),
       unknown: fc.oneof(text, fc.array(fc.record({ at: text }), { maxLength: 2 })),
     })
-    .map(({ id, title, completed, priority, tags, due: [date, instant], unknown }) => ({
+    .map(({ id, title, completed, priority, tags, due: [date, time, instant], unknown }) => ({
       id,
       title,
       completed,
       priority,
       tags,
       due_date: date,
+      due_time: time,
       due_at: instant,
       unknown,
     })),
@@ -42,7 +48,7 @@ function told({ completed, priority, due_date: date, due_at: instant, ...task }:
     is_completed: completed,
     status: completed ? 'completed' : 'pending',
     priority: priority === 'none' ? 'medium' : priority,
-    due_date: instant ?? date,
+    due_date: instant ?? (task.due_time === null ? date : `${date}T${task.due_time}:00`),
     due_at: instant,
   }
 }
