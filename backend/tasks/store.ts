@@ -6,6 +6,7 @@ import type { Idempotency } from './idempotency.ts'
 import type { Precondition } from './preconditions.ts'
 import type { NewTask, Task, TaskChanges } from './schemas.ts'
 import { createBulkWriter, type Bulk } from './writes/bulk.ts'
+import { createWaitForRows } from './writes/locked.ts'
 import type { Operation } from './writes/operation.ts'
 import { createWriter, type WriteAnswer } from './writes/writer.ts'
 
@@ -34,8 +35,9 @@ export function createTaskStore(
 ) {
   const { queryFor } = database
   const columns = taskColumns(database)
-  const makeWrite = createWriter(database, { maxTasksPerUser })
-  const makeBulk = createBulkWriter(database, { maxTasksPerUser })
+  const whenFree = createWaitForRows(database)
+  const makeWrite = createWriter(database, { maxTasksPerUser, whenFree })
+  const makeBulk = createBulkWriter(database, { maxTasksPerUser, whenFree })
   const findTask = createFinder(database)
 
   async function write(

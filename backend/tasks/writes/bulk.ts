@@ -1,11 +1,12 @@
 import { createLine } from '../../db/line.ts'
 import { DatabaseUnavailable, Locked } from '../../db/failures.ts'
 import type { Database } from '../../db/pool.ts'
-import type { Fragment } from '../../db/sql.ts'
+import type { Fragment, Query } from '../../db/sql.ts'
 import { ApiError } from '../../http/failures.ts'
 import type { Idempotency } from '../idempotency.ts'
 import { addLists } from '../list/missing.ts'
 import type { Precondition } from '../preconditions.ts'
+import { shortly, type WhenFree } from './locked.ts'
 import { rowsOf, type Operation } from './operation.ts'
 import { createWriteParts } from './parts.ts'
 import { forgetOldKey, isKeyTaken, refuseRule, wrongDue, wrongDueField } from './refusals.ts'
@@ -61,34 +62,45 @@ type Asked = Bulk & { judgesDue: boolean }
 /** Each retry follows another write that got in first. */
 const mostAttempts = 20
 
-const patience = '100' // ms, with a lock that keeps others of the user waiting
-
 /**
  * Makes many operations of one user in one statement. It waits for tasks that somebody else has locked,
  * so that it goes with nobody else's.
  */
 export function createBulkWriter(
   database: Database,
-  { maxTasksPerUser }: { maxTasksPerUser: number },
+  { maxTasksPerUser, whenFree }: { maxTasksPerUser: number; whenFree: WhenFree },
 ) {
-  const { queryFor, queryWithin, deadline } = database
+  const { queryWithin, deadline } = database
   const bulkStatement = createBulkStatement(database)
-  const lineOf = (waits: boolean) =>
-    createLine<Asked, BulkOutcome | undefined>({
-      rowOf: ({ owner }) => owner,
-      width: Math.max(Math.floor(database.connections / 4), 1),
-      most: 1,
-      deadline,
-      longest: 100,
-      async send([asked], left) {
-        const statement = bulkStatement(asked!, { maxTasksPerUser, waits })
-        const rows = await queryWithin(left, 1)<BulkOutcome>`${statement}`
-        return [rows[0]]
-      },
-    })
-  const sendNow = lineOf(false)
+  const shared = { rowOf: ({ owner }: Asked) => owner, most: 1, deadline, longest: 100 }
+  const sendNow = createLine<Asked, BulkOutcome | undefined>({
+    ...shared,
+    width: Math.max(Math.floor(database.connections / 4), 1),
+    send: async ([asked], left) => [await run(asked!, { waits: false, patience: shortly }, left)],
+  })
   /** For those that wait for a locked row, so that others need not wait behind them. */
-  const sendWhenFree = lineOf(true)
+  const sendWhenFree = createLine<Asked, BulkOutcome | undefined>({
+    ...shared,
+    width: Infinity,
+    async send([asked], left) {
+      const { owner, operations } = asked!
+      const ids = operations.flatMap(({ operation }) => ('id' in operation ? [operation.id] : []))
+      const outcome = await whenFree({ owner, ids }, left, async (rest, patience) =>
+        run(asked!, { waits: true, patience }, rest),
+      )
+      return [outcome]
+    },
+  })
+
+  async function run(
+    asked: Asked,
+    locking: { waits: boolean; patience: string },
+    left: number,
+  ): Promise<BulkOutcome | undefined> {
+    const statement = bulkStatement(asked, { maxTasksPerUser, ...locking })
+    const [outcome] = await queryWithin(left, 1)<BulkOutcome>`${statement}`
+    return outcome
+  }
 
   /**
    * What the first request with the key was answered, if it came between this one's beginning and its
@@ -97,9 +109,10 @@ export function createBulkWriter(
   async function findPrior(
     { outcome }: BulkOutcome,
     { owner, idempotency }: Bulk,
+    query: Query,
   ): Promise<BulkOutcome | undefined> {
     if (outcome !== 'refused' || idempotency === undefined) return undefined
-    const [prior] = await queryFor(owner)<BulkOutcome>`
+    const [prior] = await query<BulkOutcome>`
       select 'repeated' as outcome, body as results, request, null as field from todo_api.idempotency_keys
       where user_id = ${owner} and key = ${idempotency.key}
         and created_at > now() - interval '24 hours'`
@@ -114,19 +127,21 @@ export function createBulkWriter(
   return async function bulk(asked: Bulk): Promise<{ results: string; replayed: boolean }> {
     const { owner, idempotency } = asked
     const arrivedAt = performance.now()
+    const queryInTime: Query = async (strings, ...parameters) =>
+      queryWithin(arrivedAt + deadline - performance.now(), 1)(strings, ...parameters)
     let send = sendNow
     let judgesDue = false
     for (let attempt = 0; attempt < mostAttempts; attempt += 1) {
       try {
         const found = await send(owner, { ...asked, judgesDue }, arrivedAt)
         if (found && found.outcome !== 'busy')
-          return resultsOf((await findPrior(found, asked)) ?? found, asked)
+          return resultsOf((await findPrior(found, asked, queryInTime)) ?? found, asked)
         if (found) send = sendWhenFree
-        else await addLists(queryFor(owner), [owner])
+        else await addLists(queryInTime, [owner])
       } catch (error) {
         if (error instanceof Locked) send = sendWhenFree
         else if (idempotency && isKeyTaken(error))
-          await forgetOldKey(queryFor(owner), owner, idempotency)
+          await forgetOldKey(queryInTime, owner, idempotency)
         else if (wrongDueField(error) && !judgesDue) judgesDue = true
         else throw error
       }
@@ -216,11 +231,15 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
 
   return function bulkStatement(
     { owner, operations, atomic, idempotency, tellings, judgesDue }: Asked,
-    { maxTasksPerUser, waits }: { maxTasksPerUser: number; waits: boolean },
+    {
+      maxTasksPerUser,
+      waits,
+      patience,
+    }: { maxTasksPerUser: number; waits: boolean; patience: string },
   ): Fragment {
     const writes = operations.map((operation) => ({ owner, ...operation, idempotency }))
     return fragment`
-      with ${input(JSON.stringify(rowsOf(writes)), waits ? '0' : patience)}, ${prior}, ${turn},
+      with ${input(JSON.stringify(rowsOf(writes)), patience)}, ${prior}, ${turn},
       ${waits ? held(owner) : nothing}
       target as (
         select

@@ -1,3 +1,4 @@
+import { createLine } from '../../db/line.ts'
 import type { Database } from '../../db/pool.ts'
 import type { Fragment } from '../../db/sql.ts'
 import { ApiError } from '../../http/failures.ts'
@@ -37,18 +38,33 @@ export function createObstacles(
   database: Database,
   { maxTasksPerUser }: { maxTasksPerUser: number },
 ) {
-  const { queryFor, fragment } = database
+  const { queryWithin, deadline, connections, fragment } = database
   const columns = taskColumns(database)
+  const inTurn = createLine<Write, Obstacle>({
+    width: Math.max(Math.floor(connections / 2), 1),
+    most: 1,
+    deadline,
+    longest: 500,
+    send: async ([asked], left) => [await findWithin(left, asked!)],
+  })
+
+  /**
+   * @param arrivedAt when the request came, on `performance.now()`
+   * @throws WaitedTooLong, WaitedForOneself, QueueFull, DatabaseUnavailable
+   */
+  async function find(asked: Write, arrivedAt: number): Promise<Obstacle> {
+    return inTurn(asked.owner, asked, arrivedAt)
+  }
 
   /**
    * What stands in the way of a write, or stood there a moment ago, in a snapshot of its own. What it does to a
    * series is asked of the function that the statement of the write asks.
    */
-  async function find(asked: Write): Promise<Obstacle> {
+  async function findWithin(left: number, asked: Write): Promise<Obstacle> {
     const { owner, operation, idempotency } = asked
     const id = 'id' in operation ? operation.id : null
     const [row] = rowsOf([asked])
-    const [found] = await queryFor(owner)<ObstacleRow>`
+    const [found] = await queryWithin(left, 1)<ObstacleRow>`
       select list.task_count, prior.*, is_own, task_version, task_json, recurs,
         (step).next_date is not null as comes_again, (step).has_ended,
         (step).falls, (step).due_date is not null as is_dated

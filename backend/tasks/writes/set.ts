@@ -24,9 +24,9 @@ export type SetOptions = {
    * that one of them keeps no other write of the set waiting.
    */
   waits: boolean
+  /** How long to wait for a lock, in milliseconds; 0 for ever. */
+  patience: string
 }
-
-const patience = '100' // ms, with a lock that keeps a whole set waiting
 
 /** What is in a set decides what is in its statement. */
 type Shape = { kinds: ReadonlySet<Kind>; keyed: boolean; waits: boolean; ofSeries: boolean }
@@ -126,7 +126,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
 
   return function setStatement(
     writes: readonly Write[],
-    { maxTasksPerUser, waits }: SetOptions,
+    { maxTasksPerUser, waits, patience }: SetOptions,
   ): Fragment {
     const kinds = new Set(writes.map(({ operation }) => kindOf(operation)))
     const keyed = writes.some(({ idempotency }) => idempotency !== undefined)
@@ -136,7 +136,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     const statement = statements.get(name) ?? assemble(shape)
     statements.set(name, statement)
     const rows = JSON.stringify(rowsOf(writes))
-    return statement.with([waits ? '0' : patience, rows, maxTasksPerUser, maxTasksPerUser])
+    return statement.with([patience, rows, maxTasksPerUser, maxTasksPerUser])
   }
 
   function assemble(shape: Shape): Fragment {

@@ -3,10 +3,11 @@ import { DatabaseUnavailable, Locked, StatementFailed } from '../../db/failures.
 import type { Database } from '../../db/pool.ts'
 import { ApiError } from '../../http/failures.ts'
 import { addLists } from '../list/missing.ts'
+import { shortly, type WhenFree } from './locked.ts'
 import { createObstacles } from './obstacles.ts'
 import { namesSeries, type Write } from './operation.ts'
 import { forgetOldKey, isKeyTaken, refuseDueDate } from './refusals.ts'
-import { createSetStatement, type Outcome } from './set.ts'
+import { createSetStatement, type Outcome, type SetOptions } from './set.ts'
 
 /** What a write is answered with, now and to every repetition under the same Idempotency-Key. */
 export type WriteAnswer = {
@@ -17,7 +18,11 @@ export type WriteAnswer = {
   replayed: boolean
 }
 
+type Locking = Pick<SetOptions, 'waits' | 'patience'>
+
 const betweenAttempts = 20 // ms, and a little more each time
+
+const patience = '100' // ms, with a lock that keeps a whole set waiting
 
 /** Each retry follows another write that got in first. More than this many are not a coincidence. */
 const mostAttempts = 20
@@ -27,8 +32,11 @@ const mostAttempts = 20
  * or not at all, whatever becomes of the connection. Why one was refused is asked afterwards, and only
  * then: asking in every write would make it slower.
  */
-export function createWriter(database: Database, { maxTasksPerUser }: { maxTasksPerUser: number }) {
-  const { queryFor, queryWithin, deadline } = database
+export function createWriter(
+  database: Database,
+  { maxTasksPerUser, whenFree }: { maxTasksPerUser: number; whenFree: WhenFree },
+) {
+  const { queryWithin, deadline } = database
   const setStatement = createSetStatement(database)
   const obstacles = createObstacles(database, { maxTasksPerUser })
   const shared = { rowOf, deadline, longest: 500 }
@@ -37,25 +45,33 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
     ...shared,
     width: 2,
     most: 64,
-    send: async (writes, left) => tryUnblocked(writes, left).catch(nothingDone(writes)),
+    send: async (writes, left) =>
+      tryUnblocked(writes, { waits: false, patience }, left).catch(nothingDone(writes)),
   })
   /** For writes that a shared statement did not make. */
   const writeByItself = createLine<Write, Outcome | undefined>({
     ...shared,
     width: 2,
     most: 1,
-    send: async (writes, left) => tryUnblocked(writes, left).catch(unlessInTheWay(writes)),
+    send: async (writes, left) =>
+      tryUnblocked(writes, { waits: false, patience: shortly }, left).catch(
+        unlessInTheWay(writes, left),
+      ),
   })
-  /** For writes that wait for a locked row: few at a time, so that they do not take all connections. */
+  /** For writes that wait for a locked row, one at a time of each user. */
   const writeWhenFree = createLine<Write, Outcome | undefined>({
     ...shared,
-    width: Math.max(Math.floor(database.connections / 4), 1),
+    width: Infinity,
     most: 1,
     async send(writes, left) {
+      const { owner, operation } = writes[0]!
+      const rows = { owner, ids: 'id' in operation ? [operation.id] : [] }
       try {
-        return await run(writes, { waits: true }, left).catch(unlessInTheWay(writes))
+        return await whenFree(rows, left, async (rest, forLock) =>
+          run(writes, { waits: true, patience: forLock }, rest),
+        ).catch(unlessInTheWay(writes, left))
       } finally {
-        for (const { owner } of writes) blocked.delete(owner)
+        blocked.delete(owner)
       }
     },
   })
@@ -67,35 +83,37 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
   /** Leaves out writes whose lists are known to be locked: they are made once the lists are free. */
   async function tryUnblocked(
     writes: readonly Write[],
+    locking: Locking,
     left: number,
   ): Promise<(Outcome | undefined)[]> {
-    if (blocked.size === 0) return run(writes, { waits: false }, left)
+    if (blocked.size === 0) return run(writes, locking, left)
     const free = writes.filter(({ owner }) => !blocked.has(owner))
     if (free.length === 0) return writes.map(() => undefined)
-    const outcomes = await run(free, { waits: false }, left)
+    const outcomes = await run(free, locking, left)
     return writes.map((each) => outcomes[free.indexOf(each)])
   }
 
   async function run(
     writes: readonly Write[],
-    { waits }: { waits: boolean },
+    locking: Locking,
     left: number,
   ): Promise<(Outcome | undefined)[]> {
     const rows = await queryWithin(left, writes.length)<Outcome>`
-      ${setStatement(writes, { maxTasksPerUser, waits })}`
+      ${setStatement(writes, { maxTasksPerUser, ...locking })}`
     const outcomes = Array.from<Outcome | undefined>({ length: writes.length })
     for (const row of rows) outcomes[row.place] = row
     return outcomes
   }
 
   /** If a lone write is refused, the fault is its own, unless another request holds its row or its key. */
-  function unlessInTheWay([asked]: readonly Write[]) {
+  function unlessInTheWay([asked]: readonly Write[], left: number) {
+    const end = performance.now() + left
     return async function leaveUndone(error: unknown): Promise<undefined[]> {
       const { owner, idempotency } = asked!
       if (error instanceof Locked) blocked.add(owner)
       // The first request ended while this one began, or the key is a day old.
       else if (idempotency && isKeyTaken(error))
-        await forgetOldKey(queryFor(owner), owner, idempotency)
+        await forgetOldKey(queryWithin(end - performance.now(), 1), owner, idempotency)
       else refuseDueDate(error)
       return [undefined]
     }
@@ -121,7 +139,7 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
   async function settle(asked: Write): Promise<WriteAnswer> {
     const { owner } = asked
     const arrivedAt = performance.now()
-    // Most rows are free again in a moment. Only what is held for longer takes one of the few places.
+    // Most rows are free again in a moment. Only what is held for longer is waited for.
     const ways = [writeTogether, writeByItself, writeByItself, writeByItself, writeWhenFree]
     const last = ways.length - 1
     let sent = { ...asked, ofSeries: namesSeries(asked.operation) }
@@ -134,10 +152,11 @@ export function createWriter(database: Database, { maxTasksPerUser }: { maxTasks
       }
       const answer = answerOf(outcome, asked)
       if (answer) return answer
-      const { prior, ...obstacle } = await obstacles.find(asked)
+      const { prior, ...obstacle } = await obstacles.find(asked, arrivedAt)
       const given = answerOf(prior, asked)
       if (given) return given
-      if (obstacle.task_count === null) await addLists(queryFor(owner), [owner])
+      if (obstacle.task_count === null)
+        await addLists(queryWithin(arrivedAt + deadline - performance.now(), 1), [owner])
       else {
         obstacles.refuse(asked, obstacle)
         // The obstacle has gone since, or it is a lock.

@@ -607,7 +607,7 @@ describe('taking it back', () => {
         precondition: [7],
       },
     ]
-    const options = { maxTasksPerUser: 10, waits: false }
+    const options = { maxTasksPerUser: 10, waits: false, patience: '100' }
     const outcomes = await database.query<Outcome>`
       ${createSetStatement(database)(writes, options)}`
     expect(outcomes.map(({ place }) => place)).toEqual([0])

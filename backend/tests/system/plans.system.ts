@@ -11,6 +11,7 @@ import { createChangeFeed } from '../../sync/changes.ts'
 import { tellings } from '../../tasks/bulk.ts'
 import { createTaskList } from '../../tasks/list/list.ts'
 import { createTaskStore } from '../../tasks/store.ts'
+import { createWaitForRows } from '../../tasks/writes/locked.ts'
 import { eventually } from '../support/eventually.ts'
 import { databaseUrl, startPostgres } from '../support/postgres.ts'
 
@@ -35,6 +36,7 @@ const list = async (...asked: Parameters<ReturnType<typeof createTaskList>>) =>
   createTaskList(database)(...asked)
 const sync = createChangeFeed(database)
 const keys = createKeyStore(database)
+const whenFree = createWaitForRows(database)
 const { verifyKey } = createKeyVerifier(database)
 afterAll(async () => {
   await database.close()
@@ -193,6 +195,11 @@ const actions: [string, number[], (round: number) => Promise<unknown>][] = [
   ['knowing whose a key is', [], async () => verifyKey(key)],
   ['listing keys', [], async () => keys.list(owner)],
   ['a newcomer’s key', [], async () => keys.create(crypto.randomUUID(), anyKey)],
+  [
+    'looking whether two tasks are locked',
+    [2, 2, 2],
+    async () => whenFree({ owner, ids: mine.slice(0, 2) }, 5_000, async () => {}),
+  ],
   ['toggling', [1, 1], async () => store.toggle(owner, mine[0]!, {})],
   // Twice: it is noticed that it comes again, and then it is done.
   [
@@ -319,6 +326,7 @@ test('plans that were made while the tables were empty go by indexes once they a
   )
   await migrate(young)
   const youngStore = createTaskStore(young, { maxTasksPerUser: 100_000 })
+  const youngWhenFree = createWaitForRows(young)
   const { id } = await youngStore.create('alice', { title: 'First' }, {})
   const refused = (error: unknown) => expect(error).toBeInstanceOf(ApiError)
   const bulk = (operation: object) => ({
@@ -332,6 +340,10 @@ test('plans that were made while the tables were empty go by indexes once they a
     ['update', async () => youngStore.update('alice', id, changes, {})],
     ['toggle', async () => youngStore.toggle('alice', id, {})],
     ['under a key', async (round) => youngStore.toggle('alice', id, once(round))],
+    [
+      'looking whether it is locked',
+      async () => youngWhenFree({ owner: 'alice', ids: [id] }, 5_000, async () => {}),
+    ],
     ['find', async () => youngStore.find('alice', id)],
     ['find nobody’s', async () => youngStore.find('alice', 999_999_999).catch(refused)],
     ['list', async () => createTaskList(young)('alice', {}, undefined)],

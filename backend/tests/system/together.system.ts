@@ -144,6 +144,73 @@ test('a locked list keeps no other user waiting', async () => {
   expect((await blocked).body).toMatchObject({ completed: true, version: 2 })
 })
 
+/** Has the rows of many users held, each of whom sends something; meanwhile, somebody else goes on. */
+async function whileHeld(
+  count: number,
+  rows: (tasks: TaskBody[], users: User[]) => string,
+  send: (task: TaskBody, user: User) => Promise<unknown>,
+  goOn: (user: User, task: TaskBody) => Promise<void>,
+): Promise<void> {
+  const [free, ...users] = await newUsers(count + 1)
+  const [freeTask, ...tasks] = await Promise.all(
+    [free!, ...users].map(async (user) => create(user, 'Before')),
+  )
+  const release = await postgres.hold(`select from ${rows(tasks, users)} for update`)
+  const sent = tasks.map(async (task, index) => send(task, users[index]!))
+  await eventually('some wait', async () => (await postgres.waiting()) > 0)
+  try {
+    await goOn(free!, freeTask!)
+    expect(await Promise.race([...sent, 'all wait'])).toBe('all wait')
+  } finally {
+    await release()
+    await Promise.all(sent)
+  }
+}
+
+const ofTasks = (tasks: TaskBody[]) =>
+  `todo_api.tasks where id in (${tasks.map(({ id }) => id).join()})`
+const ofLists = (_: TaskBody[], users: User[]) =>
+  `todo_api.task_lists where user_id in (${users.map(({ id }) => `'${id}'`).join()})`
+
+async function toggleInBulk({ id }: TaskBody, user: User) {
+  const json = { operations: [{ op: 'complete', id }] }
+  return server.request('POST', '/api/tasks/bulk', { ...user, json })
+}
+
+async function toggle({ id }: TaskBody, user: User) {
+  return server.request('PATCH', `/api/tasks/${id}/complete`, user)
+}
+
+// So many that the others would not be answered within the deadline if each was waited for.
+test.each([
+  ['tasks', 'bulk requests', ofTasks, toggleInBulk],
+  ['lists', 'bulk requests', ofLists, toggleInBulk],
+  ['lists', 'writes', ofLists, toggle],
+] as const)('a crowd whose %s are locked keeps no other user’s %s waiting', async (...way) => {
+  const [, , rows, send] = way
+  await whileHeld(150, rows, send, async (user, task) => {
+    for (const answer of await Promise.all([toggleInBulk(task, user), toggle(task, user)]))
+      expect(answer.status).toBe(200)
+  })
+})
+
+test.each([
+  ['write', toggle],
+  ['bulk request', toggleInBulk],
+] as const)('a %s is made once its task is free, however many others wait', async (_, send) => {
+  await whileHeld(8, ofTasks, send, async (user, task) => {
+    await eventually('those who may wait do', async () => (await postgres.waiting()) > 1)
+    const release = await postgres.hold(`select from ${ofTasks([task])} for update`)
+    const sent = send(task, user)
+    await eventually(
+      'it has to wait',
+      async () => (await postgres.waiting({ longerThan: 700 })) > 1,
+    )
+    await release()
+    expect((await sent).status).toBe(200)
+  })
+})
+
 test('a write that the database refuses spoils none of those it went with', async () => {
   const users = await newUsers(40)
   const tasks = await Promise.all(users.map(async (user) => create(user, 'Once')))

@@ -7,6 +7,7 @@ import { newUser, type TaskBody } from '../support/api.ts'
 import { countingCheck } from '../support/counting-check.ts'
 import { eventually } from '../support/eventually.ts'
 import { databaseUrl, startPostgres } from '../support/postgres.ts'
+import { startProxy } from '../support/proxy.ts'
 import { startServer } from '../support/server.ts'
 
 const postgres = await startPostgres()
@@ -106,4 +107,43 @@ test('a reader who goes by the counter misses no change, however many write at o
   for (const { id, change } of all) expect([id, seen.get(id)]).toEqual([id, change])
   expect(new Set(all.map(({ change }) => change)).size).toBe(all.length)
   await Promise.all([...writers, reader].map(async (connection) => connection.close()))
+})
+
+test('what is asked after a write that was refused has what is left of the deadline', async () => {
+  const { id: user } = await newUser()
+  const proxy = await startProxy(postgres.port)
+  const place = { ...postgres, port: proxy.port }
+  const distant = connect(parseDatabaseUrl(databaseUrl(place, 'sslmode=require&max=1')), {
+    deadline: 2_000,
+  })
+  const store = createTaskStore(distant, { maxTasksPerUser: 10 })
+  const { id } = await store.create(user, { title: 'There is a list' }, {})
+  const missing = id + 1_000
+  const idempotency = { key: 'refused', request: 'one' }
+  const tellings = Object.fromEntries(
+    ['changed', 'task_not_found', 'bulk_refused'].map((outcome) => [outcome, { status: 0 }]),
+  ) as Parameters<typeof store.bulk>[0]['tellings']
+  const refusals = [
+    async () => store.toggle(user, missing, {}),
+    async () =>
+      store.bulk({
+        owner: user,
+        operations: [{ operation: { op: 'toggle', id: missing } }],
+        atomic: true,
+        idempotency,
+        tellings,
+      }),
+  ]
+  for (const refused of refusals)
+    expect(await refused().catch(({ name }: Error) => name)).toBe('ApiError')
+  proxy.become('delayed', 600)
+  // Each has two statements of 1.2 s.
+  for (const refused of refusals)
+    expect(await refused().catch(({ name }: Error) => name)).toBeOneOf([
+      'DatabaseUnavailable',
+      'WaitedTooLong',
+    ])
+  proxy.become('clear')
+  await distant.close()
+  proxy.close()
 })
