@@ -169,28 +169,10 @@ describe('completed and is_completed', () => {
       true,
     ],
     [
-      'a whole task with completed changed, and completed_at set along with it',
+      'a whole task with all but status changed',
       false,
-      { ...both(true, false, '2026-01-01'), status: 'pending' },
+      { ...both(true, true, null), status: 'pending' },
       true,
-    ],
-    [
-      'a whole task with status changed, and completed_at set along with it',
-      false,
-      { ...both(false, false, '2026-01-01'), status: 'completed' },
-      true,
-    ],
-    [
-      'a whole done task with completed changed, and completed_at cleared along with it',
-      true,
-      { ...both(false, true, null), status: 'completed' },
-      false,
-    ],
-    [
-      'a whole done task with completed changed, and completed_at left out',
-      true,
-      { ...both(false, true), status: 'completed' },
-      false,
     ],
     [
       'a whole done task with status changed',
@@ -209,6 +191,60 @@ describe('completed and is_completed', () => {
         completed: after,
         is_completed: after,
       })
+  })
+
+  /** What clients change of a task that they send back whole. */
+  const spellings = ['completed', 'is_completed', 'status'] as const
+  const subsets = Array.from({ length: 7 }, (_, index) =>
+    spellings.filter((_spelling, place) => (index + 1) & (1 << place)),
+  )
+  test.each(subsets)(
+    '%p %p %p of a whole task, whatever becomes of completed_at',
+    async (...names) => {
+      for (const before of [false, true])
+        for (const completedAt of ['as it was', 'along', 'left out']) {
+          const { tasks, ...user } = await userWith({ title: 'x', completed: before })
+          const path = `/compat/array/tasks/${tasks[0]!.id}`
+          const { completed_at: at, ...read } = (await request<Told>('GET', path, user)).body
+          const now = {
+            completed: !before,
+            is_completed: !before,
+            status: before ? 'pending' : 'completed',
+          }
+          const json = {
+            ...read,
+            ...Object.fromEntries(names.map((name) => [name, now[name]])),
+            ...(completedAt === 'as it was' && { completed_at: at }),
+            ...(completedAt === 'along' && {
+              completed_at: before ? null : '2126-01-01T00:00:00Z',
+            }),
+          }
+          const { body } = await request<Told>('PUT', path, { ...user, json })
+          expect([completedAt, body.completed]).toEqual([completedAt, !before])
+        }
+    },
+  )
+
+  test('a title, after the task was completed and the client has changed its copy of it', async () => {
+    const { tasks, ...user } = await userWith({ title: 'x' })
+    const path = `/compat/array/tasks/${tasks[0]!.id}`
+    const read = (await request<Told>('GET', path, user)).body
+    await request('PATCH', `${path}/toggle`, user)
+    const json = { ...read, completed: true, status: 'completed', title: 'y' }
+    expect((await request<Told>('PUT', path, { ...user, json })).body).toMatchObject({
+      title: 'y',
+      completed: true,
+    })
+  })
+
+  test('what is no boolean is refused beside one that is', async () => {
+    const { tasks, ...user } = await userWith({ title: 'x' })
+    const json = { title: 'g', is_completed: true, completed: 'garbage' }
+    for (const answer of [
+      await request('POST', '/compat/array/tasks', { ...user, json }),
+      await request('PUT', `/compat/array/tasks/${tasks[0]!.id}`, { ...user, json }),
+    ])
+      expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } })
   })
 
   test.each([
@@ -269,6 +305,37 @@ describe('a date and time of a form', () => {
     await request('PUT', path(created), { ...user, json: edited })
     const { body } = await request<TaskBody>('GET', `/api/tasks/${created.id}`, user)
     expect(dueOf(body)).toEqual(['2027-03-01', '09:30', null])
+  })
+
+  test.each([
+    [{ due_time: '10:45' }, ['2027-03-01', '10:45', null]],
+    [{ due_timezone: 'Europe/Paris' }, ['2027-03-01', '09:30', 'Europe/Paris']],
+    [{ due_time: null }, ['2027-03-01', null, null]],
+    [{ due_date: '2027-03-02T10:00' }, ['2027-03-02', '10:00', null]],
+    [{ due_date: '2027-03-02' }, ['2027-03-02', '09:30', null]],
+  ])('sent back whole with %j is what it was but for that', async (change, expected) => {
+    const due = { due_date: '2027-03-01', due_time: '09:30' }
+    const { tasks, ...user } = await userWith({ title: 'x', ...due })
+    const read = (await request<Told>('GET', `/compat/array/tasks/${tasks[0]!.id}`, user)).body
+    await request('PUT', path(read), { ...user, json: { ...read, ...change } })
+    const { body } = await request<TaskBody>('GET', `/api/tasks/${read.id}`, user)
+    expect(dueOf(body)).toEqual(expected)
+  })
+
+  test('that is the task’s own leaves it in its zone, and so does another with a zone', async () => {
+    const due = { due_date: '2027-01-06', due_time: '09:30', due_timezone: 'Europe/Paris' }
+    const { tasks, ...user } = await userWith({ title: 'x', ...due })
+    const json = { title: 'y', due_date: '2027-01-06T09:30' }
+    await request('PATCH', path(tasks[0] as Told), { ...user, json })
+    const { body } = await request<TaskBody>('GET', `/api/tasks/${tasks[0]!.id}`, user)
+    expect(dueOf(body)).toEqual(Object.values(due))
+    const zoned = { title: 'z', due_date: '2027-01-06T09:30', due_timezone: 'Europe/Paris' }
+    const made = (await request<Told>('POST', '/compat/array/tasks', { ...user, json: zoned })).body
+    expect([made.due_time, made.due_timezone]).toEqual(['09:30', 'Europe/Paris'])
+    for (const wrong of [{ due_time: '99:99' }, { due_timezone: 'No/Where' }, { due_time: 7 }]) {
+      const asked = { ...user, json: { ...json, ...wrong } }
+      expect((await request('POST', '/compat/array/tasks', asked)).status).toBe(422)
+    }
   })
 
   test('that is cut out of an instant leaves the task in its zone', async () => {

@@ -1,0 +1,100 @@
+import { isInstant } from '../http/values.ts'
+import { TaskChanges, type Task } from '../tasks/schemas.ts'
+
+export type Body = Record<string, unknown>
+
+/** The body of a request for one task, which is changed here. */
+export type ForTask = {
+  /** Among the operations of a bulk request. */
+  place?: number
+  /** Of the task; absent if it is a new one. */
+  id: number | undefined
+  body: Body
+  /** Whether it says in several spellings, which disagree, if the task is completed. */
+  isTorn: boolean
+}
+
+/** As a form has it: a date and a time of day, and no zone. */
+const localTime = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::[0-5]\d(?:\.\d+)?)?$/
+const toTheMinute = 'yyyy-mm-ddThh:mm'.length
+const timeOfDay = /^(?:[01]\d|2[0-3]):[0-5]\d$/
+
+/** Whether a value may be one that we sent and the client merely returned. Only the stored task can tell. */
+export function isUnsure({ body, isTorn }: ForTask): boolean {
+  const { due_date: due } = body
+  return (
+    isTorn ||
+    isMediumReadBack(body) ||
+    due === null ||
+    (typeof due === 'string' && (isInstant(due) || localTime.test(due)))
+  )
+}
+
+/** A `medium` that comes alone was chosen; one among other fields may be what was read. */
+function isMediumReadBack(body: Body): boolean {
+  return (
+    body['priority'] === 'medium' &&
+    Object.keys(body).some(
+      (name) => name !== 'priority' && Object.hasOwn(TaskChanges.properties, name),
+    )
+  )
+}
+
+/** Puts the stored values back in place of those that the client returned unchanged. */
+export function keepAsRead({ body, isTorn }: ForTask, kept: Task | undefined): void {
+  if (kept?.priority === 'none' && isMediumReadBack(body)) delete body['priority']
+  // A whole task as it is stored, with a change: whichever spelling that is, it says the opposite.
+  if (isTorn && kept && body['version'] === kept.version) body['completed'] = !kept.completed
+  keepDue(body, kept)
+}
+
+function keepDue(body: Body, kept: Task | undefined): void {
+  const { due_date: due } = body
+  if (typeof due === 'string') {
+    if (kept && isReadBack(due, kept)) body['due_date'] = kept.due_date
+    else if (localTime.test(due)) takeForm(body, due, kept)
+    else body['due_date'] = localDateIn(body) ?? due
+  }
+  // These need a date: if they came back unchanged, they are cleared along with it.
+  if (due === null && kept)
+    for (const name of ['due_time', 'due_timezone', 'recurrence'] as const)
+      if (body[name] === kept[name]) delete body[name]
+}
+
+/** Forms cut off what their input does not take: `2027-01-06T08:30`. Some show the time of day of the task. */
+function isReadBack(due: string, { due_date: date, due_time: time, due_at: at }: Task): boolean {
+  const minute = localTime.test(due) ? due.slice(0, toTheMinute) : undefined
+  if (minute !== undefined && minute === `${date}T${time}`) return true
+  if (at === null) return false
+  return minute === undefined ? isInstant(due) && isSame(due, at) : at.startsWith(minute)
+}
+
+function isSame(one: string, other: string): boolean {
+  return Temporal.Instant.compare(one, other) === 0
+}
+
+/** A form's date and time of day, as the API has them. What else the body has of them was read, or is refused. */
+function takeForm(body: Body, due: string, kept: Task | undefined): void {
+  const [, date, time] = localTime.exec(due)!
+  const { due_time: own = null, due_timezone: zone = null } = body
+  body['due_date'] = date
+  if (own === null || (typeof own === 'string' && timeOfDay.test(own))) body['due_time'] = time
+  if (zone === kept?.due_timezone) body['due_timezone'] = null
+}
+
+/**
+ * The date of a whole task that was read, and is a new one now or comes back when the task has changed: its
+ * instant, its time and its zone belong together, and the instant was only shown.
+ */
+function localDateIn({ due_date: due, due_at: dueAt, ...body }: Body): string | undefined {
+  const { due_time: time, due_timezone: zone } = body
+  if (typeof due !== 'string' || typeof dueAt !== 'string' || typeof zone !== 'string') return
+  if (!isInstant(due) || !isInstant(dueAt) || !isSame(due, dueAt)) return
+  try {
+    const local = Temporal.Instant.from(dueAt).toZonedDateTimeISO(zone)
+    const isThen = local.toPlainTime().toString({ smallestUnit: 'minute' }) === time
+    return isThen ? local.toPlainDate().toString() : undefined
+  } catch {
+    return undefined // no zone that this knows
+  }
+}
