@@ -16,36 +16,25 @@ const tasksAtOnce = 500 // so that no statement is long
 
 /** The database says whether a reminder is due, by its own clock. */
 export function createFireReminders({ query, queryWithin, deadline }: Database): FireReminders {
-  const fireTogether = createLine<string, boolean>({
-    rowOf: (owner) => owner,
-    width: 1,
-    most: 64,
-    deadline,
-    longest: 2,
-    async send(owners, left) {
-      const fired = await fireUnlessLocked(owners, left)
-      if (fired) return fired
-      // Somebody holds a row of one of them, and the others need not wait for it.
-      const byThemselves: boolean[] = []
-      for (const owner of owners)
-        byThemselves.push(...((await fireUnlessLocked([owner], left)) ?? [false]))
-      return byThemselves
-    },
-  })
+  const shared = { width: 1, deadline, longest: 2, rowOf: (owner: string) => owner }
+  /** Undefined for an owner whose rows somebody holds. */
+  const fireTogether = createLine<string, boolean | undefined>({ ...shared, most: 64, send: fire })
+  /** Those wait for a moment, and keep nobody else waiting. */
+  const fireAlone = createLine<string, boolean | undefined>({ ...shared, most: 1, send: fire })
 
-  async function fireUnlessLocked(
+  async function fire(
     owners: readonly string[],
     left: number,
-  ): Promise<boolean[] | undefined> {
+  ): Promise<readonly (boolean | undefined)[]> {
     try {
-      const rows = await queryWithin(left, owners.length)<{ owner: string; has_list: boolean }>`
+      const rows = await queryWithin(left, owners.length)<Fired>`
         with asked as (
           select array(select json_array_elements_text(${JSON.stringify(owners)}::text::json)) as owners
         )
-        select owner, true as has_list
+        select owner, fired is null as is_held, true as has_list
         from asked, lateral todo_api.fire_reminders(owners, ${tasksAtOnce}::int)
         union all
-        select owner, false from asked, unnest(owners) as owner
+        select owner, false, false from asked, unnest(owners) as owner
         where (select true from todo_api.task_lists where user_id = owner limit 1) is null
           and (
             select true from todo_api.reminders
@@ -53,18 +42,20 @@ export function createFireReminders({ query, queryWithin, deadline }: Database):
           )`
       const without = rows.filter(({ has_list }) => !has_list).map(({ owner }) => owner)
       if (without.length > 0) await addLists(query, without)
-      const fired = new Set(rows.map(({ owner }) => owner))
-      return owners.map((owner) => fired.has(owner))
+      const fired = new Map(rows.map(({ owner, is_held }) => [owner, is_held ? undefined : true]))
+      return owners.map((owner) => (fired.has(owner) ? fired.get(owner) : false))
     } catch (error) {
-      if (error instanceof Locked) return undefined
+      if (error instanceof Locked) return owners.map(() => undefined)
       throw error
     }
   }
 
-  return async function fire(owner) {
-    return fireTogether(owner, owner)
+  return async function fireReminders(owner) {
+    return (await fireTogether(owner, owner)) ?? (await fireAlone(owner, owner)) ?? false
   }
 }
+
+type Fired = { owner: string; is_held: boolean; has_list: boolean }
 
 /** In how many milliseconds the owner's next reminder is due, by the database's clock; null if none waits. */
 export function untilNextReminder(

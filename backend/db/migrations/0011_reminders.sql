@@ -21,6 +21,7 @@ create index reminders_by_age on reminders (coalesce(fired_at, fires_at));
 -- triggers runs at its end.
 create function schedule_reminders() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off -- a plan that was made while the table was small would read all of it for each row
 as $$
 declare
   task constant todo_api.tasks := case when tg_op = 'DELETE' then old else new end;
@@ -66,31 +67,40 @@ for each row when (old.reminders <> '[]') execute function schedule_reminders();
 -- Lists are locked first, in their order, and what is due is looked for only then: a statement in here sees
 -- what was committed while the one before it waited. A write to a task, and so to its reminders, holds its
 -- list. So nothing is told twice, and nothing of a task that has just been moved or completed. Each user has
--- the same share of the tasks at once, so that nobody waits for what others have due.
+-- the same share of the tasks at once, so that nobody waits for what others have due. Of several users none waits
+-- for the lock of another: those whose lists are locked are given with null, to be asked for alone.
 --
 -- The plans may be older than what is in the table by thousands of rows, and then only look-ups by index are
 -- good ones: a scan of a table that was believed to be empty took seconds.
 create function fire_reminders(owners text[], tasks_at_once int) returns table (owner text, fired bigint)
 language plpgsql
-set lock_timeout = '100ms' -- or everybody would have to wait for one user's lock
+set lock_timeout = '100ms'
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  due_owners text[];
   locked text[];
   present timestamptz;
 begin
-  select array_agg(user_id) into locked
-  from (
-    select user_id from todo_api.task_lists
-    where user_id = any (owners) and (
-      select true from todo_api.reminders
-      where reminders.user_id = task_lists.user_id and change is null and fires_at <= clock_timestamp() limit 1
-    )
-    order by user_id
-    for update
-  ) as lists;
+  select array_agg(user_id) into due_owners
+  from todo_api.task_lists
+  where user_id = any (owners) and (
+    select true from todo_api.reminders
+    where reminders.user_id = task_lists.user_id and change is null and fires_at <= clock_timestamp()
+    order by fires_at limit 1
+  );
+  if cardinality(owners) > 1 then
+    select array_agg(user_id) into locked
+    from (
+      select user_id from todo_api.task_lists where user_id = any (due_owners)
+      order by user_id for update skip locked
+    ) as lists;
+  else
+    select array_agg(user_id) into locked
+    from (select user_id from todo_api.task_lists where user_id = any (due_owners) for update) as lists;
+  end if;
   present := clock_timestamp();
 
   return query
@@ -142,6 +152,8 @@ begin
     where reminders.user_id = due.user_id and reminders.task_id = due.task_id
       and reminders.fires_at = due.fires_at and not is_told
   )
-  select user_id, count(*) filter (where is_told) from due group by user_id;
+  select user_id, count(*) filter (where is_told) from due group by user_id
+  union all
+  select user_id, null from unnest(due_owners) as held (user_id) where user_id <> all (coalesce(locked, '{}'));
 end
 $$;
