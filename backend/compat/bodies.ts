@@ -158,21 +158,23 @@ function inOwnWords({
   const { status, priority, completed } = body
   const ofStatus = typeof status === 'string' ? statuses.get(status.toLowerCase()) : undefined
   const spellings = [isCompleted, completed, ofStatus].filter((is) => is !== undefined)
-  const isTorn = new Set(spellings).size > 1
-  if (spellings.length > 0) body['completed'] = isTorn ? changedOf(spellings, body) : spellings[0]
+  const isTorn = new Set(spellings).size > 1 && spellings.every((is) => typeof is === 'boolean')
+  if (spellings.length > 0)
+    body['completed'] = isTorn ? changedOf(spellings, body) : wrongOr(spellings)
   if (typeof priority === 'string') body['priority'] = priority.toLowerCase()
   return { body, isTorn }
 }
 
+/** What is wrong is left to be refused. */
+function wrongOr(spellings: unknown[]): unknown {
+  return spellings.find((is) => typeof is !== 'boolean') ?? spellings[0]
+}
+
 /**
  * The spelling that was changed, as far as the body alone can tell: what `completed_at` does not say, unless the
- * client has set that along with it. What is wrong is left to be refused.
+ * client has set that along with it.
  */
 function changedOf(spellings: unknown[], { completed_at: at, updated_at: updated }: Body): unknown {
-  const wrong = spellings.find((is) => typeof is !== 'boolean')
-  if (wrong !== undefined) return wrong
-  if (typeof at === 'string' && typeof updated === 'string' && at > updated) return true
-  if (at !== undefined) return spellings.find((is) => is !== (at !== null))
-  const [first, second, third] = spellings
-  return third === undefined || first !== second ? first : third
+  if (Date.parse(String(at)) > Date.parse(String(updated))) return true
+  return at === undefined ? spellings[0] : spellings.find((is) => is !== (at !== null))
 }

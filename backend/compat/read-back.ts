@@ -52,8 +52,8 @@ function keepDue(body: Body, kept: Task | undefined): void {
   const { due_date: due } = body
   if (typeof due === 'string') {
     if (kept && isReadBack(due, kept)) body['due_date'] = kept.due_date
+    else if (isShown(due, body)) body['due_date'] = localDateIn(body, kept) ?? due
     else if (localTime.test(due)) takeForm(body, due, kept)
-    else body['due_date'] = localDateIn(body) ?? due
   }
   // These need a date: if they came back unchanged, they are cleared along with it.
   if (due === null && kept)
@@ -73,28 +73,36 @@ function isSame(one: string, other: string): boolean {
   return Temporal.Instant.compare(one, other) === 0
 }
 
-/** A form's date and time of day, as the API has them. What else the body has of them was read, or is refused. */
+/** A form's date and time of day, as the API has them. What else a whole task has of them was read, or is refused. */
 function takeForm(body: Body, due: string, kept: Task | undefined): void {
   const [, date, time] = localTime.exec(due)!
-  const { due_time: own = null, due_timezone: zone = null } = body
+  const { due_time: own, due_timezone: zone = null } = body
   body['due_date'] = date
-  if (own === null || (typeof own === 'string' && timeOfDay.test(own))) body['due_time'] = time
-  if (zone === kept?.due_timezone) body['due_timezone'] = null
+  if (own === undefined || own === null || own === '' || timeOfDay.test(String(own)))
+    body['due_time'] = time
+  const isRead = 'version' in body && (kept === undefined || zone === kept.due_timezone)
+  body['due_timezone'] = isRead ? null : zone
+}
+
+/** Whether it is the instant of a whole task, and so was only shown to the client, who may have cut off its end. */
+function isShown(due: string, { due_at: at }: Body): boolean {
+  if (typeof at !== 'string' || !isInstant(at)) return false
+  return localTime.test(due)
+    ? at.startsWith(due.slice(0, toTheMinute))
+    : isInstant(due) && isSame(due, at)
 }
 
 /**
  * The date of a whole task that was read, and is a new one now or comes back when the task has changed: its
- * instant, its time and its zone belong together, and the instant was only shown.
+ * instant, its time and its zone belong together, unless one of them is the change.
  */
-function localDateIn({ due_date: due, due_at: dueAt, ...body }: Body): string | undefined {
-  const { due_time: time, due_timezone: zone } = body
-  if (typeof due !== 'string' || typeof dueAt !== 'string' || typeof zone !== 'string') return
-  if (!isInstant(due) || !isInstant(dueAt) || !isSame(due, dueAt)) return
+function localDateIn(body: Body, kept: Task | undefined): string | null | undefined {
+  const { due_at: at, due_time: time, due_timezone: zone } = body
   try {
-    const local = Temporal.Instant.from(dueAt).toZonedDateTimeISO(zone)
+    const local = Temporal.Instant.from(String(at)).toZonedDateTimeISO(String(zone))
     const isThen = local.toPlainTime().toString({ smallestUnit: 'minute' }) === time
-    return isThen ? local.toPlainDate().toString() : undefined
+    return isThen || kept === undefined ? local.toPlainDate().toString() : kept.due_date
   } catch {
-    return undefined // no zone that this knows
+    return kept?.due_date // there is no zone, or none that this knows
   }
 }

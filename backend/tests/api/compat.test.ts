@@ -239,12 +239,18 @@ describe('completed and is_completed', () => {
 
   test('what is no boolean is refused beside one that is', async () => {
     const { tasks, ...user } = await userWith({ title: 'x' })
-    const json = { title: 'g', is_completed: true, completed: 'garbage' }
-    for (const answer of [
-      await request('POST', '/compat/array/tasks', { ...user, json }),
-      await request('PUT', `/compat/array/tasks/${tasks[0]!.id}`, { ...user, json }),
+    const path = `/compat/array/tasks/${tasks[0]!.id}`
+    const read = (await request<Told>('GET', path, user)).body
+    for (const json of [
+      { title: 'g', is_completed: true, completed: 'garbage' },
+      { ...read, is_completed: 'banana' },
+      { ...read, completed: 1 },
     ])
-      expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } })
+      for (const answer of [
+        await request('POST', '/compat/array/tasks', { ...user, json }),
+        await request('PUT', path, { ...user, json }),
+      ])
+        expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } })
   })
 
   test.each([
@@ -320,6 +326,47 @@ describe('a date and time of a form', () => {
     await request('PUT', path(read), { ...user, json: { ...read, ...change } })
     const { body } = await request<TaskBody>('GET', `/api/tasks/${read.id}`, user)
     expect(dueOf(body)).toEqual(expected)
+  })
+
+  test.each([
+    [{ due_time: '12:34' }, ['2027-03-01', '12:34', 'Europe/Paris']],
+    [{ due_timezone: 'Asia/Tokyo' }, ['2027-03-01', '09:30', 'Asia/Tokyo']],
+    [{ due_time: '12:34', due_date: '2027-03-01T08:30' }, ['2027-03-01', '12:34', 'Europe/Paris']],
+  ])('of a whole task with %j is the same if it is sent twice', async (change, expected) => {
+    const due = { due_date: '2027-03-01', due_time: '09:30', due_timezone: 'Europe/Paris' }
+    const { tasks, ...user } = await userWith({ title: 'x', ...due })
+    const read = (await request<Told>('GET', `/compat/array/tasks/${tasks[0]!.id}`, user)).body
+    for (let time = 0; time < 2; time += 1) {
+      await request('PUT', path(read), { ...user, json: { ...read, ...change } })
+      const { body } = await request<TaskBody>('GET', `/api/tasks/${read.id}`, user)
+      expect(dueOf(body)).toEqual(expected)
+    }
+  })
+
+  test('has the zone that comes with it, again and again, and none without', async () => {
+    const user = await newUser()
+    const zone = { due_timezone: 'Europe/Paris' }
+    const json = { title: 'x', due_date: '2027-05-01T10:00', ...zone }
+    const made = (await request<Told>('POST', '/compat/array/tasks', { ...user, json })).body
+    for (const day of ['02', '03', '04']) {
+      const change = { due_date: `2027-05-${day}T10:00`, ...zone }
+      await request('PATCH', path(made), { ...user, json: change })
+      const { body } = await request<TaskBody>('GET', `/api/tasks/${made.id}`, user)
+      expect(dueOf(body)).toEqual([`2027-05-${day}`, '10:00', 'Europe/Paris'])
+    }
+    await request('PATCH', path(made), { ...user, json: { due_date: '2027-05-05T10:00' } })
+    const { body } = await request<TaskBody>('GET', `/api/tasks/${made.id}`, user)
+    expect(dueOf(body)).toEqual(['2027-05-05', '10:00', null])
+  })
+
+  test('cut out of the instant of a whole task that is copied stays in its zone', async () => {
+    const due = { due_date: '2027-01-06', due_time: '00:30', due_timezone: 'Europe/Paris' }
+    const { tasks, ...user } = await userWith({ title: 'x', ...due })
+    const read = (await request<Told>('GET', `/compat/array/tasks/${tasks[0]!.id}`, user)).body
+    const json = { ...read, due_date: read.due_date!.slice(0, 16) }
+    const copied = await request<Told>('POST', '/compat/array/tasks', { ...user, json })
+    const { body } = await request<TaskBody>('GET', `/api/tasks/${copied.body.id}`, user)
+    expect(dueOf(body)).toEqual(Object.values(due))
   })
 
   test('that is the task’s own leaves it in its zone, and so does another with a zone', async () => {
