@@ -76,9 +76,9 @@ function isSame(one: string, other: string): boolean {
 /** A form's date and time of day, as the API has them. What else a whole task has of them was read, or is refused. */
 function takeForm(body: Body, due: string, kept: Task | undefined): void {
   const [, date, time] = localTime.exec(due)!
-  const { due_time: own, due_timezone: zone = null } = body
+  const { due_time: own = null, due_timezone: zone = null } = body
   body['due_date'] = date
-  if (own === undefined || own === null || own === '' || timeOfDay.test(String(own)))
+  if (own === null || own === '' || (typeof own === 'string' && timeOfDay.test(own)))
     body['due_time'] = time
   const isRead = 'version' in body && (kept === undefined || zone === kept.due_timezone)
   body['due_timezone'] = isRead ? null : zone
