@@ -2,6 +2,7 @@ import { Locked } from '../../db/failures.ts'
 import { createLine } from '../../db/line.ts'
 import type { Database } from '../../db/pool.ts'
 import { createTurns } from '../../db/turns.ts'
+import { WaitedForOneself, WaitedTooLong } from '../../db/waiting.ts'
 
 /** The rows that a write locks: the tasks with these ids, those that come after them, and the user's list. */
 type Rows = { owner: string; ids: readonly number[] }
@@ -96,7 +97,7 @@ export function createWaitForRows(database: Database) {
           taken -= 1
         }
       }
-      if (await areFree(rows.owner, rows, end - deadline))
+      if (await areFree(rows.owner, rows, end - deadline).catch(asTooLong))
         try {
           return await turns.run(rows.owner, async () => writeNow(shortly))
         } catch (error) {
@@ -105,4 +106,9 @@ export function createWaitForRows(database: Database) {
       await Bun.sleep(betweenLooks)
     }
   }
+}
+
+/** A look that found nothing free was no answer: who waits is not behind requests of their own. */
+function asTooLong(error: unknown): never {
+  throw error instanceof WaitedForOneself ? new WaitedTooLong() : error
 }
