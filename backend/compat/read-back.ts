@@ -50,23 +50,59 @@ export function keepAsRead({ body, isTorn }: ForTask, kept: Task | undefined): v
 
 function keepDue(body: Body, kept: Task | undefined): void {
   const { due_date: due } = body
-  if (typeof due === 'string') {
-    if (kept && isReadBack(due, kept)) body['due_date'] = kept.due_date
-    else if (isShown(due, body)) body['due_date'] = localDateIn(body, kept) ?? due
+  if (due === null && kept) return keepCleared(body, kept)
+  if (typeof due !== 'string') return
+  if (kept && isDone(due, body, kept)) for (const name of dueFields) delete body[name]
+  else if (kept && isReadBack(due, body, kept)) {
+    body['due_date'] = kept.due_date
+    // The time input of a form that shows the time with its date.
+    if (!isWhole(body) && localTime.test(due) && !body['due_time']) delete body['due_time']
+  } else {
+    const local =
+      typeof body['due_at'] === 'string' && isShown(due, body) ? localDateIn(body, kept) : undefined
+    if (local) body['due_date'] = local
     else if (localTime.test(due)) takeForm(body, due, kept)
   }
-  // These need a date: if they came back unchanged, they are cleared along with it.
-  if (due === null && kept)
-    for (const name of ['due_time', 'due_timezone', 'recurrence'] as const)
-      if (body[name] === kept[name]) delete body[name]
+}
+
+/** What needs a date is cleared along with it, if it came back unchanged or the date has been cleared before. */
+function keepCleared(body: Body, kept: Task): void {
+  for (const name of ['due_time', 'due_timezone', 'recurrence'] as const)
+    if (body[name] === kept[name] || (isWhole(body) && kept.due_date === null)) delete body[name]
+}
+
+const dueFields = ['due_date', 'due_time', 'due_timezone'] as const
+
+/** Whether it is a task as it was read, with changes: `due_at` can only be read. */
+const isWhole = (body: Body) => 'due_at' in body
+
+/**
+ * Whether a copy of a task asks again for what is stored by now, as a request does that is sent twice: what it
+ * says of the due date was chosen, or its time was, and the rest was read before.
+ */
+function isDone(due: string, body: Body, kept: Task): boolean {
+  if (!isWhole(body) || isShown(due, body)) return false
+  const { due_at: at, due_time: time, due_timezone: zone = null, version = kept.version } = body
+  const isCurrent = version === kept.version && ('version' in body || typeof time === 'string')
+  if (isReadBack(due, body, kept)) return at !== null || kept.due_at !== null || !isCurrent
+  return (
+    at === null &&
+    !isCurrent &&
+    localTime.test(due) &&
+    `${due.slice(0, 'yyyy-mm-dd'.length)} ${time} ${zone}` ===
+      `${kept.due_date} ${kept.due_time} ${kept.due_timezone}`
+  )
 }
 
 /** Forms cut off what their input does not take: `2027-01-06T08:30`. Some show the time of day of the task. */
-function isReadBack(due: string, { due_date: date, due_time: time, due_at: at }: Task): boolean {
+function isReadBack(due: string, body: Body, kept: Task): boolean {
+  const { due_date: date, due_time: time, due_at: at } = kept
   const minute = localTime.test(due) ? due.slice(0, toTheMinute) : undefined
   if (minute !== undefined && minute === `${date}T${time}`) return true
   if (at === null) return false
-  return minute === undefined ? isInstant(due) && isSame(due, at) : at.startsWith(minute)
+  if (minute === undefined) return isInstant(due) && isSame(due, at)
+  // With a zone of the client's own it is a time of day there.
+  return at.startsWith(minute) && (isWhole(body) || !('due_timezone' in body))
 }
 
 function isSame(one: string, other: string): boolean {
@@ -80,16 +116,18 @@ function takeForm(body: Body, due: string, kept: Task | undefined): void {
   body['due_date'] = date
   if (own === null || own === '' || (typeof own === 'string' && timeOfDay.test(own)))
     body['due_time'] = time
-  const isRead = 'version' in body && (kept === undefined || zone === kept.due_timezone)
+  const isRead = isWhole(body) && (kept === undefined || zone === kept.due_timezone)
   body['due_timezone'] = isRead ? null : zone
 }
 
-/** Whether it is the instant of a whole task, and so was only shown to the client, who may have cut off its end. */
-function isShown(due: string, { due_at: at }: Body): boolean {
-  if (typeof at !== 'string' || !isInstant(at)) return false
-  return localTime.test(due)
-    ? at.startsWith(due.slice(0, toTheMinute))
-    : isInstant(due) && isSame(due, at)
+/** Whether a copy of a task showed its client this date. Who was shown an instant may have cut off its end. */
+function isShown(due: string, body: Body): boolean {
+  const { due_at: at, due_time: time } = body
+  const minute = localTime.test(due) ? due.slice(0, toTheMinute) : undefined
+  if (typeof at !== 'string' || !isInstant(at))
+    return minute !== undefined && minute.endsWith(`T${String(time)}`)
+  if (minute === undefined) return isInstant(due) && isSame(due, at)
+  return at.startsWith(minute) || minute === `${localDateIn(body, undefined)}T${String(time)}`
 }
 
 /**
@@ -101,7 +139,8 @@ function localDateIn(body: Body, kept: Task | undefined): string | null | undefi
   try {
     const local = Temporal.Instant.from(String(at)).toZonedDateTimeISO(String(zone))
     const isThen = local.toPlainTime().toString({ smallestUnit: 'minute' }) === time
-    return isThen || kept === undefined ? local.toPlainDate().toString() : kept.due_date
+    const shown = local.toPlainDate().toString()
+    return isThen ? shown : (kept?.due_date ?? shown)
   } catch {
     return kept?.due_date // there is no zone, or none that this knows
   }

@@ -32,7 +32,7 @@ function takeSlice(query: URLSearchParams): Asked {
 
 /**
  * Asks for so much of the list that the slice is in it. For a parameter that was bad it asks for what
- * the list refuses, so that it is refused as any request is: after the token, with a line in the log.
+ * the list refuses, so that it is refused like every other request: after the token, with a line in the log.
  */
 export function askForSlice(query: URLSearchParams): Asked {
   const asked = takeSlice(query)

@@ -343,6 +343,68 @@ describe('a date and time of a form', () => {
     }
   })
 
+  const paris = { due_time: '09:30', due_timezone: 'Europe/Paris' }
+  const nothing = { due_date: null, due_time: null, due_timezone: null }
+  test.each([
+    ['another instant', paris, { due_date: '2027-02-02T10:00:00.000Z' }],
+    ['another day', paris, { due_date: '2027-02-02' }],
+    ['a form’s date', paris, { due_date: '2027-02-02T10:00' }],
+    [
+      'another instant of a task without a zone',
+      { due_time: '08:30' },
+      { due_date: '2027-02-02T10:00:00Z' },
+    ],
+    [
+      'another time of a task without a zone',
+      { due_time: '08:30' },
+      { due_date: '2027-03-01T10:00' },
+    ],
+    ['another due_time of one', { due_time: '08:30' }, { due_time: '10:00' }],
+    ['a zone for one', { due_time: '08:30' }, { due_timezone: 'Asia/Tokyo' }],
+    ['no due_time for one', { due_time: '08:30' }, { due_time: null }],
+    ['a time for a day', {}, { due_date: '2027-02-02T10:00' }],
+    ['an instant for a day', {}, { due_date: '2027-02-02T10:00:00.000Z' }],
+    ['a time for a task without a date', nothing, { due_date: '2027-02-02T10:00' }],
+    ['an instant for one', nothing, { due_date: '2027-02-02T10:00:00.000Z' }],
+    ['no date', paris, { due_date: null }],
+    ['no date for one that comes again', { ...paris, recurrence: 'weekly' }, { due_date: null }],
+  ])('%s in a whole task does the same twice and three times', async (_, kept, change) => {
+    const { tasks, ...user } = await userWith({ title: 'x', due_date: '2027-03-01', ...kept })
+    const read = (await request<Told>('GET', path(tasks[0] as Told), user)).body
+    const after: unknown[][] = []
+    for (let time = 0; time < 3; time += 1) {
+      const json = { ...read, ...change }
+      expect((await request('PUT', path(read), { ...user, json })).status).toBe(200)
+      after.push(dueOf((await request<TaskBody>('GET', `/api/tasks/${read.id}`, user)).body))
+    }
+    expect(after[0]).not.toEqual(dueOf(tasks[0]!))
+    expect(after).toEqual([after[0]!, after[0]!, after[0]!])
+  })
+
+  test.each([
+    [{ due_timezone: 'Europe/London' }, ['2027-01-06', '08:30', 'Europe/London']],
+    [{ due_timezone: null }, ['2027-01-06', '08:30', null]],
+  ])(
+    'with %j is a time of day there, though it is the minute of the instant',
+    async (zone, expected) => {
+      const due = { due_date: '2027-01-06', due_time: '09:30', due_timezone: 'Europe/Paris' }
+      const { tasks, ...user } = await userWith({ title: 'x', ...due })
+      const json = { title: 'y', due_date: '2027-01-06T08:30', ...zone }
+      for (let time = 0; time < 2; time += 1) {
+        await request('PUT', path(tasks[0] as Told), { ...user, json })
+        const { body } = await request<TaskBody>('GET', `/api/tasks/${tasks[0]!.id}`, user)
+        expect(dueOf(body)).toEqual(expected)
+      }
+    },
+  )
+
+  test('is taken beside an instant that says the same, without a zone', async () => {
+    const due = { due_date: '2027-01-06T08:30', due_at: '2027-01-06T08:30:00.000Z' }
+    const asked = { ...(await newUser()), json: { title: 'n', ...due } }
+    const made = await request<Told>('POST', '/compat/array/tasks', asked)
+    expect([made.status, made.body.due_time, made.body.due_timezone]).toEqual([201, '08:30', null])
+  })
+
   test('has the zone that comes with it, again and again, and none without', async () => {
     const user = await newUser()
     const zone = { due_timezone: 'Europe/Paris' }
