@@ -85,13 +85,9 @@ function isDone(due: string, body: Body, kept: Task): boolean {
   const { due_at: at, due_time: time, due_timezone: zone = null, version = kept.version } = body
   const isCurrent = version === kept.version && ('version' in body || typeof time === 'string')
   if (isReadBack(due, body, kept)) return at !== null || kept.due_at !== null || !isCurrent
-  return (
-    at === null &&
-    !isCurrent &&
-    localTime.test(due) &&
-    `${due.slice(0, 'yyyy-mm-dd'.length)} ${time} ${zone}` ===
-      `${kept.due_date} ${kept.due_time} ${kept.due_timezone}`
-  )
+  if (at !== null || isCurrent || !localTime.test(due)) return false
+  const isKept = time === kept.due_time && zone === kept.due_timezone
+  return isKept && due.startsWith(`${kept.due_date}T`)
 }
 
 /** Forms cut off what their input does not take: `2027-01-06T08:30`. Some show the time of day of the task. */
