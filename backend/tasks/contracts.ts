@@ -147,7 +147,7 @@ export const completeTask = {
   detail: {
     tags,
     operationId: 'completeTask',
-    summary: 'Complete a task, or take that back',
+    summary: 'Complete a task, or reopen it',
     description: `A task with a \`recurrence\` is followed by the next one, \`next_task_id\`, in the same change. Taking
 it back removes that one, unless somebody has touched it.`,
     'x-optional-body': true,
