@@ -30,9 +30,13 @@ begin
     from pg_depend left join pg_constraint on classid = 'pg_constraint'::regclass and pg_constraint.oid = objid
     where refclassid = 'pg_class'::regclass and refobjid = pg_class.oid and deptype = 'a'
       and classid not in ('pg_class'::regclass, 'pg_attrdef'::regclass, 'pg_trigger'::regclass)
-      and (contype is null or contype in ('f', 'x'))
+      and (contype is null or contype in ('f', 'u', 'x'))
     union all select 'row-level security of ' || relname where relrowsecurity
     union all select 'replica identity of ' || relname where relreplident <> 'd'
+    union all select 'the fact that ' || relname || ' is unlogged' where relpersistence = 'u'
+    union all select 'the comment on ' || relname where obj_description(pg_class.oid, 'pg_class') is not null
+    union all select 'statistics target of ' || relname || '.' || attname
+      from pg_attribute where attrelid = pg_class.oid and attnum > 0 and not attisdropped and attstattarget >= 0
     union all select 'settings of ' || relname || ': ' || array_to_string(reloptions, ', ') where reloptions <> '{}'
     union all select 'trigger ' || tgname || ' of ' || relname || ', which is not enabled as usual'
       from pg_trigger where tgrelid = pg_class.oid and tgenabled <> 'O' and not tgisinternal
@@ -77,6 +81,18 @@ begin
       execute format(
         'select setval(pg_get_serial_sequence(%L, %L), last_value, is_called) from %s', 'todo_api.tasks', 'id', numbers
       );
+      for granted in
+        select
+          privilege_type as right,
+          case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role,
+          case when is_grantable then 'with grant option' else '' end as option
+        from pg_class, aclexplode(relacl) where pg_class.oid = numbers::regclass and grantee <> relowner
+      loop
+        execute format(
+          'grant %s on sequence %s to %s %s',
+          granted.right, pg_get_serial_sequence('todo_api.tasks', 'id'), granted.role, granted.option
+        );
+      end loop;
     end if;
     for granted in
       select
@@ -90,6 +106,12 @@ begin
       where pg_class.oid = format('todo_api.%I', name || '_before')::regclass and grantee <> relowner
     loop
       execute format('grant %s on todo_api.%I to %s %s', granted.right, name, granted.role, granted.option);
+      -- Requests do not need them, but programs that lock or copy each table do, such as pg_dump.
+      for remainder in 0..7 loop
+        execute format(
+          'grant %s on todo_api.%I to %s %s', granted.right, name || '_' || remainder, granted.role, granted.option
+        );
+      end loop;
     end loop;
     -- Fails if something depends on it, as the views for the version before do.
     execute format('drop table todo_api.%I', name || '_before');

@@ -23,9 +23,14 @@ test('splitting the tables loses nothing that was set up around them, or is refu
     alter table reminders set (autovacuum_enabled = off);
     alter table event_tickets replica identity full;
     alter table tasks disable trigger forget_reminders;
+    alter table reminders add constraint once unique (user_id, fires_at, task_id);
+    alter table idempotency_keys set unlogged;
+    alter table tasks alter title set statistics 500;
+    comment on table tasks is 'Mine';
     reset search_path`)
   const lost = [
     'constraint of_person on table todo_api.task_lists',
+    'constraint once on table todo_api.reminders',
     'policy own on table todo_api.tasks',
     'publication of table todo_api.deleted_tasks in publication changes',
     'replica identity of event_tickets',
@@ -33,6 +38,9 @@ test('splitting the tables loses nothing that was set up around them, or is refu
     'rule kept on table todo_api.deleted_tasks',
     'settings of reminders: autovacuum_enabled=off',
     'statistics object todo_api.by_day',
+    'statistics target of tasks.title',
+    'the comment on tasks',
+    'the fact that idempotency_keys is unlogged',
     `the ownership of ${owner.name}, as whom this has to be run`,
     'trigger forget_reminders of tasks, which is not enabled as usual',
   ]
@@ -54,15 +62,28 @@ test('splitting the tables loses nothing that was set up around them, or is refu
     alter table reminders reset (autovacuum_enabled);
     alter table event_tickets replica identity default;
     alter table tasks enable trigger forget_reminders;
+    alter table reminders drop constraint once;
+    alter table idempotency_keys set logged;
+    alter table tasks alter title set statistics -1;
+    comment on table tasks is null;
     grant select (id, title) on tasks to looker;
     grant select on task_lists to looker with grant option;
+    grant select on sequence tasks_id_seq to looker;
     reset search_path`)
   await partition(admin, owner.name)
   const [mayLook] = await admin`
     select
       has_column_privilege('looker', 'todo_api.tasks', 'title', 'select') as at_titles,
       has_column_privilege('looker', 'todo_api.tasks', 'description', 'select') as at_descriptions,
-      has_table_privilege('looker', 'todo_api.task_lists', 'select with grant option') as for_others`
-  expect(mayLook).toEqual({ at_titles: true, at_descriptions: false, for_others: true })
+      has_table_privilege('looker', 'todo_api.task_lists', 'select with grant option') as for_others,
+      has_table_privilege('looker', 'todo_api.task_lists_7', 'select') as at_partitions,
+      has_sequence_privilege('looker', pg_get_serial_sequence('todo_api.tasks', 'id'), 'select') as at_numbers`
+  expect(mayLook).toEqual({
+    at_titles: true,
+    at_descriptions: false,
+    for_others: true,
+    at_partitions: true,
+    at_numbers: true,
+  })
   await admin.end({ timeout: 1 })
 })
