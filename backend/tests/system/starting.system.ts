@@ -160,6 +160,16 @@ describe('a role that may read and write and not create', () => {
     expect(lines).toHaveLength(1)
     expect(took).toBeLessThan(atOnce)
     await admin.unsafe(said.split(' run: ')[1]!)
+    const [others] = await admin`
+      select array_agg(relname::text) as names from pg_class
+      where relnamespace = 'todo_api'::regnamespace and relkind = 'r'
+        and not has_table_privilege('app', oid, 'select')`
+    expect(others).toEqual({ names: null })
+    // What somebody else keeps there is nobody's business.
+    await admin.unsafe(`
+      create table todo_api.tasks_backup as table todo_api.tasks;
+      create function todo_api.of_somebody() returns int language sql as 'select 1';
+      revoke execute on function todo_api.of_somebody() from public`)
 
     const server = await startServer(urlOf(database))
     const { token } = await newUser()
