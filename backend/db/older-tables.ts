@@ -10,7 +10,8 @@ type Older = {
   database: string
   isOwn: boolean
   isOnPath: boolean
-  mayCreate: boolean
+  /** Grants to whoever moves them, which makes the schema todo_api, and views in the place of the tables. */
+  lacking: string | null
 }
 
 /**
@@ -28,9 +29,24 @@ export async function expectMovable(query: Query): Promise<void> {
       quote_ident(pg_get_userbyid(relowner)) as owner, quote_ident(current_user) as role,
       quote_ident(current_database()) as database,
       pg_has_role(relowner, 'usage') as "isOwn", pg_table_is_visible(record.oid) as "isOnPath",
-      to_regnamespace('todo_api') is not null
-        or has_database_privilege(relowner, current_database(), 'create') as "mayCreate"
-    from pg_class as record join pg_namespace on pg_namespace.oid = relnamespace
+      (
+        select string_agg(format('grant %s to %I;', rights, pg_get_userbyid(mover)), ' ')
+        from (values
+          (
+            format('create on database %I', current_database()),
+            to_regnamespace('todo_api') is not null or has_database_privilege(mover, current_database(), 'create')
+          ),
+          (
+            format('usage, create on schema %I', nspname),
+            has_schema_privilege(mover, relnamespace, 'usage')
+              and has_schema_privilege(mover, relnamespace, 'create')
+          )
+        ) as needed (rights, is_given) where not is_given
+      ) as lacking
+    from pg_class as record join pg_namespace on pg_namespace.oid = relnamespace, lateral (
+      select case when pg_has_role(relowner, 'usage') then oid else relowner end as mover
+      from pg_roles where rolname = current_user
+    ) as movers
     where relname = 'schema_migrations' and relkind = 'r' and relpersistence <> 't'
       and array(
         select attname::text from pg_attribute
@@ -58,18 +74,39 @@ export async function expectMovable(query: Query): Promise<void> {
       `an older version left its tables in the schema ${older.schema}${problem} ` +
         'Or, if they are not to be served, rename their table schema_migrations.',
     )
+  await expectOrdinary(query, older)
   await expectFreeKeys(query, older)
 }
 
 function whyNotMovable(older: Older): string | undefined {
-  const { schema, owner, role, database, isOwn, isOnPath, mayCreate } = older
-  if (!isOwn) {
-    const grant = `Let the owner of the database run: grant create on database ${database} to ${owner}; Then start`
-    return `. They belong to ${owner}, and ${role} may not move them. ${mayCreate ? 'Start' : grant} one server with the role ${owner}.`
-  }
+  const { schema, owner, role, database, isOwn, isOnPath, lacking } = older
+  const belonging = isOwn ? '' : `. They belong to ${owner}, and ${role} may not move them`
+  const start = isOwn ? 'Start again.' : `Start one server with the role ${owner}.`
+  if (lacking !== null)
+    return `${belonging}. To move them, ${isOwn ? role : owner} needs more rights. Let the owner of the database run: ${lacking} ${start}`
+  if (!isOwn) return `${belonging}. ${start}`
   if (!isOnPath)
-    return `, to which the search path of ${role} does not lead. Run: alter role ${role} in database ${database} set search_path = ${schema}; Then start again.`
+    return `, to which the search path of ${role} does not lead. Run: alter role ${role} in database ${database} set search_path = ${schema}; ${start}`
   return undefined
+}
+
+/** The views under the old names would go past row-level security, and the index of an identity is made anew. */
+async function expectOrdinary(query: Query, { namespace, schema }: Older): Promise<void> {
+  const [found] = await query<{ names: string }>`
+    select string_agg(what, ', ' order by what) as names
+    from pg_class as ours, lateral (
+      select 'row-level security of ' || relname as what where relrowsecurity
+      union all select 'replica identity of ' || relname where relreplident = 'i'
+    ) as obstacle
+    where relnamespace = ${namespace} and relkind = 'r' and relname in (
+      'tasks', 'deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'epoch', 'schema_migrations'
+    )
+    having count(*) > 0`
+  if (found === undefined) return
+  throw new DatabaseUnusable(
+    `the tables in the schema ${schema} cannot be moved with all that was set up for them: ${found.names}. ` +
+      'Write down how it was made, remove it, and make it for the tables in todo_api once a server has started.',
+  )
 }
 
 /** Migrations after the move change the primary keys, which a foreign key from elsewhere would forbid. */

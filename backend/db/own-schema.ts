@@ -75,14 +75,14 @@ begin
   end loop;
   for granted in
     select
-      privilege_type as right,
+      privilege_type as right, case defaclobjtype when 'r' then 'tables' else 'functions' end as objects,
       case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role,
       case when is_grantable then 'with grant option' else '' end as option
     from pg_default_acl, aclexplode(defaclacl)
-    where defaclobjtype = 'r' and defaclrole = to_regrole(quote_ident(current_user))
+    where defaclobjtype in ('r', 'f') and defaclrole = to_regrole(quote_ident(current_user))
       and defaclnamespace = former.namespace
   loop
-    execute format('alter default privileges in schema todo_api grant %s on tables to %s %s', granted.right, granted.role, granted.option);
+    execute format('alter default privileges in schema todo_api grant %s on %s to %s %s', granted.right, granted.objects, granted.role, granted.option);
   end loop;
   if '0002_fields_and_versions' = any (applied) then
     execute format('alter function %I.first_instant(timestamp, text) set schema todo_api', former.schema);

@@ -218,14 +218,14 @@ describe('our tables from the version before, which named no schema', () => {
       'alter database %database owner to postgres; grant create on database %database to %reader; revoke select on schema_migrations from %reader',
       'reader',
       'an older version left its tables in the schema public. They belong to neondb_owner, and %reader may not move them. ' +
-        'Let the owner of the database run: grant create on database %database to neondb_owner; Then start one server with the role neondb_owner. ',
+        'To move them, neondb_owner needs more rights. Let the owner of the database run: grant create on database %database to neondb_owner; Start one server with the role neondb_owner. ',
     ],
     [
       'that the search path does not lead to',
       `alter role ${owner.name} in database %database set search_path = ''`,
       'owner',
       'an older version left its tables in the schema public, to which the search path of neondb_owner does not lead. ' +
-        'Run: alter role neondb_owner in database %database set search_path = public; Then start again. ',
+        'Run: alter role neondb_owner in database %database set search_path = public; Start again. ',
     ],
     [
       'that are in two schemas',
@@ -301,20 +301,58 @@ describe('our tables from the version before, which named no schema', () => {
     await admin.end({ timeout: 1 })
   })
 
-  test('whose owner may not make a schema stay where they are, and the message says what to do', async () => {
+  test('stay where they are while they have what the move would lose, and the message names it', async () => {
     const { database, admin, former } = await formerDatabase('public')
-    await admin.unsafe(`alter database ${database} owner to postgres`)
+    await admin.unsafe(`
+      alter table tasks enable row level security;
+      alter table tasks replica identity using index tasks_pkey`)
     const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
     const refused = spawnServer(url)
     expect(await refused.exited).toBe(1)
     expect((await refused.wholeLog()).at(-1)!.msg).toBe(
-      `The schema todo_api cannot be made: permission denied for database ${database} (SQLSTATE 42501). ` +
-        `The role ${owner.name} of DATABASE_URL lacks a right to change the tables of ${database}. ` +
-        `Start one server with the role that owns them and may create schemas (the owner of the database lets ${owner.name} do that by: grant create on database ${database} to ${owner.name}); once that is done, ${owner.name} needs only to use the schema todo_api, and to read and write its tables.`,
+      'DATABASE_URL: the tables in the schema public cannot be moved with all that was set up for them: ' +
+        'replica identity of tasks, row-level security of tasks. Write down how it was made, remove it, and make it for the tables in todo_api once a server has started.',
+    )
+    expect(await admin`select from pg_namespace where nspname = 'todo_api'`).toHaveLength(0)
+    await admin.unsafe(`
+      alter table tasks disable row level security;
+      alter table tasks replica identity default`)
+    await (await startServer(url)).end()
+    await former.close()
+    await admin.end({ timeout: 1 })
+  })
+
+  test('take the default rights to functions along', async () => {
+    const { database, admin, former, reader } = await formerDatabase('public')
+    await admin.unsafe(`
+      alter default privileges for role ${owner.name} revoke execute on functions from public;
+      alter default privileges for role ${owner.name} in schema public grant execute on functions to ${reader}`)
+    await (await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))).end()
+    const [may] = await admin`
+      select has_function_privilege(${reader}, 'todo_api.zone_name(text)', 'execute') as call`
+    expect(may).toEqual({ call: true })
+    await former.close()
+    await admin.end({ timeout: 1 })
+  })
+
+  test('whose owner may make neither a schema nor views stay where they are, and the message says what to do', async () => {
+    const { database, admin, former } = await formerDatabase('public')
+    await admin.unsafe(`
+      alter database ${database} owner to postgres;
+      revoke all on schema public from public, ${owner.name}`)
+    const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
+    const refused = spawnServer(url)
+    expect(await refused.exited).toBe(1)
+    expect((await refused.wholeLog()).at(-1)!.msg).toBe(
+      `DATABASE_URL: an older version left its tables in the schema public. To move them, ${owner.name} needs more rights. ` +
+        `Let the owner of the database run: grant create on database ${database} to ${owner.name}; grant usage, create on schema public to ${owner.name}; Start again. ` +
+        'Or, if they are not to be served, rename their table schema_migrations.',
     )
     expect(await former.query`select from tasks`).toEqual([])
     // Or somebody who may makes it.
-    await admin.unsafe(`create schema todo_api authorization ${owner.name}`)
+    await admin.unsafe(`
+      create schema todo_api authorization ${owner.name};
+      grant usage, create on schema public to ${owner.name}`)
     await (await startServer(url)).end()
     await former.close()
     await admin.end({ timeout: 1 })
