@@ -65,10 +65,11 @@ function keepDue(body: Body, kept: Task | undefined): void {
   }
 }
 
-/** What needs a date is cleared along with it, if it came back unchanged or the date has been cleared before. */
+/** What needs a date is cleared along with it, if it came back unchanged, be it from an older copy of the task. */
 function keepCleared(body: Body, kept: Task): void {
+  const isOlder = isWhole(body) && (kept.due_date === null || body['version'] !== kept.version)
   for (const name of ['due_time', 'due_timezone', 'recurrence'] as const)
-    if (body[name] === kept[name] || (isWhole(body) && kept.due_date === null)) delete body[name]
+    if (isOlder || body[name] === kept[name]) delete body[name]
 }
 
 const dueFields = ['due_date', 'due_time', 'due_timezone'] as const
@@ -77,17 +78,15 @@ const dueFields = ['due_date', 'due_time', 'due_timezone'] as const
 const isWhole = (body: Body) => 'due_at' in body
 
 /**
- * Whether a copy of a task asks again for what is stored by now, as a request does that is sent twice: what it
- * says of the due date was chosen, or its time was, and the rest was read before.
+ * Whether a copy of a task asks again for the date that is stored by now, as a request does that is sent twice:
+ * the date was chosen, and the time and the zone beside it were read before. If the copy is the newest one, the
+ * time was chosen.
  */
 function isDone(due: string, body: Body, kept: Task): boolean {
-  if (!isWhole(body) || isShown(due, body)) return false
-  const { due_at: at, due_time: time, due_timezone: zone = null, version = kept.version } = body
-  const isCurrent = version === kept.version && ('version' in body || typeof time === 'string')
-  if (isReadBack(due, body, kept)) return at !== null || kept.due_at !== null || !isCurrent
-  if (at !== null || isCurrent || !localTime.test(due)) return false
-  const isKept = time === kept.due_time && zone === kept.due_timezone
-  return isKept && due.startsWith(`${kept.due_date}T`)
+  if (!isWhole(body) || isShown(due, body) || !isReadBack(due, body, kept)) return false
+  const { due_at: at, due_time: time, version = kept.version } = body
+  const isNewest = version === kept.version && ('version' in body || typeof time === 'string')
+  return at !== null || kept.due_at !== null || !isNewest
 }
 
 /** Forms cut off what their input does not take: `2027-01-06T08:30`. Some show the time of day of the task. */

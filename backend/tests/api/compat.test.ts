@@ -343,6 +343,45 @@ describe('a date and time of a form', () => {
     }
   })
 
+  test.each([
+    [{ due_date: '2027-01-06' }, '2027-01-06T11:45'],
+    [{ due_date: '2027-01-06', due_time: '09:30' }, '2027-01-06T11:45:00'],
+    [{ due_date: '2027-01-06', due_timezone: 'Europe/Paris' }, '2027-01-06T11:45'],
+  ])('in an older copy of %j is stored, though the day is the same', async (due, form) => {
+    const { tasks, ...user } = await userWith({ title: 'x', ...due })
+    const read = (await request<Told>('GET', path(tasks[0] as Told), user)).body
+    await request('PATCH', `${path(read)}/toggle`, user)
+    const json = {
+      ...read,
+      due_date: form,
+      completed: true,
+      is_completed: true,
+      status: 'completed',
+    }
+    for (let time = 0; time < 2; time += 1) {
+      await request('PUT', path(read), { ...user, json })
+      const { body } = await request<TaskBody>('GET', `/api/tasks/${read.id}`, user)
+      expect(dueOf(body)).toEqual(['2027-01-06', '11:45', null])
+    }
+  })
+
+  test.each([
+    ['without a zone', { due_date: '2027-01-06', due_time: '09:30' }],
+    ['with a zone', { due_date: '2027-01-06', due_time: '09:30', due_timezone: 'Europe/Paris' }],
+    ['that comes again', { due_date: '2027-01-06', due_time: '09:30', recurrence: 'daily' }],
+  ])('of a task %s can be cleared by an older copy', async (_, due) => {
+    const { tasks, ...user } = await userWith({ title: 'x', ...due })
+    const read = (await request<Told>('GET', path(tasks[0] as Told), user)).body
+    const moved = { ...read, due_date: '2027-01-07T11:45' }
+    await request('PUT', path(read), { ...user, json: moved })
+    for (let time = 0; time < 2; time += 1) {
+      const json = { ...moved, due_date: null }
+      expect((await request('PUT', path(read), { ...user, json })).status).toBe(200)
+      const { body } = await request<TaskBody>('GET', `/api/tasks/${read.id}`, user)
+      expect(dueOf(body)).toEqual([null, null, null])
+    }
+  })
+
   const paris = { due_time: '09:30', due_timezone: 'Europe/Paris' }
   const nothing = { due_date: null, due_time: null, due_timezone: null }
   test.each([
@@ -359,9 +398,7 @@ describe('a date and time of a form', () => {
       { due_time: '08:30' },
       { due_date: '2027-03-01T10:00' },
     ],
-    ['another due_time of one', { due_time: '08:30' }, { due_time: '10:00' }],
     ['a zone for one', { due_time: '08:30' }, { due_timezone: 'Asia/Tokyo' }],
-    ['no due_time for one', { due_time: '08:30' }, { due_time: null }],
     ['a time for a day', {}, { due_date: '2027-02-02T10:00' }],
     ['an instant for a day', {}, { due_date: '2027-02-02T10:00:00.000Z' }],
     ['a time for a task without a date', nothing, { due_date: '2027-02-02T10:00' }],
