@@ -34,9 +34,21 @@ begin
     union all select 'row-level security of ' || relname where relrowsecurity
     union all select 'replica identity of ' || relname where relreplident <> 'd'
     union all select 'the fact that ' || relname || ' is unlogged' where relpersistence = 'u'
-    union all select 'the comment on ' || relname where obj_description(pg_class.oid, 'pg_class') is not null
-    union all select 'statistics target of ' || relname || '.' || attname
-      from pg_attribute where attrelid = pg_class.oid and attnum > 0 and not attisdropped and attstattarget >= 0
+    union all select 'the comment on ' || pg_describe_object(classoid, objoid, 0)
+      from pg_description
+      where objsubid = 0 and (
+        objoid = pg_class.oid
+        or objoid in (select objid from pg_depend where refobjid = pg_class.oid)
+        or objoid in (select indexrelid from pg_index where indrelid = pg_class.oid)
+      )
+    union all select 'settings of column ' || attname || ' of ' || at.relname
+      from pg_attribute join pg_class as at on at.oid = attrelid left join pg_index on indexrelid = at.oid
+      where (at.oid = pg_class.oid or indrelid = pg_class.oid) and attnum > 0 and not attisdropped
+        and (attstattarget >= 0 or attoptions <> '{}')
+    union all select 'settings of the TOAST table of ' || pg_class.relname
+      from pg_class as toast where toast.oid = pg_class.reltoastrelid and toast.reloptions <> '{}'
+    union all select 'the order of ' || pg_class.relname || ' by ' || indexrelid::regclass
+      from pg_index where indrelid = pg_class.oid and indisclustered
     union all select 'settings of ' || relname || ': ' || array_to_string(reloptions, ', ') where reloptions <> '{}'
     union all select 'trigger ' || tgname || ' of ' || relname || ', which is not enabled as usual'
       from pg_trigger where tgrelid = pg_class.oid and tgenabled <> 'O' and not tgisinternal

@@ -27,6 +27,15 @@ test('splitting the tables loses nothing that was set up around them, or is refu
     alter table idempotency_keys set unlogged;
     alter table tasks alter title set statistics 500;
     comment on table tasks is 'Mine';
+    comment on index tasks_by_id is 'Mine';
+    comment on constraint task_lists_pkey on task_lists is 'Mine';
+    comment on trigger forget_reminders on tasks is 'Mine';
+    comment on sequence tasks_id_seq is 'Mine';
+    comment on column tasks.title is 'Kept';
+    alter table tasks set (toast.autovacuum_enabled = off);
+    alter table tasks alter user_id set (n_distinct = 500);
+    alter index reminders_by_age alter column 1 set statistics 500;
+    alter table reminders cluster on reminders_pkey;
     reset search_path`)
   const lost = [
     'constraint of_person on table todo_api.task_lists',
@@ -36,11 +45,19 @@ test('splitting the tables loses nothing that was set up around them, or is refu
     'replica identity of event_tickets',
     'row-level security of tasks',
     'rule kept on table todo_api.deleted_tasks',
+    'settings of column coalesce of reminders_by_age',
+    'settings of column title of tasks',
+    'settings of column user_id of tasks',
     'settings of reminders: autovacuum_enabled=off',
+    'settings of the TOAST table of tasks',
     'statistics object todo_api.by_day',
-    'statistics target of tasks.title',
-    'the comment on tasks',
+    'the comment on constraint task_lists_pkey on table todo_api.task_lists',
+    'the comment on index todo_api.tasks_by_id',
+    'the comment on sequence todo_api.tasks_id_seq',
+    'the comment on table todo_api.tasks',
+    'the comment on trigger forget_reminders on table todo_api.tasks',
     'the fact that idempotency_keys is unlogged',
+    'the order of reminders by todo_api.reminders_pkey',
     `the ownership of ${owner.name}, as whom this has to be run`,
     'trigger forget_reminders of tasks, which is not enabled as usual',
   ]
@@ -66,6 +83,14 @@ test('splitting the tables loses nothing that was set up around them, or is refu
     alter table idempotency_keys set logged;
     alter table tasks alter title set statistics -1;
     comment on table tasks is null;
+    comment on index tasks_by_id is null;
+    comment on constraint task_lists_pkey on task_lists is null;
+    comment on trigger forget_reminders on tasks is null;
+    comment on sequence tasks_id_seq is null;
+    alter table tasks reset (toast.autovacuum_enabled);
+    alter table tasks alter user_id reset (n_distinct);
+    alter index reminders_by_age alter column 1 set statistics -1;
+    alter table reminders set without cluster;
     grant select (id, title) on tasks to looker;
     grant select on task_lists to looker with grant option;
     grant select on sequence tasks_id_seq to looker;
