@@ -10,11 +10,11 @@ import { DatabaseUnusable } from './refusal.ts'
  */
 export async function expectRights(query: Query): Promise<void> {
   const missing = await query<{ role: string; rights: string; objects: string }>`
-    with needed (object, place, name, is_given) as (
-      select 'schema todo_api', 0, 'usage', has_schema_privilege('todo_api', 'usage')
+    with needed (kind, name, place, right_to, is_given) as (
+      select 'schema ', 'todo_api', 0, 'usage', has_schema_privilege('todo_api', 'usage')
       union all
-      select 'todo_api.' || relname, place, name, has_table_privilege(pg_class.oid, name)
-      from pg_class, (values (1, 'select'), (2, 'insert'), (3, 'update'), (4, 'delete')) as every (place, name)
+      select '', 'todo_api.' || relname, place, right_to, has_table_privilege(pg_class.oid, right_to)
+      from pg_class, (values (1, 'select'), (2, 'insert'), (3, 'update'), (4, 'delete')) as every (place, right_to)
       where relnamespace = to_regnamespace('todo_api') and relname in (
           'deleted_tasks', 'epoch', 'event_tickets', 'idempotency_keys', 'personal_keys', 'reminders',
           'schema_migrations', 'task_lists', 'tasks'
@@ -22,17 +22,20 @@ export async function expectRights(query: Query): Promise<void> {
         and (place = 1 or relname not in ('epoch', 'schema_migrations'))
       union all
       -- Everybody may call functions, unless default privileges say otherwise. Triggers ask for no right.
-      select 'all functions in schema todo_api', 0, 'execute', bool_and(has_function_privilege(oid, 'execute'))
-      from pg_proc where pronamespace = to_regnamespace('todo_api') and prorettype <> 'trigger'::regtype
-        and proowner = (
-          select relowner from pg_class where relnamespace = to_regnamespace('todo_api') and relname = 'tasks'
-        )
+      select 'function ', 'todo_api.' || proname, 0, 'execute', has_function_privilege(oid, 'execute')
+      from pg_proc
+      where pronamespace = to_regnamespace('todo_api') and proname in (
+        'due_fault', 'fire_reminders', 'first_instant', 'next_by_day', 'next_by_month', 'next_date',
+        'next_occurrence', 'next_rule', 'priority_of', 'starting_rule', 'step_of', 'take_step', 'today_in',
+        'weight_of', 'zone_name'
+      )
     ), missing as (
-      select object, string_agg(name, ', ' order by place) as rights
-      from needed where not is_given group by object
+      select kind, name, string_agg(right_to, ', ' order by place) as rights
+      from needed where not is_given group by kind, name
     )
-    select quote_ident(current_user) as role, rights, string_agg(object, ', ' order by object) as objects
-    from missing group by rights order by min(object)`
+    select
+      quote_ident(current_user) as role, rights, kind || string_agg(name, ', ' order by name) as objects
+    from missing group by kind, rights order by kind desc, min(name)`
   if (missing.length === 0) return
   const grants = missing.map(
     ({ role, rights, objects }) => `grant ${rights} on ${objects} to ${role};`,
