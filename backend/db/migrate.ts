@@ -37,6 +37,7 @@ export class MigrationFailed extends Error {
 }
 
 const deadline = 60_000 // ms
+const patience = 58_000 // ms, for a lock that somebody else holds
 const lockKey = 7_326_417_205 // any number that nothing else in the database locks
 const uniqueViolation = '23505'
 const insufficientPrivilege = '42501'
@@ -81,8 +82,10 @@ export async function migrate(
  */
 const ownSettings = `
   set transaction isolation level read committed, read write;
-  select set_config(name, case name when 'statement_timeout' then '${deadline}' else '0' end, true)
-  from pg_settings where name in ('statement_timeout', 'lock_timeout', 'transaction_timeout')`
+  select set_config(name, limits.value, true)
+  from pg_settings join (values
+    ('statement_timeout', '${deadline}'), ('lock_timeout', '${patience}'), ('transaction_timeout', '0')
+  ) as limits (name, value) using (name)`
 
 /** Makes a migration's names mean ours, until the end of its transaction, and so through poolers too. */
 const ownNames = `select set_config('search_path', 'todo_api, pg_temp', true)`

@@ -1,5 +1,6 @@
-import type { Query } from './sql.ts'
+import { isOlderRecord } from './own-schema.ts'
 import { DatabaseUnusable } from './refusal.ts'
+import { Fragment, type Query } from './sql.ts'
 
 /** Tables of a version that named no schema. Everything is as SQL needs it quoted, for messages. */
 type Older = {
@@ -10,9 +11,17 @@ type Older = {
   database: string
   isOwn: boolean
   isOnPath: boolean
-  /** Grants to whoever moves them, which makes the schema todo_api, and views in the place of the tables. */
+  /** What whoever moves them lacks: the schema todo_api is made, and views in the place of the tables. */
   lacking: string | null
 }
+
+const tables = new Fragment(
+  [
+    `'tasks', 'deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'epoch', 'schema_migrations'`,
+  ],
+  [],
+)
+const isRecord = new Fragment([isOlderRecord], [])
 
 /**
  * Looks everywhere for tables that a version without a schema of its own left, so that they are either
@@ -30,36 +39,33 @@ export async function expectMovable(query: Query): Promise<void> {
       quote_ident(current_database()) as database,
       pg_has_role(relowner, 'usage') as "isOwn", pg_table_is_visible(record.oid) as "isOnPath",
       (
-        select string_agg(format('grant %s to %I;', rights, pg_get_userbyid(mover)), ' ')
-        from (values
-          (
-            format('create on database %I', current_database()),
-            to_regnamespace('todo_api') is not null or has_database_privilege(mover, current_database(), 'create')
-          ),
-          (
-            format('usage, create on schema %I', nspname),
-            has_schema_privilege(mover, relnamespace, 'usage')
-              and has_schema_privilege(mover, relnamespace, 'create')
+        select string_agg(what, ' ')
+        from (
+          select format('grant create on database %I to %I;', current_database(), name) as what
+          where to_regnamespace('todo_api') is null and not has_database_privilege(mover, current_database(), 'create')
+          union all
+          select format('grant usage, create on schema %I to %I;', nspname, name)
+          where not (
+            has_schema_privilege(mover, record.relnamespace, 'usage')
+            and has_schema_privilege(mover, record.relnamespace, 'create')
           )
-        ) as needed (rights, is_given) where not is_given
+          union all
+          select format('alter table %I.%I owner to %I;', nspname, relname, name)
+          from pg_class as ours
+          where relnamespace = record.relnamespace and relkind = 'r' and relname in (${tables})
+            and not pg_has_role(mover, relowner, 'usage')
+          union all
+          select format('alter function %I.%I owner to %I;', nspname, proname, name)
+          from pg_proc
+          where pronamespace = record.relnamespace and proname in ('first_instant', 'zone_name')
+            and not pg_has_role(mover, proowner, 'usage')
+        ) as needed
       ) as lacking
     from pg_class as record join pg_namespace on pg_namespace.oid = relnamespace, lateral (
-      select case when pg_has_role(relowner, 'usage') then oid else relowner end as mover
-      from pg_roles where rolname = current_user
+      select oid as mover, rolname as name from pg_roles
+      where case when pg_has_role(relowner, 'usage') then rolname = current_user else oid = relowner end
     ) as movers
-    where relname = 'schema_migrations' and relkind = 'r' and relpersistence <> 't'
-      and array(
-        select attname::text from pg_attribute
-        where attrelid = record.oid and attnum > 0 and not attisdropped order by attname
-      ) = array['applied_at', 'name']
-      and exists (
-        select from pg_class as tasks
-          join pg_index on indrelid = tasks.oid and indisprimary
-          join pg_attribute on attrelid = tasks.oid and not attisdropped
-        where relname = 'tasks' and relkind = 'r' and relnamespace = record.relnamespace
-          and attname in ('user_id', 'version', 'change')
-        having count(*) = 3
-      )
+    where ${isRecord}
     order by nspname`
   const [older, ...others] = found
   if (older === undefined) return
@@ -78,12 +84,29 @@ export async function expectMovable(query: Query): Promise<void> {
   await expectFreeKeys(query, older)
 }
 
+/**
+ * What to say if such tables are somewhere, although those that are served are in todo_api: a backup from
+ * before the move was restored, or a server of that version was started on a database that it did not know.
+ */
+export async function warningOfOlder(query: Query): Promise<string | undefined> {
+  const [found] = await query<{ schemas: string }>`
+    select string_agg(quote_ident(nspname), ', ' order by nspname) as schemas
+    from pg_class as record join pg_namespace on pg_namespace.oid = relnamespace
+    where ${isRecord} and nspname <> 'todo_api'
+    having count(*) > 0`
+  if (found === undefined) return undefined
+  return (
+    `An older version left its tables in the schema ${found.schemas}, and what is in them is not served, since todo_api has tables, too. ` +
+    'See "Tables that an older version left" in docs/operations.md. If they are not needed, rename their table schema_migrations.'
+  )
+}
+
 function whyNotMovable(older: Older): string | undefined {
   const { schema, owner, role, database, isOwn, isOnPath, lacking } = older
   const belonging = isOwn ? '' : `. They belong to ${owner}, and ${role} may not move them`
   const start = isOwn ? 'Start again.' : `Start one server with the role ${owner}.`
   if (lacking !== null)
-    return `${belonging}. To move them, ${isOwn ? role : owner} needs more rights. Let the owner of the database run: ${lacking} ${start}`
+    return `${belonging}. To move them, ${isOwn ? role : owner} needs more rights. Let whoever may give them run: ${lacking} ${start}`
   if (!isOwn) return `${belonging}. ${start}`
   if (!isOnPath)
     return `, to which the search path of ${role} does not lead. Run: alter role ${role} in database ${database} set search_path = ${schema}; ${start}`
@@ -98,9 +121,7 @@ async function expectOrdinary(query: Query, { namespace, schema }: Older): Promi
       select 'row-level security of ' || relname as what where relrowsecurity
       union all select 'replica identity of ' || relname where relreplident = 'i'
     ) as obstacle
-    where relnamespace = ${namespace} and relkind = 'r' and relname in (
-      'tasks', 'deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'epoch', 'schema_migrations'
-    )
+    where relnamespace = ${namespace} and relkind = 'r' and relname in (${tables})
     having count(*) > 0`
   if (found === undefined) return
   throw new DatabaseUnusable(

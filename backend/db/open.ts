@@ -4,6 +4,7 @@ import { connect, type Database } from './pool.ts'
 import { startEmbedded } from './embedded.ts'
 import { noDatabaseMetrics, type DatabaseMetrics } from './metrics.ts'
 import { migrate } from './migrate.ts'
+import { warningOfOlder } from './older-tables.ts'
 import { DatabaseUnusable, explainRefusal, explainSilence, explainWait } from './refusal.ts'
 
 /**
@@ -12,7 +13,8 @@ import { DatabaseUnusable, explainRefusal, explainSilence, explainWait } from '.
  * starting, too. If asking again cannot help, that is told at once.
  *
  * @param onRetry is called with what went wrong before a new attempt, once for each problem
- * @param onWarning is called with what makes every write fail, at first and then at most once a second
+ * @param onWarning is called with what makes every write fail, at first and then at most once a second, and with
+ *   tables that are not served
  * @throws DatabaseUnusable, DatabaseUnavailable, MigrationFailed, DirectoryUnusable
  */
 export async function openDatabase(
@@ -33,6 +35,8 @@ export async function openDatabase(
       await prepareWhenReady(address, database, onRetry)
       await warnIfReadOnly(database, onWarning)
     } else await migrate(database)
+    const warning = await warningOfOlder(database.query)
+    if (warning !== undefined) onWarning(warning)
     return database
   } catch (error) {
     await database.close()

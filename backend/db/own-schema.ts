@@ -1,4 +1,23 @@
 /**
+ * Whether `record`, of pg_class, is the record of migrations of a version that named no schema, next to its
+ * tables: others keep such a record, too, and have tables of the same names.
+ */
+export const isOlderRecord = `
+  record.relname = 'schema_migrations' and record.relkind = 'r' and record.relpersistence <> 't'
+  and array(
+    select attname::text from pg_attribute
+    where attrelid = record.oid and attnum > 0 and not attisdropped order by attname
+  ) = array['applied_at', 'name']
+  and exists (
+    select from pg_class as tasks
+      join pg_index on indrelid = tasks.oid and indisprimary
+      join pg_attribute on attrelid = tasks.oid and not attisdropped
+    where relname = 'tasks' and relkind = 'r' and relnamespace = record.relnamespace
+      and attname in ('user_id', 'version', 'change')
+    having count(*) = 3
+  )`
+
+/**
  * SQL that makes our schema, todo_api, and moves our tables into it from wherever the previous version,
  * which named no schema, made them: the search path leads there. Other people's tables of the same names
  * stay as they are. It must run in a transaction, under the lock of those that migrate.
@@ -21,20 +40,13 @@ begin
   ) then return; end if;
 
   select pg_namespace.oid as namespace, nspname as schema, pg_get_userbyid(relowner) as owner into former
-  from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-  where pg_class.oid = to_regclass('schema_migrations') and relkind = 'r'
-    and has_table_privilege(pg_class.oid, 'select')
-    and array(
-      select attname::text from pg_attribute
-      where attrelid = pg_class.oid and attnum > 0 and not attisdropped order by attname
-    ) = array['applied_at', 'name'];
-  if found then
-    execute format('select array_agg(name::text) from %I.schema_migrations', former.schema) into applied;
-  end if;
-  if '0001_tasks' = any (applied) is not true then
+  from pg_class as record join pg_namespace on pg_namespace.oid = relnamespace
+  where record.oid = to_regclass('schema_migrations') and ${isOlderRecord};
+  if not found then
     if to_regnamespace('todo_api') is null then create schema todo_api; end if;
     return;
   end if;
+  execute format('select array_agg(name::text) from %I.schema_migrations', former.schema) into applied;
 
   if to_regnamespace('todo_api') is null then
     execute format('create schema todo_api authorization %I', former.owner);

@@ -47,7 +47,8 @@ const saidByPooler: [RegExp, string][] = [
 /** Limits that cut statements off, by SQLSTATE. */
 const limits: Record<string, string> = {
   '57014': 'Is statement_timeout too short, for this role or this database?',
-  '55P03': 'Is lock_timeout too short, for this role or this database?',
+  '55P03':
+    'Another session holds a lock on the tables: pg_locks says which, and pg_stat_activity what it does.',
 }
 
 /** What may change while a server waits, and what to check if it does not. */
@@ -95,5 +96,7 @@ export function explainSilence(
   const question =
     questions[code] ??
     'Is it up, and is there a firewall or a list of allowed addresses in front of it?'
-  return new DatabaseUnusable(`no database answered for ${seconds} s: ${message}. ${question}`)
+  const problem =
+    code in limits ? 'the tables could not be made ready' : `no database answered for ${seconds} s`
+  return new DatabaseUnusable(`${problem}: ${message}. ${question}`)
 }

@@ -47,6 +47,11 @@ describe('tables of somebody else', () => {
       `create table schema_migrations (name text primary key, applied_at timestamptz);
        insert into schema_migrations values ('0001_init', now())`,
     ],
+    [
+      ', and such a record with the name of our first migration',
+      `create table schema_migrations (name text primary key, applied_at timestamptz);
+       insert into schema_migrations values ('0001_tasks', now())`,
+    ],
   ])('of our names%s stay as they are', async (_, record) => {
     const database = await postgres.createDatabase()
     const admin = postgres.connectAsSuperuser(database)
@@ -202,8 +207,19 @@ describe('our tables from the version before, which named no schema', () => {
     await expect(
       query`insert into idempotency_keys (user_id, key, request, status, task_id) values ('alice', 'new', '', 200, 1)`,
     ).rejects.toMatchObject({ constraint: 'idempotency_keys_pkey' })
-    await server.end()
     await former.close()
+
+    // When none of them is left, what the documentation says to run leaves nothing of ours outside.
+    const operations = await Bun.file('docs/operations.md').text()
+    await admin.unsafe(/```sql\n(drop view [^`]*)```/.exec(operations)![1]!)
+    await admin.unsafe('drop schema public cascade')
+    const { token } = await newUser()
+    const json = { title: 'New', priority: 'high' }
+    expect((await server.request('POST', '/api/tasks', { token, json })).status).toBe(201)
+    const listed = await server.request<Task[]>('GET', '/api/tasks?priority=high', { token })
+    expect(listed.body).toMatchObject([json])
+    await server.end()
+    await (await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))).end()
     await admin.end({ timeout: 1 })
   })
 
@@ -218,7 +234,7 @@ describe('our tables from the version before, which named no schema', () => {
       'alter database %database owner to postgres; grant create on database %database to %reader; revoke select on schema_migrations from %reader',
       'reader',
       'an older version left its tables in the schema public. They belong to neondb_owner, and %reader may not move them. ' +
-        'To move them, neondb_owner needs more rights. Let the owner of the database run: grant create on database %database to neondb_owner; Start one server with the role neondb_owner. ',
+        'To move them, neondb_owner needs more rights. Let whoever may give them run: grant create on database %database to neondb_owner; Start one server with the role neondb_owner. ',
     ],
     [
       'that the search path does not lead to',
@@ -322,6 +338,57 @@ describe('our tables from the version before, which named no schema', () => {
     await admin.end({ timeout: 1 })
   })
 
+  test('of which some were given to another role are named until that role has all of them', async () => {
+    const { database, admin, former } = await formerDatabase('public')
+    const other = `other_${database}`
+    await admin.unsafe(`
+      create role ${other};
+      alter table deleted_tasks owner to ${other};
+      alter function first_instant(timestamp, text) owner to ${other}`)
+    const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
+    const refused = spawnServer(url)
+    expect(await refused.exited).toBe(1)
+    const { msg } = (await refused.wholeLog()).at(-1)!
+    const statements = `alter table public.deleted_tasks owner to ${owner.name}; alter function public.first_instant owner to ${owner.name};`
+    expect(msg).toBe(
+      `DATABASE_URL: an older version left its tables in the schema public. To move them, ${owner.name} needs more rights. ` +
+        `Let whoever may give them run: ${statements} Start again. Or, if they are not to be served, rename their table schema_migrations.`,
+    )
+    await admin.unsafe(statements)
+    await (await startServer(url)).end()
+    await former.close()
+    await admin.end({ timeout: 1 })
+  })
+
+  test('are told at every start if they are next to those that are served', async () => {
+    const { database, admin, former } = await formerDatabase('elsewhere')
+    const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
+    await admin.unsafe(`alter table elsewhere.schema_migrations rename to record`)
+    const first = await startServer(url)
+    expect(first.linesWith(/^An older version/)).toHaveLength(0)
+    await first.end()
+    await admin.unsafe(`alter table elsewhere.record rename to schema_migrations`)
+    const second = await startServer(url)
+    expect(second.linesWith(/^An older version/).map(({ level, msg }) => ({ level, msg }))).toEqual(
+      [
+        {
+          level: 40,
+          msg:
+            'An older version left its tables in the schema elsewhere, and what is in them is not served, since todo_api has tables, too. ' +
+            'See "Tables that an older version left" in docs/operations.md. If they are not needed, rename their table schema_migrations.',
+        },
+      ],
+    )
+    await second.end()
+    // As the documentation says.
+    await admin.unsafe('drop schema todo_api cascade')
+    const third = await startServer(url)
+    expect(third.linesWith(/^An older version/)).toHaveLength(0)
+    await third.end()
+    await former.close()
+    await admin.end({ timeout: 1 })
+  })
+
   test('take the default rights to functions along', async () => {
     const { database, admin, former, reader } = await formerDatabase('public')
     await admin.unsafe(`
@@ -345,7 +412,7 @@ describe('our tables from the version before, which named no schema', () => {
     expect(await refused.exited).toBe(1)
     expect((await refused.wholeLog()).at(-1)!.msg).toBe(
       `DATABASE_URL: an older version left its tables in the schema public. To move them, ${owner.name} needs more rights. ` +
-        `Let the owner of the database run: grant create on database ${database} to ${owner.name}; grant usage, create on schema public to ${owner.name}; Start again. ` +
+        `Let whoever may give them run: grant create on database ${database} to ${owner.name}; grant usage, create on schema public to ${owner.name}; Start again. ` +
         'Or, if they are not to be served, rename their table schema_migrations.',
     )
     expect(await former.query`select from tasks`).toEqual([])
