@@ -5,7 +5,7 @@ import { isPooler, parseDatabaseUrl, type DatabaseAddress } from './db/address.t
 import { parseProxies } from './http/proxies.ts'
 import type { Quotas } from './http/rate-limit.ts'
 
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 const environments = ['development', 'test', 'production'] as const
 
 export type Config = {

@@ -7,7 +7,7 @@ import { readSyncToken, writeSyncToken } from '../tasks/sync-token.ts'
 import { createChangedAfter, createListState } from './changed.ts'
 
 /** A page of what changed, ready to be sent. */
-export type Changes = {
+export type PageOfChanges = {
   /** JSON arrays that PostgreSQL wrote: tasks, and `{id, deleted_at}`. */
   items: string
   deleted: string
@@ -17,7 +17,7 @@ export type Changes = {
   bytes: number
 }
 
-type ChangesPage = Place & {
+type PageRow = Place & {
   purged_through: number
   /** Of the tasks. */
   json: string
@@ -46,9 +46,9 @@ export function createPageOfChanges(database: Database) {
     token: string | undefined,
     limit: number,
     most = anySize,
-  ): Promise<Changes> {
+  ): Promise<PageOfChanges> {
     const from = token === undefined ? undefined : readSyncToken(token, owner)
-    const [page] = await queryFor(owner)<Unsent<ChangesPage>>`
+    const [page] = await queryFor(owner)<Unsent<PageRow>>`
       with page as (
         select *, row_number() over (order by change) as position
         from (${changedAfter(owner, from?.seen ?? 0, limit + 1)}) as changed
