@@ -262,7 +262,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
             when target.place is not null then 'version_conflict'
             when (
               select true from todo_api.tasks
-              where tasks.id = input.id and tasks.user_id <> input.user_id and ${isAmong} limit 1
+              where tasks.id = input.id and tasks.user_id <> input.user_id and (op = 'restore' or ${isAmong}) limit 1
             ) then 'not_owner'
             else 'task_not_found'
           end as obstacle

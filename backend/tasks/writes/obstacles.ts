@@ -83,7 +83,7 @@ export function createObstacles(
             case when user_id = ${owner} and prior.id is null
               and coalesce(given -> 'versions' @> to_jsonb(tasks.version), true)
             then todo_api.step_of(tasks, given) end as step
-          from todo_api.tasks where tasks.id = ${id} and ${among(operation)}
+          from todo_api.tasks where tasks.id = ${id} and ${among(owner, operation)}
           offset 0
         ) as task on true`
     const { id: priorId, request, version, json, ...obstacle } = found!
@@ -111,10 +111,12 @@ export function createObstacles(
       throw new ApiError('task_limit_reached')
   }
 
-  /** Where the task of an operation may be: in the list, in the trash, or either. */
-  function among({ op }: Operation): Fragment {
+  /** Where the task of an operation may be: in the list, in the trash, or either. Others' are nobody's to restore. */
+  function among(owner: string, { op }: Operation): Fragment {
     if (op === 'destroy') return fragment`true`
-    return op === 'restore' ? fragment`deleted_at is not null` : fragment`deleted_at is null`
+    return op === 'restore'
+      ? fragment`(deleted_at is not null or user_id <> ${owner})`
+      : fragment`deleted_at is null`
   }
 
   function jsonOf(row: Fragment): Fragment {

@@ -89,8 +89,20 @@ describe('the trash', () => {
     await send(user, 'DELETE', `/${trashed.id}`)
     expect((await send(user, 'POST', `/${live.id}/restore`)).status).toBe(404)
     expect((await send(user, 'POST', '/9007199254740991/restore')).status).toBe(404)
-    const refused = await send<unknown>(other, 'POST', `/${trashed.id}/restore`)
-    expect([refused.status, (refused.body as { code: string }).code]).toEqual([403, 'not_owner'])
+    for (const { id } of [live, trashed]) {
+      const refused = await send<unknown>(other, 'POST', `/${id}/restore`)
+      expect([refused.status, (refused.body as { code: string }).code]).toEqual([403, 'not_owner'])
+    }
+    const operations = [live, trashed].map(({ id }) => ({ op: 'restore', id }))
+    const bulk = await send<unknown>(other, 'POST', '/bulk', {
+      json: { atomic: false, operations },
+    })
+    expect(bulk.body).toMatchObject({
+      results: [
+        { status: 403, code: 'not_owner' },
+        { status: 403, code: 'not_owner' },
+      ],
+    })
     expect(
       (await send(user, 'POST', `/${trashed.id}/restore`, { headers: { 'if-match': '"1"' } }))
         .status,
