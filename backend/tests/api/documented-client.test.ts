@@ -7,10 +7,8 @@ import { makeDirectory } from '../support/process.ts'
 /** What the sign-in server answers to the page's request for a token, one answer after the other. */
 type Answer = () => Promise<{ data?: { token: string } | null; error?: { status: number } | null }>
 type Client = {
-  tasks: {
-    list: () => Promise<TaskBody[]>
-    create: (task: { title: string }) => Promise<TaskBody>
-  }
+  list: () => Promise<TaskBody[]>
+  create: (task: { title: string }) => Promise<TaskBody>
   follow: (
     signal: AbortSignal,
     show: (list: TaskBody[]) => void,
@@ -26,7 +24,7 @@ afterAll(async () => {
 })
 
 /** The client of docs/front-end.md as it stands there, which has asked for no token yet. */
-async function newClient(answers: Answer[], origin = api.origin): Promise<Client> {
+async function newClient(answers: Answer[], owner = user, origin = api.origin): Promise<Client> {
   const place = join(directory.path, crypto.randomUUID())
   await (await codeOf('docs/front-end.md')).writeFiles(place, (name) => name === 'lib/tasks.ts')
   await Bun.write(
@@ -38,7 +36,10 @@ async function newClient(answers: Answer[], origin = api.origin): Promise<Client
     authClient: { answers: Answer[] }
   }
   authClient.answers.push(...answers)
-  return (await import(join(place, 'lib/tasks.ts'))) as Client
+  const { TaskClient } = (await import(join(place, 'lib/tasks.ts'))) as {
+    TaskClient: new (user: string) => Client
+  }
+  return new TaskClient(owner)
 }
 
 const user = crypto.randomUUID()
@@ -61,25 +62,25 @@ test.each([
   ['gives a token that has expired', [expired, good]],
   ['cannot be reached, and then gives one that has expired', [away, expired, good]],
 ])('a sign-in server that %s is asked again', async (_, answers) => {
-  const { tasks } = await newClient(answers)
-  expect(await tasks.list()).toEqual([])
+  const client = await newClient(answers)
+  expect(await client.list()).toEqual([])
 })
 
 test('whoever is not signed in is told so at once, and asked again after signing in', async () => {
-  const { tasks } = await newClient([refused(401), async () => ({ data: null }), good])
+  const client = await newClient([refused(401), async () => ({ data: null }), good])
   for (let time = 0; time < 2; time += 1)
-    expect(await tasks.list().catch((error: unknown) => error)).toMatchObject({
+    expect(await client.list().catch((error: unknown) => error)).toMatchObject({
       status: 401,
       code: 'token_missing',
     })
-  expect(await tasks.list()).toEqual([])
+  expect(await client.list()).toEqual([])
 })
 
 test('the list is followed on, though no token could be had for a while', async () => {
-  const { follow } = await newClient([refused(503), away, good])
+  const client = await newClient([refused(503), away, good])
   const stop = new AbortController()
   const { promise, resolve } = Promise.withResolvers<TaskBody[]>()
-  const followed = follow(stop.signal, resolve, () => {})
+  const followed = client.follow(stop.signal, resolve, () => {})
   expect(await promise).toEqual([])
   stop.abort()
   await followed
@@ -90,10 +91,10 @@ test('a task is shown whatever separators of lines its text has', async () => {
   const token = await tokenFor(writer)
   const title = 'One\u2028two\u2029three'
   await api.request('POST', '/api/tasks', { token, json: { title } })
-  const { follow } = await newClient([tokenOf(writer)])
+  const client = await newClient([tokenOf(writer)], writer)
   const stop = new AbortController()
   const { promise, resolve } = Promise.withResolvers<TaskBody[]>()
-  const followed = follow(
+  const followed = client.follow(
     stop.signal,
     (list) => list.length > 0 && resolve(list),
     () => {},
@@ -103,23 +104,84 @@ test('a task is shown whatever separators of lines its text has', async () => {
   await followed
 })
 
-test('a write whose first sending is still under way is sent again, and done once', async () => {
-  const keys: (string | null)[] = []
-  const busy = Bun.serve({
+test('another user’s token is refused, and neither list comes into the other', async () => {
+  const [one, other] = [crypto.randomUUID(), crypto.randomUUID()]
+  await api.request('POST', '/api/tasks', {
+    token: await tokenFor(other),
+    json: { title: 'Of the other' },
+  })
+  const client = await newClient([expired, tokenOf(other)], one)
+  const shown: TaskBody[][] = []
+  for (const attempt of [
+    async () =>
+      client.follow(
+        new AbortController().signal,
+        (list) => shown.push(list),
+        () => {},
+      ),
+    async () => client.create({ title: 'Of the one' }),
+    async () => client.list(),
+  ])
+    expect(await attempt().catch((error: unknown) => error)).toMatchObject({
+      status: 403,
+      code: 'wrong_user',
+    })
+  expect(shown).toEqual([])
+  for (const [name, titles] of [
+    [one, []],
+    [other, [{ title: 'Of the other' }]],
+  ] as const) {
+    const { body } = await api.request('GET', '/api/tasks', { token: await tokenFor(name) })
+    expect(body).toMatchObject([...titles])
+  }
+})
+
+/** The API behind a proxy, which may answer by itself. */
+function startProxy(answer: (request: Request, keys: Set<string | null>) => Response | undefined) {
+  const keys = new Set<string | null>()
+  const proxy = Bun.serve({
     port: 0,
     async fetch(request) {
-      keys.push(request.headers.get('idempotency-key'))
-      if (keys.length === 1)
-        return Response.json(
-          { detail: 'It still runs', code: 'idempotency_in_progress' },
-          { status: 409, headers: { 'retry-after': '0' } },
-        )
+      const own = answer(request, keys)
+      keys.add(request.headers.get('idempotency-key'))
       const { pathname, search } = new URL(request.url)
-      return fetch(`${api.origin}${pathname}${search}`, request)
+      return own ?? fetch(`${api.origin}${pathname}${search}`, request)
     },
   })
-  const { tasks } = await newClient([tokenOf(crypto.randomUUID())], busy.url.origin)
-  expect(await tasks.create({ title: 'Once' })).toMatchObject({ title: 'Once' })
-  expect(keys).toEqual([keys[0]!, keys[0]!])
-  await busy.stop(true)
+  return { keys, origin: proxy.url.origin, stop: async () => proxy.stop(true) }
+}
+
+const page = '<html>Bad gateway</html>'
+const atOnce = { 'retry-after': '0' }
+const breakingOff = () =>
+  new Response(Bun.gzipSync(page.repeat(9)).subarray(0, -12), {
+    status: 201,
+    headers: { 'content-encoding': 'gzip' },
+  })
+
+test.each([
+  [
+    'is still under way',
+    () => Response.json({ code: 'idempotency_in_progress' }, { status: 409, headers: atOnce }),
+  ],
+  ['a proxy cannot hand on', () => new Response(page, { status: 502, headers: atOnce })],
+  ['takes a proxy too long', () => new Response(page, { status: 504, headers: atOnce })],
+  ['has an answer that breaks off', breakingOff],
+])('a write whose first sending %s is sent again under its key', async (_, answer) => {
+  const proxy = startProxy((_request, keys) => (keys.size === 0 ? answer() : undefined))
+  const writer = crypto.randomUUID()
+  const client = await newClient([tokenOf(writer)], writer, proxy.origin)
+  expect(await client.create({ title: 'Once' })).toMatchObject({ title: 'Once' })
+  expect(proxy.keys.size).toBe(1)
+  await proxy.stop()
+})
+
+test('an error that is not the API’s is told in words', async () => {
+  const proxy = startProxy(() => new Response(page, { status: 502, headers: atOnce }))
+  const client = await newClient([good], user, proxy.origin)
+  expect(await client.list().catch((error: unknown) => error)).toMatchObject({
+    status: 502,
+    message: 'The tasks cannot be reached (502): please try again later',
+  })
+  await proxy.stop()
 })
