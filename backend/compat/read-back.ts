@@ -50,7 +50,7 @@ export function keepAsRead({ body, isTorn }: ForTask, kept: Task | undefined): v
 
 function keepDue(body: Body, kept: Task | undefined): void {
   const { due_date: due } = body
-  if (due === null && kept) return keepCleared(body, kept)
+  if (due === null) return keepCleared(body, kept)
   if (typeof due !== 'string') return
   if (kept && isDone(due, body, kept)) for (const name of dueFields) delete body[name]
   else if (kept && isReadBack(due, body, kept)) {
@@ -66,10 +66,10 @@ function keepDue(body: Body, kept: Task | undefined): void {
 }
 
 /** What needs a date is cleared along with it, if it came back unchanged, be it from an older copy of the task. */
-function keepCleared(body: Body, kept: Task): void {
-  const isOlder = isWhole(body) && (kept.due_date === null || body['version'] !== kept.version)
+function keepCleared(body: Body, kept: Task | undefined): void {
+  const isOlder = isWhole(body) && body['version'] !== kept?.version
   for (const name of ['due_time', 'due_timezone', 'recurrence'] as const)
-    if (isOlder || body[name] === kept[name]) delete body[name]
+    if (isOlder || (kept && body[name] === kept[name])) delete body[name]
 }
 
 const dueFields = ['due_date', 'due_time', 'due_timezone'] as const
@@ -111,7 +111,9 @@ function takeForm(body: Body, due: string, kept: Task | undefined): void {
   body['due_date'] = date
   if (own === null || own === '' || (typeof own === 'string' && timeOfDay.test(own)))
     body['due_time'] = time
-  const isRead = isWhole(body) && (kept === undefined || zone === kept.due_timezone)
+  const isRead =
+    isWhole(body) &&
+    (kept === undefined || zone === kept.due_timezone || body['version'] !== kept.version)
   body['due_timezone'] = isRead ? null : zone
 }
 

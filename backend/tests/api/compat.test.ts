@@ -382,6 +382,45 @@ describe('a date and time of a form', () => {
     }
   })
 
+  test.each([
+    { due_date: '2027-07-06', due_time: '04:30', due_timezone: 'UTC' },
+    { due_date: '2027-07-06', due_time: '09:30', due_timezone: 'Europe/Paris' },
+    { due_date: '2027-07-06', due_timezone: 'Europe/Paris' },
+  ])('is no time in a zone that a client of forms has only read, of %j', async (due) => {
+    const { tasks, ...user } = await userWith({ title: 'x', ...due })
+    let copy = (await request<Told>('GET', path(tasks[0] as Told), user)).body
+    for (const [form, expected] of [
+      ['2027-07-08T10:00', ['2027-07-08', '10:00', null]],
+      ['2027-07-08T11:00', ['2027-07-08', '11:00', null]],
+      [null, [null, null, null]],
+      ['2027-07-08T12:00', ['2027-07-08', '12:00', null]],
+    ] as const) {
+      copy = { ...copy, due_date: form }
+      expect((await request('PUT', path(copy), { ...user, json: copy })).status).toBe(200)
+      expect(dueOf(await stored(user, copy.id))).toEqual([...expected])
+    }
+  })
+
+  test.each([{ recurrence: 'weekly' }, { due_time: '09:30' }, { due_timezone: 'UTC' }])(
+    'is missing from the newest copy with %j, which is told and not dropped',
+    async (chosen) => {
+      const { tasks, ...user } = await userWith({ title: 'x' })
+      const { body } = await request<Told>('GET', path(tasks[0] as Told), user)
+      const answer = await request('PUT', path(body), { ...user, json: { ...body, ...chosen } })
+      expect([answer.status, answer.body]).toMatchObject([422, { code: 'validation_failed' }])
+    },
+  )
+
+  test('is cleared in a copy that becomes a new task', async () => {
+    const due = { due_date: '2027-03-01', due_time: '09:30', due_timezone: 'UTC' }
+    const { tasks, ...user } = await userWith({ title: 'x', ...due, recurrence: 'daily' })
+    const { body } = await request<Told>('GET', path(tasks[0] as Told), user)
+    const json = { ...body, due_date: null }
+    const made = await request<Told>('POST', '/compat/array/tasks', { ...user, json })
+    expect([made.status, made.body.recurrence]).toEqual([201, null])
+    expect(dueOf(made.body as unknown as TaskBody)).toEqual([null, null, null])
+  })
+
   const paris = { due_time: '09:30', due_timezone: 'Europe/Paris' }
   const nothing = { due_date: null, due_time: null, due_timezone: null }
   test.each([
