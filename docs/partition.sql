@@ -32,6 +32,13 @@ begin
       and classid not in ('pg_class'::regclass, 'pg_attrdef'::regclass, 'pg_trigger'::regclass)
       and (contype is null or contype in ('f', 'u', 'x'))
     union all select 'row-level security of ' || relname where relrowsecurity
+    union all select 'forced row-level security of ' || relname where relforcerowsecurity
+    union all select 'the tablespace of ' || stored.relname
+      from pg_class as stored left join pg_index on indexrelid = stored.oid
+      where (stored.oid = pg_class.oid or indrelid = pg_class.oid) and stored.reltablespace <> 0
+    union all select 'the parent of ' || relname from pg_inherits where inhrelid = pg_class.oid
+    union all select 'the sequence of column ' || attname || ' of ' || relname
+      from pg_attribute where attrelid = pg_class.oid and attidentity <> '' and not attisdropped and (relname, attname) <> ('tasks', 'id')
     union all select 'replica identity of ' || relname where relreplident <> 'd'
     union all select 'the fact that ' || relname || ' is unlogged' where relpersistence = 'u'
     union all select 'the comment on ' || pg_describe_object(classoid, objoid, 0)
@@ -106,6 +113,15 @@ begin
         );
       end loop;
     end if;
+    -- Nobody gets by default what was taken from them.
+    for granted in
+      select distinct relname as made, case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role
+      from pg_class, aclexplode(relacl)
+      where relnamespace = 'todo_api'::regnamespace and relkind in ('r', 'p') and grantee <> relowner
+        and relname = any (array(select name || '_' || remainder from generate_series(0, 7) as remainder) || name)
+    loop
+      execute format('revoke all on todo_api.%I from %s', granted.made, granted.role);
+    end loop;
     for granted in
       select
         privilege_type || coalesce(' (' || quote_ident(attname) || ')', '') as right,

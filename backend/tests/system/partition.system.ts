@@ -13,6 +13,12 @@ test('splitting the tables loses nothing that was set up around them, or is refu
   await admin.unsafe(`
     set search_path = todo_api;
     create role looker;
+    create role anybody;
+    alter default privileges for role ${owner.name} in schema todo_api grant select on tables to anybody;
+    alter table tasks force row level security;
+    create table parent ();
+    alter table deleted_tasks inherit parent;
+    alter table deleted_tasks add column number int generated always as identity;
     create table people (id text primary key);
     alter table tasks enable row level security;
     create policy own on tasks to looker using (user_id = current_user);
@@ -40,6 +46,7 @@ test('splitting the tables loses nothing that was set up around them, or is refu
   const lost = [
     'constraint of_person on table todo_api.task_lists',
     'constraint once on table todo_api.reminders',
+    'forced row-level security of tasks',
     'policy own on table todo_api.tasks',
     'publication of table todo_api.deleted_tasks in publication changes',
     'replica identity of event_tickets',
@@ -59,6 +66,8 @@ test('splitting the tables loses nothing that was set up around them, or is refu
     'the fact that idempotency_keys is unlogged',
     'the order of reminders by todo_api.reminders_pkey',
     `the ownership of ${owner.name}, as whom this has to be run`,
+    'the parent of deleted_tasks',
+    'the sequence of column number of deleted_tasks',
     'trigger forget_reminders of tasks, which is not enabled as usual',
   ]
   await expect(partition(admin, superuser)).rejects.toThrow(
@@ -70,7 +79,8 @@ test('splitting the tables loses nothing that was set up around them, or is refu
 
   await admin.unsafe(`
     set search_path = todo_api;
-    alter table tasks disable row level security;
+    alter table tasks disable row level security, no force row level security;
+    alter table deleted_tasks no inherit parent, drop column number;
     drop policy own on tasks;
     drop publication changes;
     drop rule kept on deleted_tasks;
@@ -102,12 +112,15 @@ test('splitting the tables loses nothing that was set up around them, or is refu
       has_column_privilege('looker', 'todo_api.tasks', 'description', 'select') as at_descriptions,
       has_table_privilege('looker', 'todo_api.task_lists', 'select with grant option') as for_others,
       has_table_privilege('looker', 'todo_api.task_lists_7', 'select') as at_partitions,
+      has_table_privilege('anybody', 'todo_api.tasks', 'select')
+        or has_table_privilege('anybody', 'todo_api.tasks_3', 'select') as by_default,
       has_sequence_privilege('looker', pg_get_serial_sequence('todo_api.tasks', 'id'), 'select') as at_numbers`
   expect(mayLook).toEqual({
     at_titles: true,
     at_descriptions: false,
     for_others: true,
     at_partitions: true,
+    by_default: false,
     at_numbers: true,
   })
   await admin.end({ timeout: 1 })
