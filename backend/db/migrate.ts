@@ -138,14 +138,17 @@ async function explain(query: Database['query'], error: unknown, what: string): 
   const problem = `${what}: ${error instanceof Error ? error.message : String(error)}`
   if (!(error instanceof StatementFailed && error.sqlState === insufficientPrivilege))
     return new MigrationFailed(problem)
-  const [found] = await query<{ role: string; name: string; lacksSchema: boolean }>`
+  const [found] = await query<{ role: string; name: string; lacking: string | null }>`
     select
       quote_ident(current_user) as role, quote_ident(current_database()) as name,
-      to_regnamespace('todo_api') is null as "lacksSchema"`
-  const { role, name, lacksSchema } = found!
-  const remedy = lacksSchema
-    ? ` (the owner of the database lets ${role} do that by: grant create on database ${name} to ${role})`
-    : ''
+      case
+        when schema is null then 'create on database ' || quote_ident(current_database())
+        when not has_schema_privilege(schema, 'usage, create') then 'usage, create on schema todo_api'
+      end as lacking
+    from to_regnamespace('todo_api') as schema`
+  const { role, name, lacking } = found!
+  const remedy =
+    lacking === null ? '' : ` (its owner lets ${role} do that by: grant ${lacking} to ${role})`
   return new MigrationFailed(
     `${problem}. The role ${role} of DATABASE_URL lacks a right to change the tables of ${name}. ` +
       `Start one server with the role that owns them and may create schemas${remedy}; once that is done, ${role} needs only to use the schema todo_api, and to read and write its tables.`,

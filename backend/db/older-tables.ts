@@ -11,13 +11,13 @@ type Older = {
   database: string
   isOwn: boolean
   isOnPath: boolean
-  /** What whoever moves them lacks: the schema todo_api is made, and views in the place of the tables. */
+  /** Statements for what the role that moves them lacks. It makes todo_api, and views in the place of the tables. */
   lacking: string | null
 }
 
 const tables = new Fragment(
   [
-    `'tasks', 'deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'epoch', 'schema_migrations'`,
+    `'tasks', 'deleted_tasks', 'event_tickets', 'idempotency_keys', 'task_lists', 'schema_migrations'`,
   ],
   [],
 )
@@ -44,10 +44,10 @@ export async function expectMovable(query: Query): Promise<void> {
           select format('grant create on database %I to %I;', current_database(), name) as what
           where to_regnamespace('todo_api') is null and not has_database_privilege(mover, current_database(), 'create')
           union all
-          select format('grant usage, create on schema %I to %I;', nspname, name)
-          where not (
-            has_schema_privilege(mover, record.relnamespace, 'usage')
-            and has_schema_privilege(mover, record.relnamespace, 'create')
+          select format('grant usage, create on schema %I to %I;', needed.nspname, name)
+          from pg_namespace as needed
+          where (needed.oid = record.relnamespace or needed.nspname = 'todo_api') and not (
+            has_schema_privilege(mover, needed.oid, 'usage') and has_schema_privilege(mover, needed.oid, 'create')
           )
           union all
           select format('alter table %I.%I owner to %I;', nspname, relname, name)
@@ -55,9 +55,10 @@ export async function expectMovable(query: Query): Promise<void> {
           where relnamespace = record.relnamespace and relkind = 'r' and relname in (${tables})
             and not pg_has_role(mover, relowner, 'usage')
           union all
-          select format('alter function %I.%I owner to %I;', nspname, proname, name)
+          select format('alter function %I.first_instant(timestamp, text) owner to %I;', nspname, name)
           from pg_proc
-          where pronamespace = record.relnamespace and proname in ('first_instant', 'zone_name')
+          where pronamespace = record.relnamespace and proname = 'first_instant'
+            and oidvectortypes(proargtypes) = 'timestamp without time zone, text'
             and not pg_has_role(mover, proowner, 'usage')
         ) as needed
       ) as lacking
@@ -126,7 +127,8 @@ async function expectOrdinary(query: Query, { namespace, schema }: Older): Promi
   if (found === undefined) return
   throw new DatabaseUnusable(
     `the tables in the schema ${schema} cannot be moved with all that was set up for them: ${found.names}. ` +
-      'Write down how it was made, remove it, and make it for the tables in todo_api once a server has started.',
+      'Write down how it was made, and the rights of the roles that row-level security restricts. Take both away, ' +
+      'start a server, and give both back for the tables in todo_api. Give those roles no right to the views under the old names, which go past it.',
   )
 }
 

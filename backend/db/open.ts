@@ -34,9 +34,9 @@ export async function openDatabase(
     if (address) {
       await prepareWhenReady(address, database, onRetry)
       await warnIfReadOnly(database, onWarning)
+      const warning = await warningOfOlder(database.query)
+      if (warning !== undefined) onWarning(warning)
     } else await migrate(database)
-    const warning = await warningOfOlder(database.query)
-    if (warning !== undefined) onWarning(warning)
     return database
   } catch (error) {
     await database.close()

@@ -5,9 +5,8 @@
 export const isOlderRecord = `
   record.relname = 'schema_migrations' and record.relkind = 'r' and record.relpersistence <> 't'
   and array(
-    select attname::text from pg_attribute
-    where attrelid = record.oid and attnum > 0 and not attisdropped order by attname
-  ) = array['applied_at', 'name']
+    select attname::text from pg_attribute where attrelid = record.oid and not attisdropped
+  ) @> array['applied_at', 'name']
   and exists (
     select from pg_class as tasks
       join pg_index on indrelid = tasks.oid and indisprimary
@@ -70,7 +69,15 @@ begin
     execute format('alter table %I.%I set schema todo_api', former.schema, ours.name);
     execute format('create view %I.%I as select %s* from todo_api.%I', former.schema, ours.name, ours.extra, ours.name);
     execute format('alter view %I.%I owner to %I', former.schema, ours.name, pg_get_userbyid(ours.owner));
-    -- Whoever may use the table, or columns of it, may use it in its new place, and the view.
+    -- Whoever may use the table, or columns of it, may use it in its new place, and the view: nobody else, whatever
+    -- default privileges say.
+    for granted in
+      select distinct case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role
+      from pg_class, aclexplode(relacl)
+      where pg_class.oid = format('%I.%I', former.schema, ours.name)::regclass and grantee <> ours.owner
+    loop
+      execute format('revoke all on %I.%I from %s', former.schema, ours.name, granted.role);
+    end loop;
     for granted in
       select
         privilege_type || coalesce(' (' || quote_ident(attname) || ')', '') as right,
@@ -93,6 +100,10 @@ begin
     from pg_default_acl, aclexplode(defaclacl)
     where defaclobjtype in ('r', 'f') and defaclrole = to_regrole(quote_ident(current_user))
       and defaclnamespace = former.namespace
+      -- Who may not write tasks is no server's role, and gets nothing of what is to come.
+      and has_table_privilege(
+        case grantee when 0 then 'public' else pg_get_userbyid(grantee) end, 'todo_api.tasks', 'delete'
+      )
   loop
     execute format('alter default privileges in schema todo_api grant %s on %s to %s %s', granted.right, granted.objects, granted.role, granted.option);
   end loop;

@@ -95,7 +95,7 @@ export function explainSilence(
 ): DatabaseUnusable {
   const question =
     questions[code] ??
-    'Is it up, and is there a firewall or a list of allowed addresses in front of it?'
+    'Is it up, is there a firewall or a list of allowed addresses in front of it, or does another session hold a lock on the tables?'
   const problem =
     code in limits ? 'the tables could not be made ready' : `no database answered for ${seconds} s`
   return new DatabaseUnusable(`${problem}: ${message}. ${question}`)

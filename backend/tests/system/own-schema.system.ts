@@ -327,7 +327,9 @@ describe('our tables from the version before, which named no schema', () => {
     expect(await refused.exited).toBe(1)
     expect((await refused.wholeLog()).at(-1)!.msg).toBe(
       'DATABASE_URL: the tables in the schema public cannot be moved with all that was set up for them: ' +
-        'replica identity of tasks, row-level security of tasks. Write down how it was made, remove it, and make it for the tables in todo_api once a server has started.',
+        'replica identity of tasks, row-level security of tasks. ' +
+        'Write down how it was made, and the rights of the roles that row-level security restricts. Take both away, ' +
+        'start a server, and give both back for the tables in todo_api. Give those roles no right to the views under the old names, which go past it.',
     )
     expect(await admin`select from pg_namespace where nspname = 'todo_api'`).toHaveLength(0)
     await admin.unsafe(`
@@ -344,18 +346,50 @@ describe('our tables from the version before, which named no schema', () => {
     await admin.unsafe(`
       create role ${other};
       alter table deleted_tasks owner to ${other};
-      alter function first_instant(timestamp, text) owner to ${other}`)
+      alter function first_instant(timestamp, text) owner to ${other};
+      create table epoch (of_another_program int);
+      create function first_instant(int) returns int language sql as 'select 1';
+      create function zone_name(text) returns text language sql as 'select 1';
+      alter table schema_migrations add column applied_by text`)
     const url = databaseUrl({ ...postgres, database }, 'sslmode=require')
     const refused = spawnServer(url)
     expect(await refused.exited).toBe(1)
     const { msg } = (await refused.wholeLog()).at(-1)!
-    const statements = `alter table public.deleted_tasks owner to ${owner.name}; alter function public.first_instant owner to ${owner.name};`
+    const statements = `alter table public.deleted_tasks owner to ${owner.name}; alter function public.first_instant(timestamp, text) owner to ${owner.name};`
     expect(msg).toBe(
       `DATABASE_URL: an older version left its tables in the schema public. To move them, ${owner.name} needs more rights. ` +
         `Let whoever may give them run: ${statements} Start again. Or, if they are not to be served, rename their table schema_migrations.`,
     )
     await admin.unsafe(statements)
     await (await startServer(url)).end()
+    expect(await admin`select from public.epoch`).toHaveLength(0)
+    await former.close()
+    await admin.end({ timeout: 1 })
+  })
+
+  test('give nobody a right that was taken from them', async () => {
+    const { database, admin, former, reader } = await formerDatabase('public')
+    const anybody = `anybody_${database}`
+    await admin.unsafe(`
+      create role ${anybody};
+      alter default privileges for role ${owner.name} in schema public grant all on tables to ${anybody}`)
+    await (await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))).end()
+    const may = async (role: string) => {
+      const rows = await admin<{ schema: string; tables: number }[]>`
+        select nspname as schema, count(*) filter (where has_table_privilege(${role}, pg_class.oid, 'select'))::int as tables
+        from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+        where nspname in ('public', 'todo_api') and relkind in ('r', 'v')
+        group by nspname order by nspname`
+      return rows.map(({ schema, tables }) => [schema, tables])
+    }
+    expect(await may(anybody)).toEqual([
+      ['public', 0],
+      ['todo_api', 0],
+    ])
+    expect(await may(reader)).toEqual([
+      ['public', 6],
+      ['todo_api', 9],
+    ])
     await former.close()
     await admin.end({ timeout: 1 })
   })

@@ -132,13 +132,18 @@ describe('a role that may read and write and not create', () => {
   test('is told what it lacks while there is something to migrate, and can serve afterwards', async () => {
     await postgres.admin.unsafe(`create role app login password '${password}'`)
     const database = await postgres.createDatabase()
-    const lacks = `The role app of DATABASE_URL lacks a right to change the tables of ${database}. Start one server with the role that owns them and may create schemas (the owner of the database lets app do that by: grant create on database ${database} to app); once that is done, app needs only to use the schema todo_api, and to read and write its tables.`
+    const lacks = `The role app of DATABASE_URL lacks a right to change the tables of ${database}. Start one server with the role that owns them and may create schemas (its owner lets app do that by: grant create on database ${database} to app); once that is done, app needs only to use the schema todo_api, and to read and write its tables.`
     expect((await refusal(urlOf(database))).said).toBe(
       `The schema todo_api cannot be made: permission denied for database ${database} (SQLSTATE 42501). ${lacks}`,
     )
+    const admin = postgres.connectAsSuperuser(database)
+    await admin.unsafe('create schema todo_api')
+    expect((await refusal(urlOf(database))).said).toContain(
+      '(its owner lets app do that by: grant usage, create on schema todo_api to app)',
+    )
+    await admin.unsafe('drop schema todo_api')
     const byOwner = await startServer(databaseUrl({ ...postgres, database }, 'sslmode=require'))
     await byOwner.end()
-    const admin = postgres.connectAsSuperuser(database)
     const [called] = await admin<{ names: string }[]>`
       select string_agg(oid::regproc::text, ', ' order by proname) as names from pg_proc
       where pronamespace = 'todo_api'::regnamespace and prorettype <> 'trigger'::regtype`
