@@ -14,6 +14,7 @@ import priorityOf from './migrations/0008_priority_of.sql' with { type: 'text' }
 import recurrence from './migrations/0009_recurrence.sql' with { type: 'text' }
 import personalKeys from './migrations/0010_personal_keys.sql' with { type: 'text' }
 import reminders from './migrations/0011_reminders.sql' with { type: 'text' }
+import prioritiesInline from './migrations/0012_priorities_inline.sql' with { type: 'text' }
 
 export type Migration = { name: string; sql: string }
 
@@ -30,6 +31,7 @@ export const migrations: readonly Migration[] = [
   { name: '0009_recurrence', sql: recurrence },
   { name: '0010_personal_keys', sql: personalKeys },
   { name: '0011_reminders', sql: reminders },
+  { name: '0012_priorities_inline', sql: prioritiesInline },
 ]
 
 export class MigrationFailed extends Error {
