@@ -174,6 +174,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
   const {
     series,
     input,
+    fields,
     prior,
     turn,
     isAmong,
@@ -239,7 +240,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
   ): Fragment {
     const writes = operations.map((operation) => ({ owner, ...operation, idempotency }))
     return fragment`
-      with ${input(JSON.stringify(rowsOf(writes)), patience)}, ${prior}, ${turn},
+      with ${input(JSON.stringify(rowsOf(writes)), patience, fields)}, ${prior}, ${turn},
       ${waits ? held(owner) : nothing}
       target as (
         select
@@ -302,7 +303,7 @@ function createBulkStatement({ fragment }: Pick<Database, 'fragment'>) {
         select judged.*, ${growth(fragment`weight`)} as growth, ${weighedNumbering} from judged, room
         where place not in (select place from refused)
           and not (${atomic}::boolean and exists (select from refused))
-      ), ${list(maxTasksPerUser)}, ${weighedNumbered}, ${created(true)}, ${changed(true)},
+      ), ${list(maxTasksPerUser)}, ${weighedNumbered}, ${created(true)}, ${changed({ ofSeries: true, hasFields: true })},
       done as (
         select numbered.place, 'created' as outcome, ${jsonOf(fragment`created`)} as task
         from created

@@ -28,19 +28,26 @@ export function namesSeries(operation: Operation): boolean {
   )
 }
 
-/** The writes as rows of the statement's input. */
+/** The writes as rows of the statement's input: `number` is the place of one among the `numbers` of its user. */
 export function rowsOf(writes: readonly Write[]): object[] {
-  return writes.map(({ owner, operation, precondition, idempotency }, place) => ({
-    place,
-    user_id: owner,
-    kind: kindOf(operation),
-    aims_at: 'id' in operation ? 'task' : 'list',
-    op: operation.op,
-    ...('id' in operation && { id: operation.id }),
-    ...(Array.isArray(precondition) && { versions: precondition }),
-    ...idempotency,
-    ...('fields' in operation && fieldsOf(operation)),
-  }))
+  const numbers = new Map<string, number>()
+  const rows = writes.map(({ owner, operation, precondition, idempotency }, place) => {
+    const number = (numbers.get(owner) ?? 0) + 1
+    numbers.set(owner, number)
+    return {
+      place,
+      number,
+      user_id: owner,
+      kind: kindOf(operation),
+      aims_at: 'id' in operation ? 'task' : 'list',
+      op: operation.op,
+      ...('id' in operation && { id: operation.id }),
+      ...(Array.isArray(precondition) && { versions: precondition }),
+      ...idempotency,
+      ...('fields' in operation && fieldsOf(operation)),
+    }
+  })
+  return rows.map((row) => ({ ...row, numbers: numbers.get(row.user_id) }))
 }
 
 function fieldsOf(operation: Extract<Operation, { fields: object }>): object {

@@ -10,10 +10,19 @@ import { createSeriesParts } from './series.ts'
 export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
   const columns = taskColumns({ fragment })
   const series = createSeriesParts({ fragment })
-  const isDone = fragment`
-    case when op = 'toggle' then not tasks.completed else coalesce(new.completed, tasks.completed) end`
-
   const dueDate = fragment`case when sets_due_date then new.due_date else tasks.due_date end`
+
+  /** What an update sets besides what every change does. Whether a task is done is apart. */
+  const fieldsSet = (ofSeries: boolean) => fragment`
+          title = coalesce(new.title, tasks.title),
+          description = case when sets_description then new.description else tasks.description end,
+          priority = coalesce(todo_api.priority_of(new.priority), tasks.priority),
+          tags = coalesce(new.tags, tasks.tags),
+          due_date = ${ofSeries ? series.dueDate : dueDate},
+          ${ofSeries ? fragment`${series.assignments},` : fragment``}
+          due_time = case when sets_due_time then new.due_time else tasks.due_time end,
+          due_timezone = case when sets_due_timezone then new.due_timezone else tasks.due_timezone end,
+          reminders = coalesce(new.reminders, tasks.reminders),`
 
   return {
     series,
@@ -24,22 +33,29 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
     /**
      * @param rows of `rowsOf`, in JSON
      * @param patience how long to wait for a lock, in milliseconds; 0 for ever
+     * @param more columns of the rows, each after a comma
      */
-    input: (rows: string, patience: string) => fragment`
+    input: (rows: string, patience: string, more: Fragment) => fragment`
       input as materialized (
         select input.*
         from
           (select set_config('lock_timeout', ${patience}, true)) as limited,
           json_to_recordset(${rows}::text::json) as input (
           place int, user_id text, kind text, aims_at text, op text, id bigint,
-          versions bigint[], key text, request text,
+          versions bigint[], key text, request text ${more}
+        )
+      )`,
+
+    /** What creates and updates have in addition. */
+    fields: fragment`,
           title text, description text, completed boolean, priority text, tags text[],
           due_date date, due_time time, due_timezone text, reminders jsonb,
           sets_description boolean, sets_due_date boolean, sets_due_time boolean,
           sets_due_timezone boolean,
-          series jsonb
-        )
-      )`,
+          series jsonb`,
+
+    /** The place of a write among those of its user, and how many those are. Refused ones leave gaps. */
+    numbers: fragment`, number bigint, numbers bigint`,
 
     /** Only servers of the previous version read it, which answer repetitions with it. */
     statusForOlderServers: fragment`200`,
@@ -76,12 +92,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         and series ->> 'recurrence' is null
       )`,
 
-    /** The place of a write among those of its user that may happen, and how many those are. */
-    numbering: fragment`
-      row_number() over (partition by user_id order by place) as number,
-      count(*) over (partition by user_id) as numbers`,
-
-    /** The same for tasks that come again, some of which write another: a number for each task. */
+    /** For tasks that come again, some of which write another: a number for each task. */
     weighedNumbering: fragment`
       sum(1 + coalesce(abs(weight), 0)) over (partition by user_id order by place) as number,
       sum(1 + coalesce(abs(weight), 0)) over (partition by user_id) as numbers`,
@@ -165,20 +176,17 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         returning *
       )`,
 
-    changed: (ofSeries: boolean) => fragment`
+    /** @param hasFields whether the input has `fields` */
+    changed({ ofSeries, hasFields }: { ofSeries: boolean; hasFields: boolean }): Fragment {
+      const sent = hasFields
+        ? fragment`coalesce(new.completed, tasks.completed)`
+        : fragment`tasks.completed`
+      const isDone = fragment`case when op = 'toggle' then not tasks.completed else ${sent} end`
+      return fragment`
       changed as (
-        update todo_api.tasks set
-          title = coalesce(new.title, tasks.title),
-          description = case when sets_description then new.description else tasks.description end,
+        update todo_api.tasks set ${hasFields ? fieldsSet(ofSeries) : fragment``}
           completed = ${isDone},
           completed_at = case when ${isDone} then coalesce(tasks.completed_at, clock_timestamp()) end,
-          priority = coalesce(todo_api.priority_of(new.priority), tasks.priority),
-          tags = coalesce(new.tags, tasks.tags),
-          due_date = ${ofSeries ? series.dueDate : dueDate},
-          ${ofSeries ? fragment`${series.assignments},` : fragment``}
-          due_time = case when sets_due_time then new.due_time else tasks.due_time end,
-          due_timezone = case when sets_due_timezone then new.due_timezone else tasks.due_timezone end,
-          reminders = coalesce(new.reminders, tasks.reminders),
           deleted_at = case when op = 'delete' then clock_timestamp() end,
           restored_change = case when op = 'restore' then new.change else tasks.restored_change end,
           updated_at = case when op = 'delete' then tasks.updated_at else clock_timestamp() end,
@@ -187,7 +195,8 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         from numbered as new
         where tasks.user_id = new.user_id and tasks.id = new.id and new.kind = 'change'
         returning tasks.*, new.place
-      )`,
+      )`
+    },
 
     destroyed: fragment`
       destroyed as (

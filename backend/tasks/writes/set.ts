@@ -29,7 +29,14 @@ export type SetOptions = {
 }
 
 /** What is in a set decides what is in its statement. */
-type Shape = { kinds: ReadonlySet<Kind>; keyed: boolean; waits: boolean; ofSeries: boolean }
+type Shape = {
+  kinds: ReadonlySet<Kind>
+  /** Whether a write has fields of a task, or changes some by itself. */
+  hasFields: boolean
+  keyed: boolean
+  waits: boolean
+  ofSeries: boolean
+}
 
 /**
  * The statement that makes a set of writes, each as if it were by itself: it locks the tasks, counts
@@ -43,12 +50,13 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
   const {
     series,
     input,
+    fields,
+    numbers,
     prior,
     turn,
     isAmong,
     hasItsDate,
     growth,
-    numbering,
     weighedNumbering,
     list,
     numbered,
@@ -64,7 +72,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     key is null
     or place in (select place from turn where is_ours) and place not in (select place from prior)
   )`
-  const target = ({ waits, keyed, ofSeries }: Shape) => {
+  const target = ({ waits, keyed, ofSeries, hasFields }: Shape) => {
     const locked = fragment`
       select
         input.place, tasks.deleted_at,
@@ -73,7 +81,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
       where input.aims_at = 'task' and ${isAmong}
         and (input.versions is null or tasks.version = any (input.versions))
         ${keyed ? fragment`and ${isFirst}` : fragment``}
-        ${waits ? fragment`` : fragment`and ${hasItsDate}`}
+        ${waits || !hasFields ? fragment`` : fragment`and ${hasItsDate}`}
       order by tasks.user_id, tasks.id
       for update of tasks ${waits ? fragment`` : fragment`skip locked`}`
     const weight = series.weight(
@@ -84,23 +92,23 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
       ? fragment`locked as (${locked}), target as (select place, deleted_at, step, ${weight} from locked)`
       : fragment`target as (${locked})`
   }
-  const noTarget = fragment`
-    target as (
-      select null::int as place, null::timestamptz as deleted_at, null::boolean as is_of_series,
-        null::todo_api.step as step, null::int as weight
-      where false
-    )`
+  const withTarget = fragment`input left join target using (place)`
+  const withoutTarget = fragment`
+    input cross join (
+      select null::timestamptz as deleted_at, null::boolean as is_of_series, null::todo_api.step as step,
+        null::int as weight
+    ) as target`
 
-  const allowed = ({ keyed, ofSeries }: Shape) => fragment`
+  const allowed = ({ kinds, keyed, ofSeries }: Shape) => fragment`
     allowed as (
       select
         input.*, target.deleted_at,
         ${
           ofSeries
             ? fragment`target.step, target.weight, ${growth(fragment`weight`)} as growth, ${weighedNumbering}`
-            : fragment`${growth(fragment`0`)} as growth, ${numbering}`
+            : fragment`${growth(fragment`0`)} as growth`
         }
-      from input left join target using (place)
+      from ${aimsAtTasks(kinds) ? withTarget : withoutTarget}
       where ${ofSeries ? fragment`target.weight is not null` : fragment`not target.is_of_series`}
         or kind = 'create' ${keyed ? fragment`and ${isFirst}` : fragment``}
     )`
@@ -131,8 +139,9 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     const kinds = new Set(writes.map(({ operation }) => kindOf(operation)))
     const keyed = writes.some(({ idempotency }) => idempotency !== undefined)
     const ofSeries = writes.some((write) => write.ofSeries)
-    const shape = { kinds, keyed, waits, ofSeries }
-    const name = [...[...kinds].toSorted(), keyed, waits, ofSeries].join(' ')
+    const hasFields = ofSeries || writes.some(({ operation }) => 'fields' in operation)
+    const shape = { kinds, hasFields, keyed, waits, ofSeries }
+    const name = [...[...kinds].toSorted(), hasFields, keyed, waits, ofSeries].join(' ')
     const statement = statements.get(name) ?? assemble(shape)
     statements.set(name, statement)
     const rows = JSON.stringify(rowsOf(writes))
@@ -140,7 +149,8 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
   }
 
   function assemble(shape: Shape): Fragment {
-    const { kinds, keyed, ofSeries } = shape
+    const { kinds, hasFields, keyed, ofSeries } = shape
+    const columns = fragment`${hasFields ? fields : fragment``}${ofSeries ? fragment`` : numbers}`
     const [creates, changes, destroys] = [
       kinds.has('create'),
       kinds.has('change'),
@@ -149,15 +159,15 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     const done = [creates && ofCreated, changes && ofChanged, destroys && ofDestroyed]
     return fragment`
       with ${listed(fragment`, `, [
-        input('', ''),
+        input('', '', columns),
         keyed && prior,
         keyed && turn,
-        changes || destroys ? target(shape) : noTarget,
+        aimsAtTasks(kinds) && target(shape),
         allowed(shape),
         list(0),
         ofSeries ? weighedNumbered : numbered,
         creates && created(ofSeries),
-        changes && changed(ofSeries),
+        changes && changed(shape),
         destroys && destroyed,
         fragment`done as (${listed(fragment` union all `, done)})`,
         keyed && recorded,
@@ -171,6 +181,10 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
         keyed &&
           fragment`select place, 'running', null, null, null, null from turn where not is_ours`,
       ])}`
+  }
+
+  function aimsAtTasks(kinds: ReadonlySet<Kind>): boolean {
+    return kinds.has('change') || kinds.has('destroy')
   }
 
   function listed(separator: Fragment, parts: readonly (Fragment | false)[]): Fragment {
