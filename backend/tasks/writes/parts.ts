@@ -12,6 +12,10 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
   const series = createSeriesParts({ fragment })
   const dueDate = fragment`case when sets_due_date then new.due_date else tasks.due_date end`
 
+  const isDone = (hasFields: boolean) => fragment`
+    case when op = 'toggle' then not tasks.completed
+    else ${hasFields ? fragment`coalesce(new.completed, tasks.completed)` : fragment`tasks.completed`} end`
+
   /** What an update sets besides what every change does. Whether a task is done is apart. */
   const fieldsSet = (ofSeries: boolean) => fragment`
           title = coalesce(new.title, tasks.title),
@@ -177,16 +181,12 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
       )`,
 
     /** @param hasFields whether the input has `fields` */
-    changed({ ofSeries, hasFields }: { ofSeries: boolean; hasFields: boolean }): Fragment {
-      const sent = hasFields
-        ? fragment`coalesce(new.completed, tasks.completed)`
-        : fragment`tasks.completed`
-      const isDone = fragment`case when op = 'toggle' then not tasks.completed else ${sent} end`
-      return fragment`
+    changed: ({ ofSeries, hasFields }: { ofSeries: boolean; hasFields: boolean }) => fragment`
       changed as (
-        update todo_api.tasks set ${hasFields ? fieldsSet(ofSeries) : fragment``}
-          completed = ${isDone},
-          completed_at = case when ${isDone} then coalesce(tasks.completed_at, clock_timestamp()) end,
+        update todo_api.tasks set
+          ${hasFields ? fieldsSet(ofSeries) : fragment``}
+          completed = ${isDone(hasFields)},
+          completed_at = case when ${isDone(hasFields)} then coalesce(tasks.completed_at, clock_timestamp()) end,
           deleted_at = case when op = 'delete' then clock_timestamp() end,
           restored_change = case when op = 'restore' then new.change else tasks.restored_change end,
           updated_at = case when op = 'delete' then tasks.updated_at else clock_timestamp() end,
@@ -195,8 +195,7 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         from numbered as new
         where tasks.user_id = new.user_id and tasks.id = new.id and new.kind = 'change'
         returning tasks.*, new.place
-      )`
-    },
+      )`,
 
     destroyed: fragment`
       destroyed as (

@@ -183,13 +183,13 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
       ])}`
   }
 
-  function aimsAtTasks(kinds: ReadonlySet<Kind>): boolean {
-    return kinds.has('change') || kinds.has('destroy')
-  }
-
   function listed(separator: Fragment, parts: readonly (Fragment | false)[]): Fragment {
     return parts
       .filter((part) => part !== false)
       .reduce((all, part) => fragment`${all}${separator}${part}`)
   }
+}
+
+function aimsAtTasks(kinds: ReadonlySet<Kind>): boolean {
+  return kinds.has('change') || kinds.has('destroy')
 }
