@@ -101,6 +101,13 @@ begin
         'select setval(pg_get_serial_sequence(%L, %L), last_value, is_called) from %s', 'todo_api.tasks', 'id', numbers
       );
       for granted in
+        select distinct case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role
+        from pg_class, aclexplode(relacl)
+        where pg_class.oid = pg_get_serial_sequence('todo_api.tasks', 'id')::regclass and grantee <> relowner
+      loop
+        execute format('revoke all on sequence %s from %s', pg_get_serial_sequence('todo_api.tasks', 'id'), granted.role);
+      end loop;
+      for granted in
         select
           privilege_type as right,
           case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role,
