@@ -144,7 +144,8 @@ async function explain(query: Database['query'], error: unknown, what: string): 
     select
       quote_ident(current_user) as role, quote_ident(current_database()) as name,
       case
-        when schema is null then 'create on database ' || quote_ident(current_database())
+        when schema is null and not has_database_privilege(current_database(), 'create')
+          then 'create on database ' || quote_ident(current_database())
         when not has_schema_privilege(schema, 'usage, create') then 'usage, create on schema todo_api'
       end as lacking
     from to_regnamespace('todo_api') as schema`

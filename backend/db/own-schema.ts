@@ -100,7 +100,7 @@ begin
     from pg_default_acl, aclexplode(defaclacl)
     where defaclobjtype in ('r', 'f') and defaclrole = to_regrole(quote_ident(current_user))
       and defaclnamespace = former.namespace
-      -- Who may not write tasks is no server's role, and gets nothing of what is to come.
+      -- A role that may not delete tasks is no server's, and gets no rights to the tables that are to come.
       and has_table_privilege(
         case grantee when 0 then 'public' else pg_get_userbyid(grantee) end, 'todo_api.tasks', 'delete'
       )

@@ -41,6 +41,6 @@ export async function expectRights(query: Query): Promise<void> {
     ({ role, rights, objects }) => `grant ${rights} on ${objects} to ${role};`,
   )
   throw new DatabaseUnusable(
-    `the role ${missing[0]!.role} lacks rights. Let the owner of the tables run: ${grants.join(' ')}`,
+    `the role ${missing[0]!.role} lacks rights. Let the owner of the schema and its tables run: ${grants.join(' ')}`,
   )
 }

@@ -150,7 +150,7 @@ describe('a role that may read and write and not create', () => {
     const functions = called!.names
     const all = 'grant select, insert, update, delete on'
     expect((await refusal(urlOf(database))).said).toBe(
-      'DATABASE_URL: the role app lacks rights. Let the owner of the tables run: ' +
+      'DATABASE_URL: the role app lacks rights. Let the owner of the schema and its tables run: ' +
         'grant usage on schema todo_api to app; ' +
         `${all} todo_api.deleted_tasks, todo_api.event_tickets, todo_api.idempotency_keys, todo_api.personal_keys, todo_api.reminders, todo_api.task_lists, todo_api.tasks to app; ` +
         'grant select on todo_api.epoch, todo_api.schema_migrations to app;',
@@ -163,7 +163,7 @@ describe('a role that may read and write and not create', () => {
       revoke update, delete on todo_api.tasks from app`)
     const { said, lines, took } = await refusal(urlOf(database))
     expect(said).toBe(
-      'DATABASE_URL: the role app lacks rights. Let the owner of the tables run: ' +
+      'DATABASE_URL: the role app lacks rights. Let the owner of the schema and its tables run: ' +
         `grant execute on function ${functions} to app; grant select on todo_api.epoch to app; grant update, delete on todo_api.tasks to app;`,
     )
     expect(lines).toHaveLength(1)
