@@ -117,7 +117,7 @@ function takeForm(body: Body, due: string, kept: Task | undefined): void {
   body['due_timezone'] = isRead ? null : zone
 }
 
-/** Whether a copy of a task showed its client this date. Who was shown an instant may have cut off its end. */
+/** Whether a copy of a task showed its client this date. A client may cut off the end of an instant that it was shown. */
 function isShown(due: string, body: Body): boolean {
   const { due_at: at, due_time: time } = body
   const minute = localTime.test(due) ? due.slice(0, toTheMinute) : undefined

@@ -23,7 +23,7 @@ type Weekday = { number: number; name: string }
  */
 export function readRule(text: string): string {
   if (text.length > longest) throw new NoRule(`of ${longest} characters at most`)
-  // Of ASCII alone: elsewhere there are letters, such as ſ, that become one of these.
+  // Only letters of ASCII: there are others, such as ſ, that become one of these.
   const rule = text.replaceAll(/[a-z]+/g, (letters) => letters.toUpperCase()).replace(/^RRULE:/, '')
   const isWord = frequencies.some((frequency) => frequency === rule)
   const parts = partsOf(isWord ? `FREQ=${rule}` : rule)

@@ -237,7 +237,7 @@ describe('completed and is_completed', () => {
     })
   })
 
-  test('what is no boolean is refused beside one that is', async () => {
+  test('a value that is not a boolean is refused, whatever the other spelling has', async () => {
     const { tasks, ...user } = await userWith({ title: 'x' })
     const path = `/compat/array/tasks/${tasks[0]!.id}`
     const read = (await request<Told>('GET', path, user)).body
@@ -474,7 +474,7 @@ describe('a date and time of a form', () => {
     },
   )
 
-  test('is taken beside an instant that says the same, without a zone', async () => {
+  test('is taken along with an instant that says the same, without a zone', async () => {
     const due = { due_date: '2027-01-06T08:30', due_at: '2027-01-06T08:30:00.000Z' }
     const asked = { ...(await newUser()), json: { title: 'n', ...due } }
     const made = await request<Told>('POST', '/compat/array/tasks', asked)
