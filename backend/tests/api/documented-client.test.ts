@@ -185,3 +185,35 @@ test('an error that is not the API’s is told in words', async () => {
   })
   await proxy.stop()
 })
+
+test('after a resync the whole list is read anew, whatever comes along with it', async () => {
+  const task = { id: 1, title: 'From before' }
+  const asked: (string | null)[] = []
+  const events = [
+    `event: task.created\nid: e.1\ndata: ${JSON.stringify(task)}\n\n`,
+    `event: resync\nid: f.7\ndata: {}\n\nevent: task.created\nid: f.8\ndata: {"id":2}\n\nid: f.9\n\n`,
+    `event: task.created\nid: f.1\ndata: ${JSON.stringify(task)}\n\n`,
+  ]
+  const server = Bun.serve({
+    port: 0,
+    fetch(incoming) {
+      asked.push(incoming.headers.get('last-event-id'))
+      return new Response(events.shift(), { headers: { 'content-type': 'text/event-stream' } })
+    },
+  })
+  const client = await newClient([good], user, server.url.origin)
+  const shown: unknown[] = []
+  const stop = new AbortController()
+  const following = client.follow(
+    stop.signal,
+    (list) => {
+      shown.push(list)
+      if (asked.length === 3) stop.abort()
+    },
+    () => {},
+  )
+  await following
+  await server.stop(true)
+  expect(asked).toEqual(['0', 'e.1', '0'])
+  expect(shown).toEqual([[task], [task]])
+})
