@@ -28,26 +28,19 @@ export function namesSeries(operation: Operation): boolean {
   )
 }
 
-/** The writes as rows of the statement's input: `number` is the place of one among the `numbers` of its user. */
+/** The writes as rows of the statement's input. */
 export function rowsOf(writes: readonly Write[]): object[] {
-  const numbers = new Map<string, number>()
-  const rows = writes.map(({ owner, operation, precondition, idempotency }, place) => {
-    const number = (numbers.get(owner) ?? 0) + 1
-    numbers.set(owner, number)
-    return {
-      place,
-      number,
-      user_id: owner,
-      kind: kindOf(operation),
-      aims_at: 'id' in operation ? 'task' : 'list',
-      op: operation.op,
-      ...('id' in operation && { id: operation.id }),
-      ...(Array.isArray(precondition) && { versions: precondition }),
-      ...idempotency,
-      ...('fields' in operation && fieldsOf(operation)),
-    }
-  })
-  return rows.map((row) => ({ ...row, numbers: numbers.get(row.user_id) }))
+  return writes.map(({ owner, operation, precondition, idempotency }, place) => ({
+    place,
+    user_id: owner,
+    kind: kindOf(operation),
+    aims_at: 'id' in operation ? 'task' : 'list',
+    op: operation.op,
+    ...('id' in operation && { id: operation.id }),
+    ...(Array.isArray(precondition) && { versions: precondition }),
+    ...idempotency,
+    ...('fields' in operation && fieldsOf(operation)),
+  }))
 }
 
 function fieldsOf(operation: Extract<Operation, { fields: object }>): object {

@@ -58,9 +58,6 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
           sets_due_timezone boolean,
           series jsonb`,
 
-    /** The place of a write among those of its user, and how many those are. Refused ones leave gaps. */
-    numbers: fragment`, number bigint, numbers bigint`,
-
     /** Only servers of the previous version read it, which answer repetitions with it. */
     statusForOlderServers: fragment`200`,
 
@@ -96,7 +93,15 @@ export function createWriteParts({ fragment }: Pick<Database, 'fragment'>) {
         and series ->> 'recurrence' is null
       )`,
 
-    /** For tasks that come again, some of which write another: a number for each task. */
+    /** The place of a write among those of its user that may happen, and how many those are. */
+    numbering: fragment`
+      row_number() over (partition by user_id order by place) as number,
+      count(*) over (partition by user_id) as numbers`,
+
+    /** The same if no user has two: windows cost a sort. */
+    numberingOfOne: fragment`1 as number, 1 as numbers`,
+
+    /** The same for tasks that come again, some of which write another: a number for each task. */
     weighedNumbering: fragment`
       sum(1 + coalesce(abs(weight), 0)) over (partition by user_id order by place) as number,
       sum(1 + coalesce(abs(weight), 0)) over (partition by user_id) as numbers`,

@@ -33,6 +33,8 @@ type Shape = {
   kinds: ReadonlySet<Kind>
   /** Whether a write has fields of a task, or changes some by itself. */
   hasFields: boolean
+  /** Whether a user has several writes. */
+  hasSeveral: boolean
   keyed: boolean
   waits: boolean
   ofSeries: boolean
@@ -51,7 +53,8 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     series,
     input,
     fields,
-    numbers,
+    numbering,
+    numberingOfOne,
     prior,
     turn,
     isAmong,
@@ -99,14 +102,14 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
         null::int as weight
     ) as target`
 
-  const allowed = ({ kinds, keyed, ofSeries }: Shape) => fragment`
+  const allowed = ({ kinds, hasSeveral, keyed, ofSeries }: Shape) => fragment`
     allowed as (
       select
         input.*, target.deleted_at,
         ${
           ofSeries
             ? fragment`target.step, target.weight, ${growth(fragment`weight`)} as growth, ${weighedNumbering}`
-            : fragment`${growth(fragment`0`)} as growth`
+            : fragment`${growth(fragment`0`)} as growth, ${hasSeveral ? numbering : numberingOfOne}`
         }
       from ${aimsAtTasks(kinds) ? withTarget : withoutTarget}
       where ${ofSeries ? fragment`target.weight is not null` : fragment`not target.is_of_series`}
@@ -140,8 +143,9 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     const keyed = writes.some(({ idempotency }) => idempotency !== undefined)
     const ofSeries = writes.some((write) => write.ofSeries)
     const hasFields = ofSeries || writes.some(({ operation }) => 'fields' in operation)
-    const shape = { kinds, hasFields, keyed, waits, ofSeries }
-    const name = [...[...kinds].toSorted(), hasFields, keyed, waits, ofSeries].join(' ')
+    const hasSeveral = !ofSeries && new Set(writes.map(({ owner }) => owner)).size < writes.length
+    const shape = { kinds, hasFields, hasSeveral, keyed, waits, ofSeries }
+    const name = [...[...kinds].toSorted(), hasFields, hasSeveral, keyed, waits, ofSeries].join(' ')
     const statement = statements.get(name) ?? assemble(shape)
     statements.set(name, statement)
     const rows = JSON.stringify(rowsOf(writes))
@@ -150,7 +154,6 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
 
   function assemble(shape: Shape): Fragment {
     const { kinds, hasFields, keyed, ofSeries } = shape
-    const columns = fragment`${hasFields ? fields : fragment``}${ofSeries ? fragment`` : numbers}`
     const [creates, changes, destroys] = [
       kinds.has('create'),
       kinds.has('change'),
@@ -159,7 +162,7 @@ export function createSetStatement({ fragment }: Pick<Database, 'fragment'>) {
     const done = [creates && ofCreated, changes && ofChanged, destroys && ofDestroyed]
     return fragment`
       with ${listed(fragment`, `, [
-        input('', '', columns),
+        input('', '', hasFields ? fields : fragment``),
         keyed && prior,
         keyed && turn,
         aimsAtTasks(kinds) && target(shape),

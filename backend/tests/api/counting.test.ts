@@ -89,3 +89,26 @@ test.each(uncounted)('a write that counts %s is refused here', async (_, write) 
   })
   expect(await rows()).toEqual(before)
 })
+
+test('a list counts what was done, and nothing that was refused at the same moment', async () => {
+  const { owner, token } = await newTask()
+  const json = { title: 'Another' }
+  const ids = await Promise.all(
+    Array.from({ length: 40 }, async () => {
+      const { body } = await api.request<TaskBody>('POST', '/api/tasks', { token, json })
+      return body.id
+    }),
+  )
+  const statuses = await Promise.all(
+    ids.map(async (id, index) => {
+      const headers = { 'if-match': index % 2 === 0 ? '"1"' : '"7"' }
+      return (await api.request('PATCH', `/api/tasks/${id}/complete`, { token, headers })).status
+    }),
+  )
+  expect(statuses).toEqual(ids.map((_, index) => (index % 2 === 0 ? 200 : 412)))
+  const rows = await database.query<{ counter: number; changes: number }>`
+    select counter, (select count(distinct change)::int from todo_api.tasks where user_id = ${owner}) as changes
+    from todo_api.task_lists where user_id = ${owner}`
+  // One for each task, and one for each that was completed.
+  expect(rows).toEqual([{ counter: 61, changes: 41 }])
+})
