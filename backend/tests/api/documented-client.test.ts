@@ -6,6 +6,7 @@ import { makeDirectory } from '../support/process.ts'
 
 /** What the sign-in server answers to the page's request for a token, one answer after the other. */
 type Answer = () => Promise<{ data?: { token: string } | null; error?: { status: number } | null }>
+type Session = { data: object | null; error: { status: number } | null }
 type Client = {
   list: () => Promise<TaskBody[]>
   create: (task: { title: string }) => Promise<TaskBody>
@@ -24,18 +25,27 @@ afterAll(async () => {
 })
 
 /** The client of docs/front-end.md as it stands there, which has asked for no token yet. */
-async function newClient(answers: Answer[], owner = user, origin = api.origin): Promise<Client> {
+async function newClient(
+  answers: Answer[],
+  owner = user,
+  origin = api.origin,
+  session: Session = { data: null, error: null },
+): Promise<Client> {
   const place = join(directory.path, crypto.randomUUID())
   await (await codeOf('docs/front-end.md')).writeFiles(place, (name) => name === 'lib/tasks.ts')
   await Bun.write(
     join(place, 'lib/auth-client.ts'),
-    'export const authClient = { answers: [], token: async () => authClient.answers.shift()() }',
+    `export const authClient = {
+      answers: [],
+      token: async () => authClient.answers.shift()(), getSession: async () => authClient.session,
+    }`,
   )
   process.env['NEXT_PUBLIC_API_URL'] = origin
   const { authClient } = (await import(join(place, 'lib/auth-client.ts'))) as {
-    authClient: { answers: Answer[] }
+    authClient: { answers: Answer[]; session: Session }
   }
   authClient.answers.push(...answers)
+  authClient.session = session
   const { TaskClient } = (await import(join(place, 'lib/tasks.ts'))) as {
     TaskClient: new (user: string) => Client
   }
@@ -73,6 +83,14 @@ test('whoever is not signed in is told so at once, and asked again after signing
       status: 401,
       code: 'token_missing',
     })
+  expect(await client.list()).toEqual([])
+})
+
+test.each([
+  { data: null, error: { status: 500 } },
+  { data: { session: {} }, error: null },
+])('a sign-in server that gives no token is away if the session is %j', async (session) => {
+  const client = await newClient([refused(401), good], user, api.origin, session)
   expect(await client.list()).toEqual([])
 })
 
