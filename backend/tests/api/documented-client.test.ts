@@ -9,7 +9,7 @@ type Answer = () => Promise<{ data?: { token: string } | null; error?: { status:
 type Session = { data: object | null; error: { status: number } | null }
 type Client = {
   list: () => Promise<TaskBody[]>
-  create: (task: { title: string }) => Promise<TaskBody>
+  create: (task: { title: string }, key?: string) => Promise<TaskBody>
   follow: (
     signal: AbortSignal,
     show: (list: TaskBody[]) => void,
@@ -192,6 +192,15 @@ test.each([
   expect(await client.create({ title: 'Once' })).toMatchObject({ title: 'Once' })
   expect(proxy.keys.size).toBe(1)
   await proxy.stop()
+})
+
+test('a task that is sent again from the same form is made once', async () => {
+  const writer = crypto.randomUUID()
+  const client = await newClient([tokenOf(writer)], writer)
+  const key = crypto.randomUUID()
+  const first = await client.create({ title: 'Milk' }, key)
+  expect(await client.create({ title: 'Milk' }, key)).toEqual(first)
+  expect(await client.create({ title: 'Milk' })).not.toEqual(first)
 })
 
 test('an error that is not the API’s is told in words', async () => {
