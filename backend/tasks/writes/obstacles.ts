@@ -111,7 +111,10 @@ export function createObstacles(
       throw new ApiError('task_limit_reached')
   }
 
-  /** Where the task of an operation may be: in the list, in the trash, or either. Others' are nobody's to restore. */
+  /**
+   * Where the task of an operation may be: in the list, in the trash, or either. To restore, somebody else's task is
+   * looked for in both, since it is theirs wherever it is.
+   */
   function among(owner: string, { op }: Operation): Fragment {
     if (op === 'destroy') return fragment`true`
     return op === 'restore'
